@@ -1,0 +1,44 @@
+"""The board: everything a role's stations may ask for, in one value that is passed and never imported."""
+
+from typing import Protocol
+
+from drivers.bell import Bell
+from drivers.clock import Clock
+from drivers.disk import Disk
+from drivers.identity import Identity
+from drivers.link import Link
+from drivers.supervisor import Supervisor
+from drivers.tap import Tap, TapRequest
+from drivers.tty import Tty
+
+
+class Board(Protocol):
+    """One process's view of the machine it runs on."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def disk(self) -> Disk: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def supervisor(self) -> Supervisor: ...
+
+    def bell(self) -> Bell:
+        """A new bell for this process's loop."""
+        ...
+
+    def tap(self, request: TapRequest) -> Tap:
+        """Open a tap; raises TapFailed or BadFilter."""
+        ...
+
+    def link(self) -> Link:
+        """A new link, not yet connected."""
+        ...
+
+    def tty(self, device: str) -> Tty:
+        """Open a serial line; raises Missing."""
+        ...

@@ -1,0 +1,97 @@
+"""The disk: the few operations a spool, a segment and a store need, each with its promise about a power cut.
+
+Paths are relative to the store's root, `/`-separated, no `..`. A name that begins with a dot is hidden.
+Promises: `write` and `append` reach the page cache only; `sync` puts a file's bytes on the disk; `rename`, `link`, `remove`
+and `mkdir` are atomic for readers at once, and survive a power cut only after `sync_dir` of the directory concerned.
+Raises DiskFull, DiskFailed or Missing (drivers/errors.py), never a bare OSError.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class AppendFile(Protocol):
+    """One file being written from its beginning. Only its opener writes it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes accepted so far. After DiskFull or DiskFailed it is what really was accepted."""
+        ...
+
+    def append(self, parts: Sequence[Buffer]) -> None:
+        """All parts, in order, in one vectored write; all or nothing: a short write is truncated back before DiskFull."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when every byte appended so far would survive a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Give the file up; closing twice is as good as once. Does not sync."""
+        ...
+
+
+class Disk(Protocol):
+    """A directory tree with known behaviour under power cuts."""
+
+    def write(self, path: str, data: Buffer) -> None:
+        """A whole file, replaced if there; not yet durable. On DiskFull the file is removed again."""
+        ...
+
+    def create(self, path: str) -> AppendFile:
+        """A new empty file to append to; replaces one that is there."""
+        ...
+
+    def reopen(self, path: str, *, size: int) -> AppendFile:
+        """An existing file, cut to `size` bytes, to append to; for recovery after a power cut."""
+        ...
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a file from `offset`, at most `size` (None: to the end). Short at the end of the file."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Bytes in a file."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or directory has this name now."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Names in a directory, hidden ones too, sorted; empty when there is no such directory."""
+        ...
+
+    def mkdir(self, path: str) -> None:
+        """A directory with its parents; one that is there is fine."""
+        ...
+
+    def sync(self, path: str) -> None:
+        """Returns when the file's bytes would survive a power cut."""
+        ...
+
+    def sync_dir(self, path: str) -> None:
+        """Returns when every rename, link, removal and creation in this directory would survive a power cut."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomic; replaces a file called `new`. Works for directories whose new name is free."""
+        ...
+
+    def link(self, old: str, new: str) -> None:
+        """A second name for the same file; a file already called `new` is left as it is."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """A file, or a directory with all in it; Missing when it is not there."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left for an unprivileged writer."""
+        ...
+
+    def total_bytes(self) -> int:
+        """The size of the file system."""
+        ...

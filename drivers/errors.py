@@ -1,0 +1,36 @@
+"""The world's troubles, named by consequence; each says what the caller should do.
+
+A message states what was expected, what came and where, and never repeats foreign bytes.
+"""
+
+
+class Trouble(Exception):
+    """Something outside us went wrong. Catch the narrow one where something can be done about it."""
+
+
+class DiskFull(Trouble):
+    """Nothing was written. Make room or drop; retrying at once will not help."""
+
+
+class DiskFailed(Trouble):
+    """The disk refused: read-only, an input/output error, gone. Nothing is known to be written; say so and go on without it."""
+
+
+class Missing(Trouble):
+    """There is no such file. Somebody else settled it, or it never was; go on with the next."""
+
+
+class TapFailed(Trouble):
+    """The interface went away or cannot be opened. Say so, and try again when told."""
+
+
+class BadFilter(Trouble):
+    """The filter expression does not compile. The message is the compiler's; correct the expression."""
+
+
+class NotConnected(Trouble):
+    """The broker is away; nothing was sent. Keep the item and try after the next Connected."""
+
+
+class TooLarge(Trouble):
+    """The broker announced a smaller maximum packet; nothing was sent. Send smaller pieces."""

@@ -1,0 +1,134 @@
+"""The tap: blocks of frames heard on one interface. It has no verb to send.
+
+A block is laid out as the kernel's TPACKET_V3 ring lays it out (linux/if_packet.h), because that is what arrives at wire speed
+and a copy is what we cannot afford; a tap without a ring packs its frames into the same layout with `pack_block`.
+
+    block   0  4  version (1)         4  4  offset of private data      8  4  status
+           12  4  frames             16  4  offset of the first frame  20  4  bytes used
+           24  8  block sequence     32  8  first stamp (s, ns)        40  8  last stamp (s, ns)
+    frame   0  4  offset of the next frame (from this one; 0 at the last)  4  4  s   8  4  ns
+           12  4  bytes captured     16  4  bytes on the wire   20  4  status (VLAN and checksum flags, TP_STATUS_*)
+           24  2  offset of the link-layer header (from this frame's start)  26  2  offset of the network header
+           28  4  rxhash             32  4  VLAN tag control information     36  2  VLAN protocol identifier   38  10 padding
+All in the machine's byte order, as the kernel writes it. Stamps are UTC.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+BLOCK_HEADER = struct.Struct("=IIIIIIQIIII")
+FRAME_HEADER = struct.Struct("=IIIIIIHHIIHH8x")
+FRAME_ALIGNMENT = 16  # TPACKET_ALIGNMENT
+STATUS_USER = 1  # TP_STATUS_USER: ours to read
+STATUS_HARDWARE_STAMP = 1 << 31  # TP_STATUS_TS_RAW_HARDWARE
+STATUS_VLAN_VALID = 1 << 4
+STATUS_VLAN_PROTOCOL_VALID = 1 << 6
+
+
+@dataclass(frozen=True, slots=True)
+class TapRequest:
+    """What to listen to, and how much the kernel may hold meanwhile.
+
+    interface: name. filter: pcap-filter(7) expression, None for everything. snap_bytes: longest part of a frame kept.
+    block_bytes: a power of two, at least a page; block_count: how many; retire_ms: a block is handed over at the latest this
+    long after its first frame. At low rate the ring holds block_count × retire_ms, at high rate its bytes.
+    """
+
+    interface: str
+    filter: str | None = None
+    snap_bytes: int = 262_144
+    block_bytes: int = 1 << 20
+    block_count: int = 64
+    retire_ms: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some frames, in the order heard. `data` is the layout above and belongs to the tap until `release`.
+
+    sequence: grows by one from block to block of one ring; after a crash it tells which block was already recorded.
+    """
+
+    data: memoryview
+    sequence: int
+    frame_count: int
+    handle: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TapCounters:
+    """Since the tap was opened. dropped: by cause, frames; causes are this driver's own words ("ring_full", "interface")."""
+
+    received: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeardFrame:
+    """One frame outside a block, for taps without a ring and for tests. stamp_ns: UTC; wire_bytes: length before snapping."""
+
+    stamp_ns: int
+    data: bytes
+    wire_bytes: int
+
+
+class Tap(Protocol):
+    """One interface being listened to."""
+
+    @property
+    def request(self) -> TapRequest:
+        """What it was opened with."""
+        ...
+
+    @property
+    def link_type(self) -> int:
+        """LINKTYPE_* of its frames (1: Ethernet)."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable when `next` has a block; -1 where there is none (simulator)."""
+        ...
+
+    def next(self) -> Block | None:
+        """The oldest block not yet handed out, or None. Never blocks. Raises TapFailed when the interface is gone."""
+        ...
+
+    def release(self, block: Block) -> None:
+        """The block is recorded; the tap may reuse its memory. In the order handed out."""
+        ...
+
+    def counters(self) -> TapCounters:
+        """What was heard and what was lost so far."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening; closing twice is as good as once."""
+        ...
+
+
+def pack_block(frames: Iterable[HeardFrame], *, sequence: int) -> bytes:
+    """Frames in the layout of the module's head; what the kernel does, for taps without a ring. At least one frame."""
+    rows = list(frames)
+    assert rows, "a block has at least one frame"
+    parts: list[bytes] = []
+    for position, frame in enumerate(rows):
+        size = FRAME_HEADER.size + len(frame.data)
+        padding = -size % FRAME_ALIGNMENT
+        following = 0 if position == len(rows) - 1 else size + padding
+        seconds, ns = divmod(frame.stamp_ns, 1_000_000_000)
+        parts.append(
+            FRAME_HEADER.pack(
+                following, seconds & 0xFFFFFFFF, ns, len(frame.data), frame.wire_bytes, STATUS_USER,
+                FRAME_HEADER.size, FRAME_HEADER.size + 14, 0, 0, 0, 0,
+            )
+        )  # fmt: skip
+        parts += (frame.data, bytes(padding))
+    body = b"".join(parts)
+    first, last = divmod(rows[0].stamp_ns, 1_000_000_000), divmod(rows[-1].stamp_ns, 1_000_000_000)
+    header = BLOCK_HEADER.pack(
+        1, BLOCK_HEADER.size, STATUS_USER, len(rows), BLOCK_HEADER.size, BLOCK_HEADER.size + len(body), sequence,
+        first[0] & 0xFFFFFFFF, first[1], last[0] & 0xFFFFFFFF, last[1],
+    )  # fmt: skip
+    return header + body

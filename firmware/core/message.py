@@ -1,0 +1,252 @@
+"""A message: something a device chose to say, with who, when, how important and what in it is sensitive.
+
+Stored as deterministic CBOR (RFC 8949 §4.2.1); `message.cddl` beside this file is the format, golden files in tests/formats pin it.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from io import BytesIO
+from typing import Any
+
+import cbor2
+
+from firmware.core.errors import BadItem
+from firmware.core.timestamp import ClockState, Timestamp
+
+VERSION = 1
+BATCH_BYTES_MAX = 8 << 20  # Larger than a group's 5 MB ceiling (S2-049), small enough to hold in memory on a board.
+TEXT_MAX = 262_144  # characters; four times the largest UDP datagram, so nothing a datagram can say is cut
+FIELDS_MAX = 1_024
+TAGS_MAX = 4_096
+_TOKEN = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+_INT64 = 1 << 63
+
+Field = int | float | bool | str | None
+
+
+class Priority(IntEnum):
+    """How soon it must leave (S2-023). 1 is first."""
+
+    P1 = 1
+    P2 = 2
+    P3 = 3
+    P4 = 4
+
+
+class Severity(IntEnum):
+    """RFC 5424 §6.2.1, table 2; every other scale is mapped to this one at the entrance."""
+
+    EMERGENCY = 0
+    ALERT = 1
+    CRITICAL = 2
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFORMATIONAL = 6
+    DEBUG = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A sensitive span. path: "text", "fields/<name>" or "attachment"; start, end: characters, equal for the whole value."""
+
+    path: str
+    start: int
+    end: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One published message. `identity` follows from the rest and is what joins copies of it.
+
+    device, process, kind, event: [A-Za-z0-9._:/-], 1 to 64 characters. sequence: the origin's own count, None where it has none.
+    """
+
+    device: str
+    process: str
+    kind: str
+    priority: Priority
+    severity: Severity
+    origin_time: Timestamp
+    received_time: Timestamp
+    sequence: int | None = None
+    event: str | None = None
+    text: str | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    attachment: tuple[str, bytes] | None = None
+    tags: tuple[Tag, ...] = ()
+
+    @property
+    def identity(self) -> bytes:
+        """16 bytes, equal for two copies of one message however they came.
+
+        The origin's time is part of it, its uncertainty is not: what we think of a clock may differ between copies. When it was
+        received is not part either, nor the tags.
+        """
+        body = {2: self.device, 3: self.process, 5: self.kind, 6: int(self.priority), 7: int(self.severity)}
+        parts: dict[int, object] = body | {9: self.origin_time.tai_ns}
+        for key, value in ((4, self.sequence), (8, self.event), (11, self.text), (13, self.attachment)):
+            if value is not None:
+                parts[key] = list(value) if isinstance(value, tuple) else value
+        if self.fields:
+            parts[12] = dict(self.fields)
+        return hashlib.sha256(cbor2.dumps(parts, canonical=True)).digest()[:16]
+
+
+def packed(messages: Sequence[Message]) -> bytes:
+    """A batch as stored and sent."""
+    return cbor2.dumps([_as_map(message) for message in messages], canonical=True)
+
+
+def unpacked(data: bytes) -> list[Message]:
+    """A batch as it was packed. Raises BadItem saying what was expected; never anything else, whatever the bytes."""
+    if len(data) > BATCH_BYTES_MAX:
+        raise BadItem(f"expected a batch of at most {BATCH_BYTES_MAX} bytes, got {len(data)}")
+    rows = decoded_cbor(data)
+    if not isinstance(rows, list) or not rows:
+        raise BadItem("expected a CBOR array of at least one message")
+    return [_from_map(row) for row in rows]
+
+
+def decoded_cbor(data: bytes) -> Any:  # Any: foreign CBOR is anything until somebody has looked at it
+    """One CBOR item and nothing after it, from foreign bytes. Raises BadItem."""
+    stream = BytesIO(data)
+    try:
+        value = cbor2.CBORDecoder(stream, max_depth=16).decode()
+    except (
+        cbor2.CBORError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+        AttributeError,
+    ) as problem:
+        raise BadItem(f"expected CBOR, the decoder stopped with {type(problem).__name__}") from None
+    if stream.read(1):
+        raise BadItem("expected one CBOR item, more bytes follow it")
+    return value
+
+
+def is_token(value: object) -> bool:
+    """Whether this may be a device, process, kind or event name."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
+def stamp_as_list(stamp: Timestamp) -> list[int | str]:
+    """A timestamp as stored in messages, seals and envelopes."""
+    return [stamp.tai_ns, stamp.uncertainty_ns, stamp.source, stamp.state.value]
+
+
+def stamp_from_list(row: object) -> Timestamp:
+    """The reverse; raises BadItem."""
+    match row:
+        case [int(tai), int(uncertainty), str(source), str(state)] if (
+            uncertainty >= 0 and len(source) <= 16 and abs(tai) < _INT64
+        ):
+            try:
+                return Timestamp(tai, uncertainty, source, ClockState(state))
+            except ValueError:
+                pass
+    raise BadItem("expected a stamp [tai, uncertainty, source, state]")
+
+
+def _as_map(message: Message) -> dict[int, object]:
+    row: dict[int, object] = {
+        0: VERSION, 1: message.identity, 2: message.device, 3: message.process, 5: message.kind,
+        6: int(message.priority), 7: int(message.severity),
+        9: stamp_as_list(message.origin_time), 10: stamp_as_list(message.received_time),
+    }  # fmt: skip
+    if message.sequence is not None:
+        row[4] = message.sequence
+    if message.event is not None:
+        row[8] = message.event
+    if message.text is not None:
+        row[11] = message.text
+    if message.fields:
+        row[12] = dict(message.fields)
+    if message.attachment is not None:
+        row[13] = list(message.attachment)
+    if message.tags:
+        row[14] = [[tag.path, tag.start, tag.end, tag.why] for tag in message.tags]
+    return row
+
+
+def _from_map(row: object) -> Message:
+    if not isinstance(row, dict) or row.get(0) != VERSION:
+        raise BadItem(f"expected a message of version {VERSION}")
+    for key, name in ((2, "device"), (3, "process"), (5, "kind")):
+        if not is_token(row.get(key)):
+            raise BadItem(f"expected {name} (key {key}) of 1 to 64 characters [A-Za-z0-9._:/-]")
+    event, sequence, text = row.get(8), row.get(4), row.get(11)
+    if event is not None and not is_token(event):
+        raise BadItem("expected event (key 8) of 1 to 64 characters [A-Za-z0-9._:/-]")
+    if sequence is not None and not (_is_int(sequence) and 0 <= sequence < _INT64 * 2):
+        raise BadItem("expected sequence (key 4) as an unsigned integer of 64 bits")
+    if text is not None and not (isinstance(text, str) and len(text) <= TEXT_MAX):
+        raise BadItem(f"expected text (key 11) of at most {TEXT_MAX} characters")
+    if not _is_int(row.get(6)) or row[6] not in (1, 2, 3, 4):
+        raise BadItem("expected priority (key 6) 1 to 4")
+    if not _is_int(row.get(7)) or not 0 <= row[7] <= 7:
+        raise BadItem("expected severity (key 7) 0 to 7")
+    message = Message(
+        device=row[2], process=row[3], kind=row[5], priority=Priority(row[6]), severity=Severity(row[7]),
+        origin_time=stamp_from_list(row.get(9)), received_time=stamp_from_list(row.get(10)),
+        sequence=sequence, event=event, text=text, fields=checked_fields(row.get(12, {})),
+        attachment=_attachment(row.get(13)), tags=_tags(row.get(14, [])),
+    )  # fmt: skip
+    if row.get(1) != message.identity:
+        raise BadItem("expected the identity (key 1) that follows from the rest")
+    return message
+
+
+def checked_fields(value: object) -> dict[str, Field]:
+    """Fields from foreign data; raises BadItem naming what was expected, never the value."""
+    if not isinstance(value, dict) or len(value) > FIELDS_MAX:
+        raise BadItem(f"expected fields as a map of at most {FIELDS_MAX} entries")
+    for name, entry in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= 256:
+            raise BadItem("expected field names of 1 to 256 characters")
+        if isinstance(entry, str):
+            if len(entry) > TEXT_MAX:
+                raise BadItem(f"expected field values of at most {TEXT_MAX} characters")
+        elif isinstance(entry, float):
+            if math.isnan(entry):
+                raise BadItem("expected numbers in fields, got not-a-number")
+        elif isinstance(entry, int):
+            if abs(entry) >= _INT64:
+                raise BadItem("expected integers of at most 63 bits in fields")
+        elif entry is not None:
+            raise BadItem("expected numbers, texts, true, false or null in fields")
+    return value
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _attachment(value: object) -> tuple[str, bytes] | None:
+    match value:
+        case None:
+            return None
+        case [str(media_type), bytes(data)] if len(media_type) <= 128:
+            return media_type, data
+    raise BadItem("expected attachment (key 13) as [media type, bytes]")
+
+
+def _tags(value: object) -> tuple[Tag, ...]:
+    if not isinstance(value, list) or len(value) > TAGS_MAX:
+        raise BadItem(f"expected tags (key 14) as an array of at most {TAGS_MAX}")
+    tags = []
+    for row in value:
+        match row:
+            case [str(path), int(start), int(end), str(why)] if 0 <= start <= end and len(path) <= 300 and len(why) <= 16:
+                tags.append(Tag(path, start, end, why))
+            case _:
+                raise BadItem("expected a tag [path, start, end, why] with start no later than end")
+    return tuple(tags)

@@ -1,0 +1,151 @@
+"""A spool directory: items handed from one station to the next by renaming a file. The one idea everything rests on.
+
+1. Publish = write `.name`, sync it, rename to `name`, sync the directory; only then acknowledge to whoever sent it.
+2. One consumer a directory, any number of writers, each with names only it can choose. No locks.
+3. Take counts the attempt before the work; the fifth attempt goes to quarantine with its reason.
+4. Settle = publish onward first, then remove. Twice must be as good as once.
+5. Start-up removes hidden leftovers. There is no other recovery code.
+
+The attempts stand in the name, `name~2`: counting is a rename, needs no second file and survives a crash of the process. It is
+not synced, because what it guards against is an item that ends the process, not a power cut.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drivers.disk import Buffer, Disk
+from firmware.core.errors import Missing
+
+ATTEMPTS_MAX = 5  # A poison item costs four restarts of one process (systemd: 4 × 100 ms), then it is out of the way.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,159}")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One taken item. name: as its writer chose it. attempt: 1 at the first take."""
+
+    name: str
+    attempt: int
+    data: bytes
+
+
+class Spool:
+    """One spool directory.
+
+    path: the directory. quarantine: where what cannot be handled goes, with its reason beside it.
+    """
+
+    def __init__(self, disk: Disk, path: str, *, quarantine: str = "quarantine") -> None:
+        self.disk = disk
+        self.path = path
+        self.quarantine = quarantine
+        self.quarantined_count = 0
+
+    def start(self) -> None:
+        """Make the directory, and remove what a writer left hidden. Called by the consumer and by no one else."""
+        self.disk.mkdir(self.path)
+        self.disk.mkdir(self.quarantine)
+        for name in self.disk.list(self.path):
+            if name.startswith("."):
+                self._forget(name)
+
+    def publish(self, name: str, data: Buffer) -> None:
+        """The item is in the directory, and stays there whatever happens, when this returns."""
+        self.publish_all([(name, data)])
+
+    def publish_all(self, items: Iterable[tuple[str, Buffer]]) -> None:
+        """Several items for one sync of the directory; all are durable on return, none is visible before its bytes are."""
+        names = []
+        for name, data in items:
+            assert _NAME.fullmatch(name), "an item's name is its writer's to choose, within the alphabet"
+            hidden = f"{self.path}/.{name}"
+            self.disk.write(hidden, data)
+            self.disk.sync(hidden)
+            names.append(name)
+        for name in names:
+            self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+        if names:
+            self.disk.sync_dir(self.path)
+
+    def names(self) -> list[str]:
+        """Writers' names of what waits, in order."""
+        return sorted(_split(entry)[0] for entry in self.disk.list(self.path) if not entry.startswith("."))
+
+    def take(self, after: str = "") -> Item | None:
+        """The first item with a name above `after`, its attempt counted; None when there is none.
+
+        An item on its fifth attempt is quarantined ("too many attempts") and the next is tried.
+        """
+        entries = sorted(
+            ((*_split(entry), entry) for entry in self.disk.list(self.path) if not entry.startswith(".")),
+        )
+        for name, attempts, entry in entries:
+            if name <= after:
+                continue
+            item = self._take(name, attempts, entry)
+            if item is not None:
+                return item
+        return None
+
+    def take_named(self, name: str) -> Item | None:
+        """The item of this name, its attempt counted; None when it is gone or has gone to quarantine."""
+        for entry in self.disk.list(self.path):
+            if not entry.startswith(".") and _split(entry)[0] == name:
+                return self._take(*_split(entry), entry)
+        return None
+
+    def settle(self, item: Item) -> None:
+        """Its work is done and what came of it is durable elsewhere. Settling twice is as good as once."""
+        try:
+            self.disk.remove(f"{self.path}/{item.name}~{item.attempt}")
+        except Missing:
+            return
+
+    def settle_named(self, name: str) -> None:
+        """`settle` for who kept only the name."""
+        for entry in self.disk.list(self.path):
+            if not entry.startswith(".") and _split(entry)[0] == name:
+                self._forget(entry)
+
+    def reject(self, item: Item, reason: str) -> None:
+        """It cannot be handled: move it to quarantine with the reason, which must not repeat its contents."""
+        self._quarantine(item.name, f"{item.name}~{item.attempt}", reason)
+
+    def _take(self, name: str, attempts: int, entry: str) -> Item | None:
+        attempt = attempts + 1
+        if attempt >= ATTEMPTS_MAX:
+            self._quarantine(name, entry, f"too many attempts: {attempts} of {ATTEMPTS_MAX - 1} did not finish")
+            return None
+        counted = f"{self.path}/{name}~{attempt}"
+        try:
+            self.disk.rename(f"{self.path}/{entry}", counted)
+            return Item(name, attempt, self.disk.read(counted))
+        except Missing:
+            return None
+
+    def _quarantine(self, name: str, entry: str, reason: str) -> None:
+        # The reason first: a reason without its item is harmless, an item without its reason is a riddle.
+        place = f"{self.quarantine}/{self.path.replace('/', '-')}-{name}"
+        self.disk.write(f"{place}.reason", reason.encode())
+        self.disk.sync(f"{place}.reason")
+        try:
+            self.disk.rename(f"{self.path}/{entry}", place)
+        except Missing:
+            return
+        self.disk.sync_dir(self.quarantine)
+        self.disk.sync_dir(self.path)
+        self.quarantined_count += 1
+
+    def _forget(self, entry: str) -> None:
+        try:
+            self.disk.remove(f"{self.path}/{entry}")
+        except Missing:
+            return
+
+
+def _split(entry: str) -> tuple[str, int]:
+    name, mark, attempts = entry.rpartition("~")
+    if mark and attempts.isdecimal():
+        return name, int(attempts)
+    return entry, 0

@@ -1,0 +1,59 @@
+"""Moments: writing them, reading them, and moving between TAI (recorded), UTC (shown, and stamped on frames) and text."""
+
+from datetime import UTC, datetime, timedelta
+
+from drivers.clock import Clock, ClockState, Monotonic, Now, Timestamp
+
+__all__ = [
+    "MS",
+    "SECOND",
+    "Clock",
+    "ClockState",
+    "Monotonic",
+    "Now",
+    "Timestamp",
+    "compact",
+    "iso",
+    "parse_utc",
+]
+
+SECOND = 1_000_000_000  # ns
+MS = 1_000_000  # ns
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def compact(utc_ns: int) -> str:
+    """UTC as in file names: 20261122T101500Z. Years outside 1..9999 are clamped, so that no stamp can prevent a name."""
+    return _moment(utc_ns).strftime("%Y%m%dT%H%M%SZ").rjust(16, "0")
+
+
+def iso(utc_ns: int) -> str:
+    """UTC for people, to the millisecond: 2026-11-22T10:15:00.000Z."""
+    moment = _moment(utc_ns)
+    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S').rjust(19, '0')}.{utc_ns // MS % 1000:03d}Z"
+
+
+def parse_utc(text: str) -> int:
+    """A moment as a person writes it, UTC ns: ISO 8601 ("2026-11-22T10:15", offset allowed, UTC assumed) or seconds since 1970.
+
+    Raises ValueError saying what was expected.
+    """
+    try:
+        if text.replace(".", "", 1).isdigit():
+            whole, _, fraction = text.partition(".")
+            return int(whole) * SECOND + int((fraction + "000000000")[:9])
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a time such as 2026-11-22T10:15:00 or seconds since 1970, got {text!r}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds * 1000
+
+
+def _moment(utc_ns: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(seconds=utc_ns // SECOND)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if utc_ns > 0 else datetime.min.replace(tzinfo=UTC)
