@@ -1,0 +1,272 @@
+"""What crosses the broker: envelopes (whole or in chunks) one way, acknowledgements and signed commands the other.
+
+`envelope.cddl` beside this file is the format; everything here comes from foreign hands and is checked.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cbor2
+import lz4.frame
+
+from firmware.core.errors import BadItem
+from firmware.core.message import Priority, decoded_cbor
+from firmware.core.release import BODY_BYTES_MAX, KINDS, Kind, checked_facts, checked_identity
+
+VERSION = 1
+Codec = Literal["none", "lz4", "deflate"]
+CODECS: tuple[Codec, ...] = ("none", "lz4", "deflate")
+ENVELOPE_BYTES_MAX = BODY_BYTES_MAX + (1 << 20)  # a body that compression made larger, and its head
+COMMAND_BYTES_MAX = 65_536
+ACK_IDENTITIES_MAX = 4_096
+SIGNED_PREFIX = b"scrubjay command 1"  # So that a signature made for a command fits nothing else this key signs.
+_INT64 = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One item on its way to the hub. body: compressed with `codec`; raw_size: its bytes before that."""
+
+    box: str
+    kind: Kind
+    priority: Priority
+    first_tai_ns: int
+    last_tai_ns: int
+    codec: Codec
+    raw_size: int
+    body: bytes
+    identity: bytes
+    asked_by: bytes | None = None
+    facts: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a packed envelope. offset, size: bytes; digest: SHA-256 of the whole; size: of the whole."""
+
+    offset: int
+    size: int
+    digest: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What the hub has: committed envelopes by identity, and for long ones how many bytes in sequence."""
+
+    committed: tuple[bytes, ...] = ()
+    partial: Mapping[bytes, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a command asks for. deed: "retrieval". counter: strictly increasing for each signer. Times: ns TAI."""
+
+    identity: bytes
+    signer: str
+    box: str
+    deed: str
+    counter: int
+    made_tai_ns: int
+    expires_tai_ns: int
+    parameters: Mapping[str, int | str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order as the bytes that were signed, and the signature."""
+
+    order: bytes
+    signature: bytes
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return SIGNED_PREFIX + self.order
+
+
+def sealed_envelope(
+    *,
+    box: str,
+    kind: Kind,
+    priority: Priority,
+    first_tai_ns: int,
+    last_tai_ns: int,
+    content: bytes,
+    asked_by: bytes | None = None,
+    facts: Mapping[str, int | str] | None = None,
+) -> Envelope:
+    """An envelope around `content`, compressed where that helps.
+
+    Small contents go by deflate, which is the smallest of the three on groups (fleet study §5); long ones by LZ4, which costs the
+    board a tenth of the time.
+    """
+    codec: Codec = "deflate" if len(content) < 65_536 else "lz4"
+    body = zlib.compress(content, 6) if codec == "deflate" else lz4.frame.compress(content)
+    if len(body) >= len(content):
+        codec, body = "none", content
+    return Envelope(
+        box=box, kind=kind, priority=priority, first_tai_ns=first_tai_ns, last_tai_ns=last_tai_ns,
+        codec=codec, raw_size=len(content), body=body,
+        identity=_identity(box, kind, priority, first_tai_ns, last_tai_ns, content),
+        asked_by=asked_by, facts=facts or {},
+    )  # fmt: skip
+
+
+def content_of(envelope: Envelope) -> bytes:
+    """The body as it was before compression, checked against the identity. Raises BadItem; never inflates beyond `raw_size`."""
+    content = _inflated(envelope.codec, envelope.body, envelope.raw_size)
+    if len(content) != envelope.raw_size:
+        raise BadItem(f"expected {envelope.raw_size} bytes after decompression, got another number")
+    expected = _identity(envelope.box, envelope.kind, envelope.priority, envelope.first_tai_ns, envelope.last_tai_ns, content)
+    if expected != envelope.identity:
+        raise BadItem("expected the identity that follows from the content")
+    return content
+
+
+def packed(envelope: Envelope) -> bytes:
+    """The envelope as it lies in outbox/ and crosses the broker."""
+    row: dict[int, object] = {
+        0: VERSION, 1: envelope.identity, 2: envelope.box, 3: envelope.kind, 4: int(envelope.priority),
+        5: [envelope.first_tai_ns, envelope.last_tai_ns], 6: envelope.codec, 7: envelope.raw_size, 8: envelope.body,
+    }  # fmt: skip
+    if envelope.asked_by is not None:
+        row[9] = envelope.asked_by
+    if envelope.facts:
+        row[10] = dict(envelope.facts)
+    return cbor2.dumps(row, canonical=True)
+
+
+def unpacked(data: bytes) -> Envelope:
+    """The envelope as it was packed; raises BadItem. The content is checked by `content_of`, not here."""
+    if len(data) > ENVELOPE_BYTES_MAX:
+        raise BadItem(f"expected an envelope of at most {ENVELOPE_BYTES_MAX} bytes, got {len(data)}")
+    row = decoded_cbor(data)
+    match row:
+        case {
+            0: 1, 1: bytes(identity), 2: str(box), 3: str(kind), 4: int(priority),
+            5: [int(first), int(last)], 6: str(codec), 7: int(raw_size), 8: bytes(body),
+        } if (
+            len(identity) == 16 and is_name(box) and kind in KINDS and codec in CODECS
+            and 1 <= priority <= 4 and 0 <= raw_size <= BODY_BYTES_MAX and abs(first) < _INT64 and abs(last) < _INT64
+        ):  # fmt: skip
+            return Envelope(
+                box=box, kind=kind, priority=Priority(priority), first_tai_ns=first, last_tai_ns=last,
+                codec=codec, raw_size=raw_size, body=body, identity=identity,
+                asked_by=checked_identity(row.get(9)), facts=checked_facts(row.get(10, {})),
+            )  # fmt: skip
+    raise BadItem(f"expected an envelope of version {VERSION} (envelope.cddl)")
+
+
+def chunk_packed(chunk: Chunk) -> bytes:
+    """A chunk as published under bulk/."""
+    return cbor2.dumps({0: VERSION, 1: chunk.offset, 2: chunk.size, 3: chunk.digest, 4: chunk.data}, canonical=True)
+
+
+def chunk_unpacked(data: bytes) -> Chunk:
+    """Raises BadItem; a chunk never reaches beyond its envelope's size."""
+    match decoded_cbor(data):
+        case {0: 1, 1: int(offset), 2: int(size), 3: bytes(digest), 4: bytes(piece)} if (
+            len(digest) == 32 and 0 < size <= ENVELOPE_BYTES_MAX and offset >= 0 and offset + len(piece) <= size and piece
+        ):
+            return Chunk(offset, size, digest, piece)
+    raise BadItem(f"expected a chunk of version {VERSION} (envelope.cddl)")
+
+
+def ack_packed(ack: Ack) -> bytes:
+    """An acknowledgement as published."""
+    row: dict[int, object] = {0: VERSION}
+    if ack.committed:
+        row[1] = list(ack.committed)
+    if ack.partial:
+        row[2] = dict(ack.partial)
+    return cbor2.dumps(row, canonical=True)
+
+
+def ack_unpacked(data: bytes) -> Ack:
+    """Raises BadItem."""
+    row = decoded_cbor(data)
+    if isinstance(row, dict) and row.get(0) == VERSION:
+        committed, partial = row.get(1, []), row.get(2, {})
+        if (
+            isinstance(committed, list)
+            and isinstance(partial, dict)
+            and len(committed) + len(partial) <= ACK_IDENTITIES_MAX
+            and all(isinstance(entry, bytes) and len(entry) == 16 for entry in (*committed, *partial))
+            and all(isinstance(size, int) and 0 <= size <= ENVELOPE_BYTES_MAX for size in partial.values())
+        ):
+            return Ack(tuple(committed), partial)
+    raise BadItem(f"expected an acknowledgement of version {VERSION} (envelope.cddl)")
+
+
+def order_packed(order: Order) -> bytes:
+    """The bytes to sign."""
+    return cbor2.dumps(
+        {
+            0: order.identity, 1: order.signer, 2: order.box, 3: order.deed, 4: order.counter,
+            5: [order.made_tai_ns, order.expires_tai_ns], 6: dict(order.parameters),
+        },
+        canonical=True,
+    )  # fmt: skip
+
+
+def order_unpacked(data: bytes) -> Order:
+    """Raises BadItem. Says nothing about who signed it."""
+    if len(data) > COMMAND_BYTES_MAX:
+        raise BadItem(f"expected an order of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}")
+    match decoded_cbor(data):
+        case {
+            0: bytes(identity), 1: str(signer), 2: str(box), 3: str(deed), 4: int(counter),
+            5: [int(made), int(expires)], 6: dict(parameters),
+        } if (
+            len(identity) == 16 and is_name(signer) and is_name(box) and is_name(deed) and 0 <= counter < _INT64
+            and abs(made) < _INT64 and abs(expires) < _INT64 and len(parameters) <= 64
+            and all(isinstance(key, str) and len(key) <= 64 for key in parameters)
+            and all(value is None or (isinstance(value, int | str) and len(str(value)) <= 4096) for value in parameters.values())
+        ):  # fmt: skip
+            return Order(identity, signer, box, deed, counter, made, expires, parameters)
+    raise BadItem("expected an order (envelope.cddl)")
+
+
+def command_packed(command: Command) -> bytes:
+    """A command as published."""
+    return cbor2.dumps({0: VERSION, 1: command.order, 2: command.signature}, canonical=True)
+
+
+def command_unpacked(data: bytes) -> Command:
+    """Raises BadItem."""
+    if len(data) > COMMAND_BYTES_MAX + 256:
+        raise BadItem(f"expected a command of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}")
+    match decoded_cbor(data):
+        case {0: 1, 1: bytes(order), 2: bytes(signature)} if len(signature) == 64:
+            return Command(order, signature)
+    raise BadItem(f"expected a command of version {VERSION} (envelope.cddl)")
+
+
+def is_name(value: str) -> bool:
+    """Whether this may name a box, a site, a signer or a deed: [a-z0-9][a-z0-9-]{2,62}."""
+    return (
+        3 <= len(value) <= 63
+        and value.isascii()
+        and value[0] != "-"
+        and all(c.isdigit() or c.islower() or c == "-" for c in value)
+    )
+
+
+def _identity(box: str, kind: str, priority: int, first: int, last: int, content: bytes) -> bytes:
+    head: Sequence[object] = [box, kind, int(priority), [first, last]]
+    return hashlib.sha256(cbor2.dumps(head, canonical=True) + content).digest()[:16]
+
+
+def _inflated(codec: Codec, body: bytes, size: int) -> bytes:
+    try:
+        if codec == "deflate":
+            return zlib.decompressobj().decompress(body, size + 1)
+        if codec == "lz4":
+            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(body, size + 1))
+    except (zlib.error, RuntimeError, EOFError, ValueError):
+        raise BadItem(f"expected a body compressed with {codec}, the decoder stopped") from None
+    return body
