@@ -11,10 +11,11 @@ not synced, because what it guards against is an item that ends the process, not
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from drivers.disk import Buffer, Disk
+from firmware.core.durable import make_directory
 from firmware.core.errors import Missing
 
 ATTEMPTS_MAX = 5  # A poison item costs four restarts of one process (systemd: 4 × 100 ms), then it is out of the way.
@@ -33,19 +34,20 @@ class Item:
 class Spool:
     """One spool directory.
 
-    path: the directory. quarantine: where what cannot be handled goes, with its reason beside it.
+    path: the directory. What cannot be handled goes to quarantine/<path>/, its reason beside it: a directory of the consumer's
+    own, so that rights on the one are rights on the other.
     """
 
-    def __init__(self, disk: Disk, path: str, *, quarantine: str = "quarantine") -> None:
+    def __init__(self, disk: Disk, path: str) -> None:
         self.disk = disk
         self.path = path
-        self.quarantine = quarantine
+        self.quarantine = f"quarantine/{path}"
         self.quarantined_count = 0
 
     def start(self) -> None:
         """Make the directory, and remove what a writer left hidden. Called by the consumer and by no one else."""
-        self.disk.mkdir(self.path)
-        self.disk.mkdir(self.quarantine)
+        make_directory(self.disk, self.path)
+        make_directory(self.disk, self.quarantine)
         for name in self.disk.list(self.path):
             if name.startswith("."):
                 self._forget(name)
@@ -88,6 +90,17 @@ class Spool:
                 return item
         return None
 
+    def take_new(self, known: Container[str], *, count_max: int) -> list[Item]:
+        """At most this many items whose names are not in `known`, in order, attempts counted: one look at the directory for all."""
+        entries = sorted((*_split(entry), entry) for entry in self.disk.list(self.path) if not entry.startswith("."))
+        items: list[Item] = []
+        for name, attempts, entry in entries:
+            if len(items) >= count_max:
+                break
+            if name not in known and (item := self._take(name, attempts, entry)) is not None:
+                items.append(item)
+        return items
+
     def take_named(self, name: str) -> Item | None:
         """The item of this name, its attempt counted; None when it is gone or has gone to quarantine."""
         for entry in self.disk.list(self.path):
@@ -95,10 +108,24 @@ class Spool:
                 return self._take(*_split(entry), entry)
         return None
 
+    def peek(self, name: str, *, size: int | None = None) -> bytes | None:
+        """The item's bytes without counting an attempt, for who must look before deciding when; None when it is gone."""
+        for entry in self.disk.list(self.path):
+            if not entry.startswith(".") and _split(entry)[0] == name:
+                try:
+                    return self.disk.read(f"{self.path}/{entry}", size=size)
+                except Missing:
+                    return None
+        return None
+
     def settle(self, item: Item) -> None:
-        """Its work is done and what came of it is durable elsewhere. Settling twice is as good as once."""
+        """Its work is done and what came of it is durable elsewhere. Settling twice is as good as once.
+
+        An item of attempt 0 is one that was put back.
+        """
+        entry = f"{item.name}~{item.attempt}" if item.attempt else item.name
         try:
-            self.disk.remove(f"{self.path}/{item.name}~{item.attempt}")
+            self.disk.remove(f"{self.path}/{entry}")
         except Missing:
             return
 
@@ -107,6 +134,16 @@ class Spool:
         for entry in self.disk.list(self.path):
             if not entry.startswith(".") and _split(entry)[0] == name:
                 self._forget(entry)
+
+    def put_back(self, item: Item) -> None:
+        """It was looked at and is in order, its work comes later: this attempt, and those before it, do not count against it.
+
+        For a consumer that gathers items over minutes: otherwise four restarts in that time would quarantine the innocent.
+        """
+        try:
+            self.disk.rename(f"{self.path}/{item.name}~{item.attempt}", f"{self.path}/{item.name}")
+        except Missing:
+            return
 
     def reject(self, item: Item, reason: str) -> None:
         """It cannot be handled: move it to quarantine with the reason, which must not repeat its contents."""
@@ -126,7 +163,7 @@ class Spool:
 
     def _quarantine(self, name: str, entry: str, reason: str) -> None:
         # The reason first: a reason without its item is harmless, an item without its reason is a riddle.
-        place = f"{self.quarantine}/{self.path.replace('/', '-')}-{name}"
+        place = f"{self.quarantine}/{name}"
         self.disk.write(f"{place}.reason", reason.encode())
         self.disk.sync(f"{place}.reason")
         try:
