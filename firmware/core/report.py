@@ -1,6 +1,12 @@
 """Counts of what a station did and could not do, by cause. Logs say what changed; reports say how much."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from drivers.clock import Now
+from drivers.disk import Disk
+from firmware.core.timestamp import iso
 
 Value = int | float | str
 
@@ -34,3 +40,20 @@ class Report:
     def as_json(self) -> dict[str, object]:
         """For `state/<process>.json` and health messages."""
         return {"counts": self.counts, "drops": self.drops, "gauges": self.gauges}
+
+
+def publish(disk: Disk, process: str, reports: Sequence[Report], now: Now) -> None:
+    """Write `state/<process>.json`, replacing the former one whole; readers never see half. Not synced: it is about now.
+
+    {"process": …, "at": "2026-11-22T10:15:00.000Z", "at_tai_ns": …, "monotonic_ns": …,
+     "stations": {"capture": {"counts": {…}, "drops": {…}, "gauges": {…}}}}
+    """
+    state = {
+        "process": process,
+        "at": iso(now.utc_ns),
+        "at_tai_ns": now.timestamp.tai_ns,
+        "monotonic_ns": now.monotonic.ns,
+        "stations": {report.station: report.as_json() for report in reports},
+    }
+    disk.write(f"state/.{process}.json", json.dumps(state, indent=1).encode())
+    disk.rename(f"state/.{process}.json", f"state/{process}.json")
