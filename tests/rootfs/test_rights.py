@@ -1,0 +1,106 @@
+"""Users, directories and unit rights on the box are exactly what the front pages declare and roles.py runs."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from firmware.core.settings import Settings
+from firmware.roles import BOX, SECTIONS
+from simulator.board import SimulatedBoard
+
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "rootfs/usr/lib/systemd/system"
+STORE = "/var/lib/scrubjay/"
+_DIRECTORY = re.compile(r"\b[a-z]+(?:/[a-z0-9]+)*/(?![a-z0-9])")
+ADVERTISED = {process.name: process for process in BOX}
+
+
+def stations_of(process: str) -> list[str]:
+    build = ADVERTISED[process].build
+    assert build is not None
+    return [station.name for station in build(SimulatedBoard(), Settings(SECTIONS["box"], []))]
+
+
+def declared(station: str, label: str) -> set[str]:
+    """Directories after a label ("Reads", "Writes") of a front page."""
+    page = ast.get_docstring(ast.parse((ROOT / "firmware" / station / "__init__.py").read_text())) or ""
+    block = re.search(rf"^{label}\s+(.*?)(?=^\S|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert block is not None, f"firmware/{station}/__init__.py has no {label!r}"
+    return {name.rstrip("/") for name in _DIRECTORY.findall(block[1])}
+
+
+def unit(process: str) -> dict[str, str]:
+    text = (UNITS / f"scrubjay@{process}.service.d/rights.conf").read_text()
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+
+
+def directories() -> dict[str, tuple[str, str, str]]:
+    """Directory below the store: (mode, owner, group)."""
+    rows = [line.split() for line in (ROOT / "rootfs/usr/lib/tmpfiles.d/scrubjay.conf").read_text().splitlines()]
+    return {row[1].removeprefix(STORE): (row[2], row[3], row[4]) for row in rows if row and row[0] == "d"}
+
+
+def may_write(process: str, directory: str) -> bool:
+    mode, owner, group = directories()[directory]
+    rights = unit(process)
+    groups = {rights["Group"], *rights.get("SupplementaryGroups", "").split()}
+    return owner == rights["User"] or (group in groups and int(mode[-2]) & 2 != 0)
+
+
+PROCESSES = list(ADVERTISED)
+
+
+def test_every_process_has_a_unit():
+    """The target wants exactly the processes of the role, each with its rights."""
+    wanted = re.findall(r"scrubjay@([a-z]+)\.service", (UNITS / "scrubjay.target").read_text())
+
+    assert PROCESSES == wanted
+    assert set(PROCESSES) == {path.name.split("@")[1].split(".")[0] for path in UNITS.glob("scrubjay@*.service.d")}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_process_may_touch_what_it_declares_and_nothing_else(process):
+    """A process's groups open exactly the directories its stations' front pages name; taking from a spool is a rename, so reading it is writing."""
+    expected = {
+        directory for station in stations_of(process) for label in ("Reads", "Writes") for directory in declared(station, label)
+    }
+    allowed = {name for name in directories() if may_write(process, name) and not name.startswith("quarantine")}
+    leaves = {name for name in allowed if name not in ("commands", "commands/verified")}
+
+    assert {name for name in expected if name not in leaves and name != "quarantine"} == set()
+    assert {
+        name for name in leaves if not any(name == e or name.startswith(f"{e}/") or e.startswith(f"{name}/") for e in expected)
+    } == set()
+
+
+def test_what_sees_identities_has_no_way_out():
+    """gate has no network; uplink opens outbox, sent and received commands only; the recorder and intake speak no IP. (S2-085, S2-087)"""
+    assert "yes" == unit("gate")["PrivateNetwork"]
+    assert {"outbox", "sent", "commands/received", "state", "quarantine/outbox"} == {
+        d for d in directories() if may_write("uplink", d)
+    }
+    for process in PROCESSES:
+        families = unit(process)["RestrictAddressFamilies"].split()
+        assert ("AF_INET" in families) == (process == "uplink")
+
+
+def test_one_station_fills_the_outbox():
+    """No front page but deidentify's declares that it writes outbox/. (S2-085)"""
+    writers = [station for process in PROCESSES for station in stations_of(process) if "outbox" in declared(station, "Writes")]
+
+    assert ["deidentify"] == writers
+
+
+def test_users_and_groups_exist():
+    """Every user and group that a unit or a directory names is made by sysusers."""
+    made = {
+        row.split()[1]
+        for row in (ROOT / "rootfs/usr/lib/sysusers.d/scrubjay.conf").read_text().splitlines()
+        if row[:2] in ("u ", "g ")
+    }
+    named = {word for mode, owner, group in directories().values() for word in (owner, group)}
+    named |= {w for p in PROCESSES for key in ("User", "Group", "SupplementaryGroups") for w in unit(p).get(key, "").split()}
+
+    assert set() == named - made - {"root", "dialout"}
