@@ -10,6 +10,22 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+NAME_BYTES_MAX = 255  # of one name; Linux file systems agree on it
+
+
+def parts(path: str) -> tuple[str, ...]:
+    """The names a path consists of; () for the root ("" or "."). Every disk takes its paths through here.
+
+    Raises ValueError for a path that is absolute, climbs ("..") or holds what cannot be a name: that is a mistake of ours, not
+    a trouble of the world's, and whoever makes names of foreign words has to have looked at them first.
+    """
+    if path in ("", "."):
+        return ()
+    names = tuple(path.split("/"))
+    for name in names:
+        if name in ("", ".", "..") or "\0" in name or len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+            raise ValueError("expected a path relative to the store, of plain names separated by single slashes")
+    return names
 
 
 class AppendFile(Protocol):

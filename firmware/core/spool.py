@@ -15,10 +15,11 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from drivers.disk import Buffer, Disk
-from firmware.core.durable import make_directory
-from firmware.core.errors import Missing
+from firmware.core.durable import make_directory, move
+from firmware.core.errors import DiskFailed, DiskFull, Missing
 
 ATTEMPTS_MAX = 5  # A poison item costs four restarts of one process (systemd: 4 × 100 ms), then it is out of the way.
+TAKE_BYTES_MAX = 16 << 20  # Two of the largest batches; what one look may bring into memory, beyond its last item.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,159}")
 
 
@@ -58,16 +59,18 @@ class Spool:
 
     def publish_all(self, items: Iterable[tuple[str, Buffer]]) -> None:
         """Several items for one sync of the directory; all are durable on return, none is visible before its bytes are."""
-        names = []
-        for name, data in items:
+        waiting = list(items)
+        for name, data in waiting:
             assert _NAME.fullmatch(name), "an item's name is its writer's to choose, within the alphabet"
-            hidden = f"{self.path}/.{name}"
-            self.disk.write(hidden, data)
-            self.disk.sync(hidden)
-            names.append(name)
-        for name in names:
-            self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
-        if names:
+            self._hide(name, data)
+        for name, data in waiting:
+            try:
+                self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+            except Missing:
+                # Its consumer started just now, and took what we had not yet published for a leftover. It starts only once.
+                self._hide(name, data)
+                self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+        if waiting:
             self.disk.sync_dir(self.path)
 
     def names(self) -> list[str]:
@@ -91,14 +94,26 @@ class Spool:
         return None
 
     def take_new(self, known: Container[str], *, count_max: int) -> list[Item]:
-        """At most this many items whose names are not in `known`, in order, attempts counted: one look at the directory for all."""
+        """At most this many items whose names are not in `known`, in order, attempts counted: one look at the directory for all.
+
+        An item that was attempted before is handed out alone: were it the one that ends the process, those taken with it would
+        share its attempts and, in the end, its quarantine.
+        """
         entries = sorted((*_split(entry), entry) for entry in self.disk.list(self.path) if not entry.startswith("."))
         items: list[Item] = []
         for name, attempts, entry in entries:
-            if len(items) >= count_max:
+            if len(items) >= count_max or (items and attempts) or sum(len(item.data) for item in items) > TAKE_BYTES_MAX:
                 break
-            if name not in known and (item := self._take(name, attempts, entry)) is not None:
+            if name in known:
+                continue
+            try:
+                item = self._take(name, attempts, entry)
+            except (DiskFull, DiskFailed):
+                continue  # One that cannot even be moved to quarantine now must not hold up, or use up the attempts of, the others.
+            if item is not None:
                 items.append(item)
+                if attempts:
+                    break
         return items
 
     def take_named(self, name: str) -> Item | None:
@@ -149,6 +164,15 @@ class Spool:
         """It cannot be handled: move it to quarantine with the reason, which must not repeat its contents."""
         self._quarantine(item.name, f"{item.name}~{item.attempt}", reason)
 
+    def _hide(self, name: str, data: Buffer) -> None:
+        hidden = f"{self.path}/.{name}"
+        self.disk.write(hidden, data)
+        try:
+            self.disk.sync(hidden)
+        except Missing:  # As in publish_all.
+            self.disk.write(hidden, data)
+            self.disk.sync(hidden)
+
     def _take(self, name: str, attempts: int, entry: str) -> Item | None:
         attempt = attempts + 1
         if attempt >= ATTEMPTS_MAX:
@@ -166,8 +190,9 @@ class Spool:
         place = f"{self.quarantine}/{name}"
         self.disk.write(f"{place}.reason", reason.encode())
         self.disk.sync(f"{place}.reason")
+        self.disk.sync_dir(self.quarantine)
         try:
-            self.disk.rename(f"{self.path}/{entry}", place)
+            move(self.disk, f"{self.path}/{entry}", place)
         except Missing:
             return
         self.disk.sync_dir(self.quarantine)

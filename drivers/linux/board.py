@@ -1,0 +1,65 @@
+"""The board, real: one process's view of a Linux machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from drivers.link import Link
+from drivers.linux.bell import LinuxBell
+from drivers.linux.clock import LinuxClock
+from drivers.linux.disk import LinuxDisk
+from drivers.linux.identity import LinuxIdentity
+from drivers.linux.supervisor import LinuxSupervisor
+from drivers.tap import Tap, TapRequest
+from drivers.tty import Tty
+
+
+class LinuxBoard:
+    """root: the store. identity: its directory (drivers/linux/identity.py). portable_tap: libpcap instead of the kernel ring.
+
+    open_tap: opens taps instead of either, for a recording that is heard as if it came from an interface.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        identity: Path,
+        *,
+        portable_tap: bool = False,
+        open_tap: Callable[[TapRequest], Tap] | None = None,
+    ) -> None:
+        self.disk = LinuxDisk(root)
+        self.clock = LinuxClock()
+        self.identity = LinuxIdentity(identity)
+        self.supervisor = LinuxSupervisor()
+        self._root = root
+        self._portable_tap = portable_tap
+        self._open_tap = open_tap
+
+    def bell(self) -> LinuxBell:
+        """A new bell; the keeper's signals ring it from now on."""
+        bell = LinuxBell(self._root)
+        self.supervisor.listen(bell.ring)
+        return bell
+
+    # Imported where they are opened: a process that hears nothing loads no libpcap, and one that sends nothing no MQTT.
+
+    def tap(self, request: TapRequest) -> Tap:
+        if self._open_tap is not None:
+            return self._open_tap(request)
+        if self._portable_tap:
+            from drivers.linux.tap import PortableTap
+
+            return PortableTap(request)
+        from drivers.linux.tap import RingTap
+
+        return RingTap(request)
+
+    def link(self) -> Link:
+        from drivers.linux.link import PahoLink
+
+        return PahoLink()
+
+    def tty(self, device: str) -> Tty:
+        from drivers.linux.tty import LinuxTty
+
+        return LinuxTty(device)

@@ -1,0 +1,75 @@
+"""The clock, real: the kernel's clocks, and what the kernel itself says about their quality (adjtimex(2)).
+
+Whoever disciplines the kernel's clock (chronyd, phc2sys, systemd-timesyncd) tells it how far off it may be; we repeat that and
+claim nothing better.
+"""
+
+import ctypes
+import time
+
+from drivers.clock import ClockState, Monotonic, Now, Timestamp
+
+STA_UNSYNC = 0x0040  # linux/timex.h
+TIME_ERROR = 5  # adjtimex's return value when the clock is not synchronised
+DRIFT_PPM = 500  # What the kernel itself adds to maxerror while nobody corrects it (MAXFREQ, kernel/time/ntp.c)
+# A crystal of 20 ppm that nobody has set for a year is ten minutes off. A clock that was never set at all is worse, and says 1970.
+RTC_UNCERTAINTY_NS = 600 * 1_000_000_000
+# TAI minus UTC since 2017-01-01 (IERS Bulletin C 52); no leap second has been announced since. Used while the kernel's own
+# offset is 0, which means that nobody told it, not that the two scales agree.
+TAI_OFFSET_S = 37
+QUALITY_EVERY_NS = 250_000_000  # The kernel's view changes once a second; asking at every step would cost more than the step.
+
+
+class _Timeval(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("microseconds", ctypes.c_long))
+
+
+class _Timex(ctypes.Structure):
+    """struct timex (adjtimex(2)); `modes` 0 only reads."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("constant", ctypes.c_long), ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long), ("time", _Timeval), ("tick", ctypes.c_long), ("ppsfreq", ctypes.c_long),
+        ("jitter", ctypes.c_long), ("shift", ctypes.c_int), ("stabil", ctypes.c_long), ("jitcnt", ctypes.c_long),
+        ("calcnt", ctypes.c_long), ("errcnt", ctypes.c_long), ("stbcnt", ctypes.c_long), ("tai", ctypes.c_int),
+        ("padding", ctypes.c_int * 11),
+    )  # fmt: skip
+
+
+class LinuxClock:
+    """CLOCK_MONOTONIC and CLOCK_REALTIME. LOCKED while the kernel is synchronised, HOLDOVER when it was, FREE when it never was."""
+
+    def __init__(self) -> None:
+        self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+        self._asked_ns = -QUALITY_EVERY_NS
+        self._locked_ns: int | None = None  # monotonic, when it was last seen synchronised
+        self._locked_error_ns = 0
+        self._state, self._uncertainty_ns, self._source, self._tai_offset_s = (
+            ClockState.FREE,
+            RTC_UNCERTAINTY_NS,
+            "rtc",
+            TAI_OFFSET_S,
+        )
+
+    def now(self) -> Now:
+        monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        if monotonic - self._asked_ns >= QUALITY_EVERY_NS:
+            self._ask(monotonic)
+        utc = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        stamp = Timestamp(utc + self._tai_offset_s * 1_000_000_000, self._uncertainty_ns, self._source, self._state)
+        return Now(Monotonic(monotonic), stamp, self._tai_offset_s)
+
+    def _ask(self, monotonic: int) -> None:
+        self._asked_ns = monotonic
+        timex = _Timex()
+        answer = self._adjtimex(ctypes.byref(timex))
+        self._tai_offset_s = timex.tai or TAI_OFFSET_S
+        if answer not in (-1, TIME_ERROR) and not timex.status & STA_UNSYNC:
+            self._state, self._source, self._uncertainty_ns = ClockState.LOCKED, "ntp", timex.maxerror * 1000
+            self._locked_ns, self._locked_error_ns = monotonic, self._uncertainty_ns
+        elif self._locked_ns is not None:
+            self._state = ClockState.HOLDOVER
+            self._uncertainty_ns = self._locked_error_ns + (monotonic - self._locked_ns) * DRIFT_PPM // 1_000_000
+        else:
+            self._state, self._source, self._uncertainty_ns = ClockState.FREE, "rtc", RTC_UNCERTAINTY_NS

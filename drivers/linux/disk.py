@@ -1,0 +1,233 @@
+"""The disk, real: every path is resolved below one open directory, and every promise is a sync of the kernel's.
+
+ext4, XFS and btrfs keep what `drivers/disk.py` promises (rename atomic, fsync of the directory makes it last); vfat and most
+network file systems do not, and are no place for a store.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from drivers.disk import Buffer, parts
+from drivers.errors import DiskFailed, DiskFull, Missing
+
+FILE_MODE = 0o660
+DIRECTORY_MODE = 0o770  # less the umask; who else may is the group's business (rootfs/usr/lib/tmpfiles.d)
+IOV_MAX = 1024  # limits.h; parts of one vectored write
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+
+class LinuxDisk:
+    """A directory tree below `root`, which is made when it is not there."""
+
+    def __init__(self, root: Path) -> None:
+        with _troubles():
+            root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root = root
+
+    def write(self, path: str, data: Buffer) -> None:
+        with _troubles():
+            descriptor = self._fresh(path)
+            try:
+                _write_all(descriptor, [data])
+            except OSError:
+                os.unlink(_plain(path), dir_fd=self._root)
+                raise
+            finally:
+                os.close(descriptor)
+
+    def create(self, path: str) -> "LinuxFile":
+        with _troubles():
+            return LinuxFile(self._fresh(path), 0)
+
+    def reopen(self, path: str, *, size: int) -> "LinuxFile":
+        with _troubles():
+            descriptor = self._open(path, os.O_RDWR)
+            found = os.fstat(descriptor).st_size
+            if size > found:
+                os.close(descriptor)
+                raise DiskFailed(f"expected a file of at least {size} bytes, it has {found}")
+            os.ftruncate(descriptor, size)
+            os.lseek(descriptor, size, os.SEEK_SET)
+            return LinuxFile(descriptor, size)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        with _troubles():
+            descriptor = self._open(path, os.O_RDONLY)
+            try:
+                wanted = max(0, os.fstat(descriptor).st_size - offset) if size is None else size
+                pieces = []
+                while wanted:
+                    piece = os.pread(descriptor, wanted, offset)
+                    if not piece:
+                        break
+                    pieces.append(piece)
+                    offset += len(piece)
+                    wanted -= len(piece)
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            finally:
+                os.close(descriptor)
+
+    def size(self, path: str) -> int:
+        with _troubles():
+            found = os.stat(_plain(path), dir_fd=self._root, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise Missing("expected a file, there is none")
+        return found.st_size
+
+    def exists(self, path: str) -> bool:
+        with _troubles():
+            try:
+                os.stat(_plain(path), dir_fd=self._root, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
+
+    def list(self, path: str) -> list[str]:
+        with _troubles():
+            try:
+                descriptor = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            try:
+                with os.scandir(descriptor) as entries:
+                    return sorted(entry.name for entry in entries)
+            finally:
+                os.close(descriptor)
+
+    def mkdir(self, path: str) -> None:
+        with _troubles():
+            names = parts(path)
+            for depth in range(1, len(names) + 1):
+                here = "/".join(names[:depth])
+                try:
+                    os.mkdir(here, DIRECTORY_MODE, dir_fd=self._root)
+                except FileExistsError:
+                    if not stat.S_ISDIR(os.stat(here, dir_fd=self._root, follow_symlinks=False).st_mode):
+                        raise DiskFailed("expected a directory, a file has this name") from None
+
+    def sync(self, path: str) -> None:
+        with _troubles():
+            descriptor = self._open(path, os.O_RDONLY)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def sync_dir(self, path: str) -> None:
+        with _troubles():
+            descriptor = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def rename(self, old: str, new: str) -> None:
+        with _troubles():
+            os.rename(_plain(old), _plain(new), src_dir_fd=self._root, dst_dir_fd=self._root)
+
+    def link(self, old: str, new: str) -> None:
+        with _troubles():
+            try:
+                os.link(_plain(old), _plain(new), src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
+            except FileExistsError:
+                self.size(old)  # Missing, when there is nothing to link at all
+
+    def remove(self, path: str) -> None:
+        with _troubles():
+            try:
+                os.unlink(_plain(path), dir_fd=self._root)
+            except IsADirectoryError:
+                shutil.rmtree(_plain(path), dir_fd=self._root)
+
+    def free_bytes(self) -> int:
+        with _troubles():
+            found = os.fstatvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
+    def total_bytes(self) -> int:
+        with _troubles():
+            found = os.fstatvfs(self._root)
+        return found.f_blocks * found.f_frsize
+
+    def _open(self, path: str, flags: int) -> int:
+        return os.open(_plain(path) or ".", flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._root)
+
+    def _fresh(self, path: str) -> int:
+        """A new file. The old one of this name is unlinked, not cut: another name of it (a pin, a kept copy) keeps its bytes."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(_plain(path), flags, FILE_MODE, dir_fd=self._root)
+        except FileExistsError:
+            os.unlink(_plain(path), dir_fd=self._root)
+            return os.open(_plain(path), flags, FILE_MODE, dir_fd=self._root)
+
+
+class LinuxFile:
+    """The AppendFile of a LinuxDisk."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, parts: Sequence[Buffer]) -> None:
+        with _troubles():
+            try:
+                written = _write_all(self._descriptor, parts)
+            except OSError:
+                os.ftruncate(self._descriptor, self._size)
+                os.lseek(self._descriptor, self._size, os.SEEK_SET)
+                raise
+        self._size += written
+
+    def sync(self) -> None:
+        with _troubles():
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@contextmanager
+def _troubles() -> Iterator[None]:
+    """The kernel's errors as ours, named by consequence; the path stays out of it, for names may come from outside."""
+    try:
+        yield
+    except OSError as problem:
+        name = errno.errorcode.get(problem.errno or 0, "unknown")
+        if problem.errno in _FULL:
+            raise DiskFull(f"expected room on the disk, the kernel answered {name}") from None
+        if problem.errno in _MISSING:
+            raise Missing("expected a file or directory, there is none") from None
+        raise DiskFailed(f"expected the disk to obey, the kernel answered {name}") from None
+
+
+def _plain(path: str) -> str:
+    return "/".join(parts(path))
+
+
+def _write_all(descriptor: int, pieces: Sequence[Buffer]) -> int:
+    """Every byte, at the file's position; one writev for up to 1,024 pieces unless the kernel takes it in parts."""
+    waiting = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+    total = 0
+    while waiting:
+        taken = os.writev(descriptor, waiting[:IOV_MAX])
+        total += taken
+        while waiting and taken >= len(waiting[0]):
+            taken -= len(waiting[0])
+            del waiting[0]
+        if taken:
+            waiting[0] = waiting[0][taken:]
+    return total

@@ -1,0 +1,254 @@
+"""The tap on Linux, twice: the kernel's ring (the recorder's), and libpcap through pcapy-ng (portable, a Python call a frame).
+
+The ring is a packet(7) socket of type SOCK_RAW that is only ever read. Order matters, for every frame between two steps would be
+a frame that does not belong: the ring is mapped and the filter attached while the socket hears nothing (protocol 0), and only
+then it is bound to its interface.
+Source: Documentation/networking/packet_mmap.rst, linux/if_packet.h; measurements in research/capture.md and platform.md §4.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import select
+import socket
+import struct
+from collections import deque
+
+import pcapy
+
+from drivers.errors import BadFilter, TapFailed
+from drivers.tap import BLOCK_HEADER, STATUS_USER, Block, HeardFrame, TapCounters, TapRequest, pack_block
+
+SOL_PACKET = 263
+PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 1, 5, 6, 10, 23
+PACKET_MR_PROMISC = 1
+TPACKET_V3 = 2
+ETH_P_ALL = 3
+SO_TIMESTAMPNS, SO_ATTACH_FILTER = 35, 26
+ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
+FRAME_BYTES = 2048  # Only divides a block; TPACKET_V3 packs frames of any size.
+LINK_ETHERNET = 1
+DISPATCH_FRAMES = 256  # Frames of a portable block.
+PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
+_BPF_RETURN = 6
+_GONE = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
+
+
+class RingTap:
+    """One interface through the kernel's TPACKET_V3 ring. Raises TapFailed or BadFilter when it is opened."""
+
+    def __init__(self, request: TapRequest) -> None:
+        self._request = request
+        program = _compiled(request)
+        self._counters = TapCounters(dropped={"ring_full": 0})
+        self._handed: deque[int] = deque()
+        self._position = 0
+        self._ring: mmap.mmap | None = None
+        try:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        except OSError as problem:
+            raise TapFailed(f"expected the right to listen (CAP_NET_RAW), {_name(problem)}") from None
+        try:
+            self._open(program)
+        except OSError as problem:
+            self._socket.close()
+            raise TapFailed(f"expected interface {request.interface!r} and room for its ring, {_name(problem)}") from None
+        except TapFailed:
+            self._socket.close()
+            raise
+
+    def _open(self, program: bytes) -> None:
+        heard, request = self._socket, self._request
+        index = socket.if_nametoindex(request.interface)
+        heard.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        # Stamped where the stack first sees the frame, so that two rings on one interface stamp it alike.
+        heard.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        size = request.block_bytes * request.block_count
+        geometry = struct.pack(
+            "=7I", request.block_bytes, request.block_count, FRAME_BYTES, size // FRAME_BYTES, request.retire_ms, 0, 0
+        )
+        heard.setsockopt(SOL_PACKET, PACKET_RX_RING, geometry)
+        self._ring = mmap.mmap(heard.fileno(), size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._view = memoryview(self._ring)
+        # One aligned 32-bit word each: reading and writing it is one machine access, which the kernel relies on.
+        self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, request.block_bytes)]
+        heard.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        _attach(heard, program)
+        heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
+        heard.bind((request.interface, ETH_P_ALL))
+        hardware = heard.getsockname()[3]
+        if hardware not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
+            raise TapFailed(f"expected an Ethernet interface, {request.interface!r} is of hardware type {hardware}")
+
+    @property
+    def request(self) -> TapRequest:
+        return self._request
+
+    @property
+    def link_type(self) -> int:
+        return LINK_ETHERNET
+
+    def fileno(self) -> int:
+        """Readable also as long as a block is handed out and not released: the kernel looks at the newest block's state only."""
+        return self._socket.fileno()
+
+    def next(self) -> Block | None:
+        if len(self._handed) == self._request.block_count:
+            return None  # Every block is handed out; the one at this place was not released yet.
+        if not self._status[self._position][0] & STATUS_USER:
+            self._check()
+            return None
+        at = self._position * self._request.block_bytes
+        data = self._view[at : at + self._request.block_bytes]
+        header = BLOCK_HEADER.unpack_from(data)
+        block = Block(data, sequence=header[6], frame_count=header[3], handle=self._position)
+        self._handed.append(self._position)
+        self._position = (self._position + 1) % self._request.block_count
+        return block
+
+    def release(self, block: Block) -> None:
+        assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
+        self._handed.popleft()
+        block.data.release()
+        self._status[block.handle][0] = 0  # TP_STATUS_KERNEL
+
+    def counters(self) -> TapCounters:
+        """PACKET_STATISTICS forgets what it has told, so it is added up here. Its first figure includes the dropped."""
+        received, dropped, _ = struct.unpack("=III", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        before = self._counters
+        self._counters = TapCounters(before.received + received - dropped, {"ring_full": before.dropped["ring_full"] + dropped})
+        return self._counters
+
+    def close(self) -> None:
+        if self._ring is None:
+            return
+        for status in self._status:
+            status.release()
+        self._status = []
+        self._view.release()
+        try:
+            self._ring.close()
+        except BufferError:
+            pass  # Somebody still holds a block; the mapping goes with it.
+        self._ring = None
+        self._socket.close()
+
+    def _check(self) -> None:
+        """The kernel reports an interface that went away as an error of the socket, once."""
+        problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem in _GONE:
+            raise TapFailed(f"expected interface {self._request.interface!r}, it went away ({errno.errorcode[problem]})")
+
+
+class PortableTap:
+    """One interface through libpcap, where there is no ring or no right to one. Raises TapFailed or BadFilter when it is opened.
+
+    Costs a Python call a frame (a tenth of the ring's rate) and stamps in microseconds.
+    """
+
+    def __init__(self, request: TapRequest) -> None:
+        self._request = request
+        _compiled(request)
+        try:
+            self._reader = pcapy.create(request.interface)
+            self._reader.set_snaplen(request.snap_bytes)
+            self._reader.set_promisc(1)
+            self._reader.set_timeout(request.retire_ms)
+            self._reader.set_buffer_size(max(PORTABLE_BUFFER_MIN, min(request.block_bytes * request.block_count, 1 << 30)))
+            self._reader.activate()
+            self._reader.setdirection(pcapy.PCAP_D_IN)
+            if request.filter:
+                self._reader.setfilter(request.filter)
+            self._reader.setnonblock(1)
+        except pcapy.PcapError as problem:
+            raise TapFailed(f"expected interface {request.interface!r}: {problem}") from None
+        if self._reader.datalink() != pcapy.DLT_EN10MB:
+            raise TapFailed(f"expected an Ethernet interface, {request.interface!r} is of link type {self._reader.datalink()}")
+        self._descriptor: int = self._reader.getfd()
+        self._sequence = 0
+        self._handed = 0
+        self._received = 0
+        self._closed = False
+
+    @property
+    def request(self) -> TapRequest:
+        return self._request
+
+    @property
+    def link_type(self) -> int:
+        return LINK_ETHERNET
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def next(self) -> Block | None:
+        if self._handed == self._request.block_count:
+            return None
+        frames: list[HeardFrame] = []
+
+        def take(header: "pcapy.Pkthdr", data: bytes) -> None:
+            seconds, us = header.getts()
+            frames.append(HeardFrame(seconds * 1_000_000_000 + us * 1000, data, header.getlen()))
+
+        try:
+            self._reader.dispatch(DISPATCH_FRAMES, take)
+        except pcapy.PcapError as problem:
+            raise TapFailed(f"expected interface {self._request.interface!r}: {problem}") from None
+        if not frames:
+            self._check()
+            return None
+        self._received += len(frames)
+        block = Block(memoryview(pack_block(frames, sequence=self._sequence)), self._sequence, len(frames), self._sequence)
+        self._sequence += 1
+        self._handed += 1
+        return block
+
+    def release(self, block: Block) -> None:
+        self._handed -= 1
+
+    def counters(self) -> TapCounters:
+        if self._closed:
+            return TapCounters(self._received, {"ring_full": 0, "interface": 0})
+        _, dropped, interface = self._reader.stats()
+        return TapCounters(self._received, {"ring_full": dropped, "interface": interface})
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._reader.close()
+
+    def _check(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._descriptor, 0)
+        for _, event in waiting.poll(0):
+            if event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+                raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("count", ctypes.c_uint16), ("filters", ctypes.POINTER(_Filter)))
+
+
+def _compiled(request: TapRequest) -> bytes:
+    """The filter as classic BPF, `struct sock_filter` each; what it returns for a frame is how much of it is kept."""
+    if not request.filter:
+        return struct.pack("=HBBI", _BPF_RETURN, 0, 0, request.snap_bytes)
+    try:
+        program = pcapy.compile(pcapy.DLT_EN10MB, request.snap_bytes, request.filter, 1, 0xFFFFFFFF)
+    except pcapy.PcapError as problem:
+        raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None
+    return b"".join(struct.pack("=HBBI", *row) for row in program.get_bpf())
+
+
+def _attach(heard: socket.socket, program: bytes) -> None:
+    rows = (_Filter * (len(program) // 8)).from_buffer_copy(program)
+    heard.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(_Program(len(rows), rows)))
+
+
+def _name(problem: OSError) -> str:
+    return f"the kernel answered {errno.errorcode.get(problem.errno or 0, os.strerror(problem.errno or 0))}"

@@ -1,0 +1,57 @@
+"""A board made of simulated parts."""
+
+from collections.abc import Callable
+
+from drivers.errors import Missing, NotConnected, TapFailed
+from drivers.link import Link
+from drivers.tap import Tap, TapRequest
+from drivers.tty import Tty
+from simulator.bell import SimulatedBell
+from simulator.clock import SimulatedClock
+from simulator.disk import SimulatedDisk
+from simulator.identity import SimulatedIdentity
+from simulator.supervisor import SimulatedSupervisor
+
+
+def _no_tap(request: TapRequest) -> Tap:
+    raise TapFailed("expected an interface, this board has none")
+
+
+def _no_link() -> Link:
+    raise NotConnected("expected a link, this board has none")
+
+
+class SimulatedBoard:
+    """Parts may be given and shared between boards; those that are not are made. `open_tap` and `make_link` are the world's wiring."""
+
+    def __init__(
+        self,
+        *,
+        disk: SimulatedDisk | None = None,
+        clock: SimulatedClock | None = None,
+        identity: SimulatedIdentity | None = None,
+        open_tap: Callable[[TapRequest], Tap] = _no_tap,
+        make_link: Callable[[], Link] = _no_link,
+        ttys: dict[str, Tty] | None = None,
+    ) -> None:
+        self.disk = disk or SimulatedDisk()
+        self.clock = clock or SimulatedClock()
+        self.identity = identity or SimulatedIdentity()
+        self.supervisor = SimulatedSupervisor()
+        self.open_tap = open_tap
+        self.make_link = make_link
+        self.ttys = ttys or {}
+
+    def bell(self) -> SimulatedBell:
+        return SimulatedBell(self.disk, self.clock)
+
+    def tap(self, request: TapRequest) -> Tap:
+        return self.open_tap(request)
+
+    def link(self) -> Link:
+        return self.make_link()
+
+    def tty(self, device: str) -> Tty:
+        if device not in self.ttys:
+            raise Missing("expected a serial line, there is none")
+        return self.ttys[device]

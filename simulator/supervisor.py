@@ -1,0 +1,57 @@
+"""Supervision, simulated: what was said is written down, and processes end when the world says so."""
+
+from collections.abc import Mapping, Sequence
+
+from drivers.supervisor import Ended, Ready
+
+
+class SimulatedSupervisor:
+    """One process's side. said: ("ready", status), ("alive", ""), ("stopping", "") in order."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+        self.stop = False
+
+    def ready(self, status: str) -> None:
+        self.said.append(("ready", status))
+
+    def alive(self) -> None:
+        self.said.append(("alive", ""))
+
+    def stopping(self) -> None:
+        self.said.append(("stopping", ""))
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+
+class SimulatedKeeper:
+    """The keeper's side. started: what was started, under its name; `happens` is the world's way to report readiness and ends."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {}
+        self._events: list[Ended | Ready] = []
+
+    def fileno(self) -> int:
+        return -1
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        assert name not in self.started, "one process a name"
+        self.started[name] = (tuple(command), dict(environment))
+        self._events.append(Ready(name))
+
+    def events(self) -> list[Ended | Ready]:
+        events, self._events = self._events, []
+        return events
+
+    def stop(self, name: str) -> None:
+        self.happens(Ended(name, 0))
+
+    def kill(self, name: str) -> None:
+        self.happens(Ended(name, -9))
+
+    def happens(self, event: Ended | Ready) -> None:
+        """The world says so. Ending what does not run is nothing."""
+        if isinstance(event, Ended) and self.started.pop(event.name, None) is None:
+            return
+        self._events.append(event)

@@ -1,0 +1,88 @@
+"""The clock's contract, on the real one and the simulated one."""
+
+import ctypes
+import time
+
+import pytest
+
+from drivers.clock import Clock, ClockState, Monotonic
+from drivers.linux import clock as linux_clock
+from drivers.linux.clock import LinuxClock
+from simulator.clock import SimulatedClock, Timeline
+
+
+@pytest.fixture(params=["linux", "simulated"])
+def clock(request: pytest.FixtureRequest) -> Clock:
+    return LinuxClock() if request.param == "linux" else SimulatedClock()
+
+
+def test_monotonic_time_only_grows(clock: Clock) -> None:
+    """Readings never go back, and start at or above zero."""
+    readings = [clock.now().monotonic for _ in range(100)]
+
+    assert sorted(readings) == readings
+    assert readings[0] >= Monotonic(0)
+
+
+def test_the_stamp_says_how_good_it_is(clock: Clock) -> None:
+    """A stamp is labelled with state, source and an uncertainty that is not zero (S2-011, S2-014)."""
+    stamp = clock.now().timestamp
+
+    assert stamp.uncertainty_ns > 0
+    assert stamp.source in {"ptp", "ntp", "rtc"}
+    assert stamp.state in ClockState
+
+
+def test_utc_follows_from_tai() -> None:
+    """The real clock's UTC is the kernel's, its TAI ahead of it by the leap seconds, also when nobody told the kernel (37 by table)."""
+    now = LinuxClock().now()
+
+    assert abs(time.clock_gettime_ns(time.CLOCK_REALTIME) - now.utc_ns) < 1_000_000_000
+    assert 37 <= now.tai_offset_s < 60
+    assert now.timestamp.tai_ns - now.utc_ns == now.tai_offset_s * 1_000_000_000
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_linux_states(monkeypatch: pytest.MonkeyPatch, synchronised: bool) -> None:
+    """Synchronised is LOCKED with the kernel's own error; lost is HOLDOVER growing by 500 ppm; never synchronised is FREE."""
+    clock = LinuxClock()
+    kernel = {"answer": 0 if synchronised else 5, "maxerror": 1200, "tai": 38}
+
+    def adjtimex(pointer: object) -> int:
+        timex = ctypes.cast(pointer, ctypes.POINTER(linux_clock._Timex)).contents  # type: ignore[arg-type]
+        timex.maxerror, timex.tai, timex.status = kernel["maxerror"], kernel["tai"], 0 if kernel["answer"] == 0 else 0x40
+        return kernel["answer"]
+
+    monkeypatch.setattr(clock, "_adjtimex", adjtimex)
+    first = clock.now()
+    assert 38 == first.tai_offset_s
+    if not synchronised:
+        assert (ClockState.FREE, "rtc", 600 * 10**9) == (
+            first.timestamp.state,
+            first.timestamp.source,
+            first.timestamp.uncertainty_ns,
+        )
+        return
+    assert (ClockState.LOCKED, "ntp", 1_200_000) == (
+        first.timestamp.state,
+        first.timestamp.source,
+        first.timestamp.uncertainty_ns,
+    )
+    kernel["answer"] = 5
+    clock._ask(first.monotonic.ns + 10 * 10**9)
+    later = clock.now().timestamp
+    assert ClockState.HOLDOVER is later.state
+    assert 1_200_000 + 5_000_000 == pytest.approx(later.uncertainty_ns, abs=200_000)
+
+
+def test_a_stepped_clock_moves_only_its_stamps() -> None:
+    """A step changes TAI and not monotonic time; a restart begins monotonic time again; both machines share the truth."""
+    timeline = Timeline()
+    box, hub = SimulatedClock(timeline), SimulatedClock(timeline)
+    timeline.advance(5)
+    box.step(-100)
+
+    assert (Monotonic(5), -100) == (box.now().monotonic, box.now().timestamp.tai_ns - hub.now().timestamp.tai_ns)
+    box.restart()
+    assert (Monotonic(0), Monotonic(5)) == (box.now().monotonic, hub.now().monotonic)
+    assert timeline.tai_ns + 7 == box.moment(Monotonic(7))

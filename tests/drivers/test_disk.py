@@ -1,0 +1,361 @@
+"""The disk's contract, on the real one and the simulated one; and what only a simulated disk can show: a power cut."""
+
+import errno
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from drivers.disk import Disk
+from drivers.errors import DiskFailed, DiskFull, Missing
+from drivers.linux.disk import LinuxDisk
+from simulator.disk import Failing, PowerCut, SimulatedDisk
+
+
+@pytest.fixture(params=["linux", "simulated"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    return LinuxDisk(tmp_path / "store") if request.param == "linux" else SimulatedDisk()
+
+
+def test_what_was_written_is_read(disk: Disk) -> None:
+    """A file reads as written, whole and in stretches, short at its end."""
+    disk.mkdir("a/b")
+    disk.write("a/b/file", b"0123456789")
+
+    assert b"0123456789" == disk.read("a/b/file")
+    assert b"345" == disk.read("a/b/file", offset=3, size=3)
+    assert b"89" == disk.read("a/b/file", offset=8, size=100)
+    assert b"" == disk.read("a/b/file", offset=100)
+    assert 10 == disk.size("a/b/file")
+
+
+def test_a_written_file_replaces_its_name_only(disk: Disk) -> None:
+    """Writing a name again leaves the former bytes under every other name they have."""
+    disk.write("first", b"old")
+    disk.link("first", "second")
+    disk.write("first", b"new")
+
+    assert (b"new", b"old") == (disk.read("first"), disk.read("second"))
+
+
+def test_appending(disk: Disk) -> None:
+    """Parts arrive in order and in one piece, more of them than one vectored write takes; size counts what was accepted."""
+    file = disk.create("file")
+    file.append([b"ab", memoryview(b"cd"), b"", bytearray(b"ef")])
+    file.append([b"x"] * 3000)
+    file.sync()
+
+    assert 3006 == file.size
+    assert b"abcdef" + b"x" * 3000 == disk.read("file")
+    file.close()
+    file.close()
+
+
+def test_reopening_cuts(disk: Disk) -> None:
+    """A file reopened at a size goes on from there; a file shorter than that is a failed disk, not a hole."""
+    disk.write("file", b"0123456789")
+    file = disk.reopen("file", size=4)
+    file.append([b"ab"])
+    file.close()
+
+    assert b"0123ab" == disk.read("file")
+    with pytest.raises(DiskFailed):
+        disk.reopen("file", size=7)
+
+
+def test_listing(disk: Disk) -> None:
+    """Names are sorted, hidden ones among them; no directory is an empty one."""
+    disk.mkdir("d/sub")
+    disk.mkdir("d/sub")
+    for name in ("b", ".hidden", "a"):
+        disk.write(f"d/{name}", b"")
+
+    assert [".hidden", "a", "b", "sub"] == disk.list("d")
+    assert ["d"] == disk.list("")
+    assert [] == disk.list("nowhere")
+    assert [] == disk.list("d/a")
+
+
+def test_renaming(disk: Disk) -> None:
+    """A file replaces one of the new name; a directory moves with all in it, to a free name only."""
+    disk.mkdir("d/inner")
+    disk.mkdir("e/full")
+    disk.write("d/inner/file", b"1")
+    disk.write("one", b"1")
+    disk.write("two", b"2")
+    disk.write("e/full/file", b"")
+    disk.rename("one", "two")
+    disk.rename("d/inner", "e/moved")
+
+    assert b"1" == disk.read("two")
+    assert b"1" == disk.read("e/moved/file")
+    assert not disk.exists("one")
+    assert not disk.exists("d/inner")
+    with pytest.raises(DiskFailed):
+        disk.rename("e/moved", "e/full")
+
+
+def test_linking_leaves_the_taken_name(disk: Disk) -> None:
+    """A second name shares the bytes; a name already taken stays as it is."""
+    disk.write("one", b"1")
+    disk.write("two", b"2")
+    disk.link("one", "two")
+    disk.link("one", "three")
+    disk.remove("one")
+
+    assert (b"2", b"1") == (disk.read("two"), disk.read("three"))
+
+
+def test_removing(disk: Disk) -> None:
+    """A file goes, a directory goes with all in it, and what is not there is Missing."""
+    disk.mkdir("d/sub")
+    disk.write("d/sub/file", b"")
+    disk.write("file", b"")
+    disk.remove("file")
+    disk.remove("d")
+
+    assert [] == disk.list("")
+    with pytest.raises(Missing):
+        disk.remove("d")
+
+
+@pytest.mark.parametrize("deed", ["read", "size", "sync", "sync_dir", "remove"])
+def test_what_is_not_there_is_missing(disk: Disk, deed: str) -> None:
+    """Every operation on a name that is not there says Missing, in a directory that is there and in one that is not."""
+    for path in ("nothing", "nowhere/nothing"):
+        with pytest.raises(Missing):
+            getattr(disk, deed)(path)
+
+
+def test_nothing_is_made_in_a_missing_directory(disk: Disk) -> None:
+    """Writing, creating, renaming and linking into a directory that is not there are Missing, and change nothing."""
+    disk.write("file", b"1")
+    for attempt in (
+        lambda: disk.write("nowhere/file", b""),
+        lambda: disk.create("nowhere/file"),
+        lambda: disk.rename("file", "nowhere/file"),
+        lambda: disk.rename("nothing", "new"),
+        lambda: disk.link("file", "nowhere/file"),
+        lambda: disk.link("nothing", "new"),
+        lambda: disk.reopen("nothing", size=0),
+    ):
+        with pytest.raises(Missing):
+            attempt()
+
+    assert ["file"] == disk.list("")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "a/../../b", "a//b", "a/./b", "nul\0byte", "x" * 256])
+def test_paths_stay_inside(disk: Disk, path: str) -> None:
+    """A path that is absolute, climbs or cannot be a name is a mistake of ours, refused before the disk is touched."""
+    with pytest.raises(ValueError):
+        disk.write(path, b"")
+    with pytest.raises(ValueError):
+        disk.exists(path)
+
+
+def test_a_directory_is_not_a_file(disk: Disk) -> None:
+    """Size and removal tell them apart; a directory cannot take a file's name."""
+    disk.write("file", b"")
+    disk.mkdir("d")
+
+    with pytest.raises(Missing):
+        disk.size("d")
+    with pytest.raises(DiskFailed):
+        disk.mkdir("file")
+
+
+def test_syncs_return(disk: Disk) -> None:
+    """Files, directories and the root can be synced, and there is some room."""
+    disk.mkdir("d")
+    disk.write("d/file", b"1")
+    disk.sync("d/file")
+    disk.sync_dir("d")
+    disk.sync_dir("")
+
+    assert 0 < disk.free_bytes() <= disk.total_bytes()
+
+
+def test_full_disk_takes_nothing_back_of_what_it_had() -> None:
+    """On a full disk a write leaves no file and an append leaves the file as it was; the same works again when there is room."""
+    disk = SimulatedDisk()
+    file = disk.create("file")
+    file.append([b"1234"])
+    disk.fill(leave_bytes=3)
+    with pytest.raises(DiskFull):
+        disk.write("other", b"1234")
+    with pytest.raises(DiskFull):
+        file.append([b"12", b"34"])
+
+    assert (["file"], 4, b"1234") == (disk.list(""), file.size, disk.read("file"))
+    disk.capacity_bytes += 1
+    file.append([b"12", b"34"])
+    assert 0 == disk.free_bytes()
+
+
+def test_full_linux_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's ENOSPC in the middle of a vectored write: what it took is cut back, the trouble is DiskFull."""
+    disk = LinuxDisk(tmp_path)
+    file = disk.create("file")
+    file.append([b"before"])
+    real = os.writev
+    calls = Counter[str]()
+
+    def full(descriptor: int, parts: list[memoryview]) -> int:
+        calls["writev"] += 1
+        if calls["writev"] > 1:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return real(descriptor, [parts[0][:2]])
+
+    monkeypatch.setattr(os, "writev", full)
+    with pytest.raises(DiskFull):
+        file.append([b"long", b"er"])
+    calls.clear()
+    with pytest.raises(DiskFull):
+        disk.write("other", b"data")
+    monkeypatch.undo()
+    file.append([b" and after"])
+
+    assert b"before and after" == disk.read("file")
+    assert ["file"] == disk.list("")
+
+
+def test_modes_of_a_linux_store(tmp_path: Path) -> None:
+    """Nobody outside the group reads a store."""
+    disk = LinuxDisk(tmp_path / "store")
+    disk.mkdir("d")
+    disk.write("d/file", b"")
+
+    assert 0 == (tmp_path / "store" / "d").stat().st_mode & 0o027
+    assert 0 == (tmp_path / "store" / "d" / "file").stat().st_mode & 0o137
+
+
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
+    """A link somebody put into the store leads nowhere: neither read through nor written through."""
+    (tmp_path / "outside").write_bytes(b"secret")
+    disk = LinuxDisk(tmp_path / "store")
+    (tmp_path / "store" / "trap").symlink_to(tmp_path / "outside")
+    with pytest.raises(DiskFailed):
+        disk.read("trap")
+    disk.write("trap", b"mine")
+
+    assert (b"secret", b"mine") == ((tmp_path / "outside").read_bytes(), disk.read("trap"))
+
+
+def test_failing_disk() -> None:
+    """A read-only disk still reads, a dead one does not even list; both say DiskFailed."""
+    disk = SimulatedDisk()
+    disk.write("file", b"1")
+    disk.failing = Failing.READ_ONLY
+    with pytest.raises(DiskFailed):
+        disk.write("file", b"2")
+
+    assert b"1" == disk.read("file")
+    disk.failing = Failing.GONE
+    with pytest.raises(DiskFailed):
+        disk.list("")
+
+
+def test_synced_things_survive_every_power_cut() -> None:
+    """File synced and directory synced: there, whatever the seed; file synced alone: whole or not there; neither: anything."""
+    outcomes = Counter[str]()
+    for seed in range(200):
+        disk = SimulatedDisk()
+        disk.mkdir("d")
+        disk.sync_dir("")
+        disk.write("d/safe", b"0123456789")
+        disk.sync("d/safe")
+        disk.sync_dir("d")
+        disk.write("d/file_only", b"0123456789")
+        disk.sync("d/file_only")
+        disk.write("d/nothing", b"0123456789")
+        disk.power_cut(Random(seed))
+
+        assert b"0123456789" == disk.read("d/safe")
+        if disk.exists("d/file_only"):
+            assert b"0123456789" == disk.read("d/file_only")
+        outcomes["file_only", disk.exists("d/file_only")] += 1  # type: ignore[index]
+        outcomes["nothing", disk.read("d/nothing") if disk.exists("d/nothing") else None] += 1  # type: ignore[index]
+    # It bites: each allowed outcome occurs, an empty file, a part, garbage and the whole among them.
+    assert outcomes["file_only", True] > 20 and outcomes["file_only", False] > 20  # type: ignore[index]
+    assert {None, b"", b"0123456789"} <= {what for name, what in outcomes if name == "nothing"}  # type: ignore[misc]
+    assert len(outcomes) > 10
+
+
+def test_a_renamed_thing_has_the_old_name_or_the_new_or_both_but_never_none() -> None:
+    """Across directories too, and after either directory's sync."""
+    seen = set()
+    for seed in range(200):
+        for synced in (None, "a", "b"):
+            disk = SimulatedDisk()
+            disk.mkdir("a")
+            disk.mkdir("b")
+            disk.write("a/file", b"1")
+            disk.sync("a/file")
+            for directory in ("", "a", "b"):
+                disk.sync_dir(directory)
+            disk.rename("a/file", "b/file")
+            if synced is not None:
+                disk.sync_dir(synced)
+            disk.power_cut(Random(seed))
+            found = (disk.exists("a/file"), disk.exists("b/file"))
+            seen.add((synced, found))
+
+            assert any(found)
+    assert {(True, False), (False, True), (True, True)} == {found for synced, found in seen if synced is None}
+    assert {(False, True)} == {found for synced, found in seen if synced == "a"}
+    assert {(False, True), (True, True)} == {found for synced, found in seen if synced == "b"}
+
+
+def test_an_unsynced_tail_after_a_cut() -> None:
+    """What was synced of a growing file stays; what follows may be there, cut short, or garbage."""
+    seen = set()
+    for seed in range(200):
+        disk = SimulatedDisk()
+        file = disk.create("file")
+        file.append([b"synced"])
+        file.sync()
+        disk.sync_dir("")
+        file.append([b"tail"])
+        disk.power_cut(Random(seed))
+        data = disk.read("file")
+        seen.add(data)
+
+        assert data.startswith(b"synced")
+        assert len(data) <= 10
+        with pytest.raises(AssertionError):
+            file.append([b"x"])
+    assert {b"synced", b"syncedtail", b"syncedta", b"synced\0\0\0\0"} <= seen
+
+
+def test_the_power_can_be_cut_before_any_operation() -> None:
+    """The hook sees each changing operation before it happens, and may end the world there."""
+    disk = SimulatedDisk()
+
+    def cut(number: int, what: str, path: str) -> None:
+        if number == 1:
+            raise PowerCut
+
+    disk.before = cut
+    disk.write("first", b"")
+    with pytest.raises(PowerCut):
+        disk.write("second", b"")
+
+    assert ["first"] == disk.list("")
+    assert not issubclass(PowerCut, Exception)
+
+
+def test_room_is_accounted_for() -> None:
+    """Replacing, removing and renaming over give the room back, links count once."""
+    disk = SimulatedDisk(capacity_bytes=100)
+    disk.mkdir("d")
+    disk.write("d/a", b"x" * 10)
+    disk.link("d/a", "d/b")
+    disk.write("c", b"y" * 20)
+    disk.rename("c", "d/a")
+
+    assert 70 == disk.free_bytes()
+    disk.remove("d")
+    assert 100 == disk.free_bytes()

@@ -1,0 +1,111 @@
+"""The serial line's contract, on the real one (a pseudo-terminal's far end) and the simulated one."""
+
+import os
+import select
+import tty as terminal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import Missing
+from drivers.linux.tty import LinuxTty
+from drivers.tty import Tty
+from simulator.tty import SimulatedTty
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    tty: Tty
+    type: Callable[[bytes], object]
+    shown: Callable[[], bytes]
+
+
+@pytest.fixture(params=["linux", "simulated"])
+def line(request: pytest.FixtureRequest) -> Iterator[Line]:
+    if request.param == "simulated":
+        simulated = SimulatedTty()
+        yield Line(simulated, simulated.type, simulated.shown)
+        return
+    person, far = os.openpty()
+    terminal.setraw(person)
+    real = LinuxTty(os.ttyname(far))
+    yield Line(real, lambda data: os.write(person, data), lambda: os.read(person, 4096))
+    real.close()
+    for descriptor in (person, far):
+        os.close(descriptor)
+
+
+def test_nothing_typed_is_nothing_read(line: Line) -> None:
+    """Reading never waits."""
+    assert b"" == line.tty.read()
+
+
+def test_bytes_pass_unchanged_both_ways(line: Line) -> None:
+    """Every byte value, line ends and control characters among them, in both directions."""
+    every = bytes(range(256))
+    line.type(every)
+    if line.tty.fileno() >= 0:
+        select.select([line.tty.fileno()], [], [], 5)
+
+    assert every == line.tty.read()
+    line.tty.write(every)
+    assert every == line.shown()
+
+
+def test_closing_is_as_good_once_as_twice(line: Line) -> None:
+    """Closing twice does nothing more."""
+    line.tty.close()
+    line.tty.close()
+
+
+def test_a_line_that_takes_nothing_costs_the_oldest_bytes() -> None:
+    """Beyond 64 KiB the oldest are dropped; the newest come out when the line takes again."""
+    tty = SimulatedTty()
+    tty.stuck = True
+    tty.write(b"old" + b"x" * 65_536)
+    tty.write(b"end")
+    tty.stuck = False
+    tty.read()
+
+    assert b"x" * 65_533 + b"end" == tty.shown()
+
+
+def test_a_stuck_linux_line_goes_on_later() -> None:
+    """What the line will not take at once is kept, never waited for, and follows when there is room again."""
+    person, far = os.openpty()
+    terminal.setraw(person)
+    tty = LinuxTty(os.ttyname(far))
+    tty.write(b"a" * 60_000)
+    received = 0
+    while received < 60_000:
+        received += len(os.read(person, 65_536))
+        assert b"" == tty.read()
+    tty.close()
+    for descriptor in (person, far):
+        os.close(descriptor)
+
+    assert 60_000 == received
+
+
+def test_a_hang_up_ends_nothing() -> None:
+    """When the other end goes away the line reads as quiet and has no descriptor that would ring for ever."""
+    person, far = os.openpty()
+    tty = LinuxTty(os.ttyname(far))
+    os.close(far)
+    os.close(person)
+
+    assert b"" == tty.read()
+    assert -1 == tty.fileno()
+    tty.write(b"into the void")
+    assert b"" == tty.read()
+    tty.close()
+
+
+def test_no_line(tmp_path: Path) -> None:
+    """A device that is not there, or is no terminal, is Missing."""
+    (tmp_path / "file").touch()
+    for device in ("nothing", "file"):
+        with pytest.raises(Missing):
+            LinuxTty(str(tmp_path / device))
