@@ -103,6 +103,12 @@ def packed(messages: Sequence[Message]) -> bytes:
     return cbor2.dumps([_as_map(message) for message in messages], canonical=True)
 
 
+def joined(singles: Sequence[bytes]) -> bytes:
+    """One batch of messages that were packed one at a time; the same bytes as packing them together, without doing it again."""
+    assert singles, "a batch has at least one message"
+    return cbor2.dumps([None] * len(singles), canonical=True)[: -len(singles)] + b"".join(single[1:] for single in singles)
+
+
 def unpacked(data: bytes) -> list[Message]:
     """A batch as it was packed. Raises BadItem saying what was expected; never anything else, whatever the bytes."""
     if len(data) > BATCH_BYTES_MAX:

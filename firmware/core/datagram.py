@@ -1,0 +1,156 @@
+"""A datagram of a published message, in whichever of four forms: CBOR, JSON, syslog, plain text. FORMAT.md of intake describes them.
+
+Used by intake, which hears them, and by deidentify, which decides whether a recorded one may leave.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from firmware.core import syslog
+from firmware.core.errors import BadItem
+from firmware.core.message import FIELDS_MAX, Field, Priority, Severity, decoded_cbor, is_token
+from firmware.core.said import Form, Said, clean_text, flattened
+from firmware.core.timestamp import parse_utc
+
+VERSION = 1
+OPAQUE = "application/octet-stream"
+# A datagram in RFC 8949's self-described form, tag 55799, or directly a map: 0xA0 to 0xBF never begin a UTF-8 text.
+_CBOR_TAG = b"\xd9\xd9\xf7"
+_BOM = b"\xef\xbb\xbf"
+_INT64 = 1 << 63
+_NAMES = {
+    "emergency": 0, "emerg": 0, "panic": 0, "fatal": 2, "alert": 1, "critical": 2, "crit": 2, "error": 3, "err": 3,
+    "warning": 4, "warn": 4, "notice": 5, "event": 5, "status": 6, "informational": 6, "info": 6, "debug": 7, "trace": 7,
+}  # fmt: skip
+
+T = TypeVar("T")
+
+
+def decoded(data: bytes) -> Said:
+    """What the datagram says. Never raises: what fits no form is text, what is no text is kept whole as attachment."""
+    first = data.removeprefix(_BOM).lstrip(b" \t\r\n")[:1]
+    try:
+        if data[:3] == _CBOR_TAG or 0xA0 <= (data[0] if data else 0) <= 0xBF:
+            return _from_map("cbor", decoded_cbor(data.removeprefix(_CBOR_TAG)))
+        if first == b"{":
+            return _from_map("json", _decoded_json(data.removeprefix(_BOM)))
+        if first == b"<":
+            return syslog.decoded(data.removeprefix(_BOM).lstrip(b" \t\r\n"))
+    except BadItem:
+        pass
+    try:
+        text = data.removeprefix(_BOM).rstrip(b"\x00\r\n").decode("utf-8")
+    except UnicodeDecodeError:
+        return Said("opaque", attachment=(OPAQUE, data), undecodable=True)
+    return Said("text", text=text)
+
+
+def _decoded_json(data: bytes) -> object:
+    try:
+        # NaN and Infinity are no JSON, but what Python writes for them is common, and means "no value".
+        return json.loads(data.rstrip(b"\x00"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        raise BadItem("expected JSON") from None
+
+
+def _from_map(form: Form, row: object) -> Said:
+    """The agreed names; everything else joins the fields, so that nothing said is lost and nothing sensitive is overlooked."""
+    if not isinstance(row, dict):
+        raise BadItem("expected a map")
+    rest: dict[object, object] = dict(row)
+    if rest.pop("version", VERSION) != VERSION:
+        raise BadItem(f"expected version {VERSION}")
+    fields: dict[object, object] = {}
+    own = rest.pop("fields", None)
+    if isinstance(own, Mapping):
+        fields |= own
+    elif own is not None:
+        fields["fields"] = own
+
+    def said(name: str, reading: Callable[[Any], T | None]) -> T | None:  # Any: whatever the sender put there
+        if rest.get(name) is None:
+            rest.pop(name, None)
+            return None
+        value = reading(rest[name])
+        if value is None:
+            fields[f"claimed_{name}"] = rest[name]
+        rest.pop(name)
+        return value
+
+    time_utc_ns, time_tai_ns = said("time_utc_ns", _time_ns), said("time_tai_ns", _time_ns)
+    time = said("time", _time)
+    answer = Said(
+        form, device=said("device", _text), process=said("process", _text), sequence=said("sequence", _sequence),
+        severity=said("severity", _severity), priority=said("priority", _priority), kind=said("kind", _token),
+        event=said("event", _token), time_utc_ns=time if time_utc_ns is None else time_utc_ns, time_tai_ns=time_tai_ns,
+        text=said("text", _text), attachment=said("attachment", _attachment),
+    )  # fmt: skip
+    clock = said("clock", _text)
+    if clock is not None:
+        fields["claimed_clock"] = clock
+    if rest.keys() & fields.keys():
+        raise BadItem("expected each field once")  # What one of them hid would be overlooked.
+    flat = flattened(rest | fields)
+    if len(flat) > FIELDS_MAX - 8:  # room for what the entrance adds
+        raise BadItem(f"expected at most {FIELDS_MAX - 8} fields")
+    return _with_fields(answer, flat)
+
+
+def _with_fields(said: Said, fields: Mapping[str, Field]) -> Said:
+    return Said(
+        said.form, said.device, said.process, said.sequence, said.severity, said.priority, said.kind, said.event,
+        said.time_utc_ns, said.time_tai_ns, said.text, fields, said.attachment,
+    )  # fmt: skip
+
+
+def _text(value: object) -> str | None:
+    return clean_text(value) if isinstance(value, str) else None
+
+
+def _token(value: object) -> str | None:
+    return value if isinstance(value, str) and is_token(value) else None
+
+
+def _sequence(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64 else None
+
+
+def _time_ns(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64 else None
+
+
+def _time(value: object) -> int | None:
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    try:
+        return parse_utc(value)
+    except ValueError:
+        return None
+
+
+def _severity(value: object) -> Severity | None:
+    if isinstance(value, str):
+        value = _NAMES.get(value.strip().lower(), value)
+    return Severity(value) if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 7 else None
+
+
+def _priority(value: object) -> Priority | None:
+    if isinstance(value, str) and len(value) <= 2:
+        value = {"1": 1, "2": 2, "3": 3, "4": 4}.get(value.upper().removeprefix("P"), value)
+    return Priority(value) if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4 else None
+
+
+def _attachment(value: object) -> tuple[str, bytes] | None:
+    """[media type, bytes], the bytes as base64 where the form has none."""
+    match value:
+        case [str(media_type), bytes(data)] if len(media_type) <= 128:
+            return clean_text(media_type), data
+        case [str(media_type), str(data)] if len(media_type) <= 128:
+            try:
+                return clean_text(media_type), base64.b64decode(data, validate=True)
+            except (binascii.Error, ValueError):
+                return None
+    return None

@@ -1,0 +1,158 @@
+"""What in a message is sensitive: names of fields, `#phi` markers, and documents of clinical systems. Pure.
+
+Markers, for people who write log lines by hand (S2-082), in any text value, in upper or lower case:
+
+    arm 3 stopped for #phi Jane Doe, born 1961-02-03 #end at 12 N          what lies between is sensitive
+    patient #phi Jane Doe                                                  never closed: to the end of the text
+    #phi a #phi b #end c #end d                                            they nest: d is the first free word
+
+Every doubt is decided towards sensitive: `#phidias` opens, `#endoscope` does not close. Names are looked for in texts as well.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from firmware.core.message import Field, Tag
+
+FIELD_NAMES = (
+    "patient", "patient_name", "patient_id", "patient_identifier", "mrn", "medical_record_number", "birth_date",
+    "date_of_birth", "dob", "birthday", "name", "full_name", "first_name", "last_name", "middle_name", "family_name",
+    "given_name", "surname", "forename", "maiden_name", "address", "street", "postal_code", "zip", "zip_code", "phone",
+    "phone_number", "telephone", "mobile", "fax", "email", "ssn", "social_security_number", "passport", "insurance_number",
+    "accession", "accession_number", "physician", "referring_physician", "performing_physician", "surgeon", "operator_name",
+    "next_of_kin", "guardian", "photo",
+)  # fmt: skip
+
+REMOVED = "[removed]"  # what stands in place of a sensitive part after it was removed
+
+# More spans than this in one message are not worth their positions: the values that hold them are sensitive as a whole.
+SPANS_MAX = 256
+
+_OPEN = r"#phi"
+# The closing marker must stand alone: `#phi seen at #endoscopy Jane Doe` closes nowhere.
+_CLOSE = r"#end(?![A-Za-z0-9_])"
+_MARKER = re.compile(f"({_OPEN})|{_CLOSE}", re.IGNORECASE)
+_MARKER_BYTES = tuple("#phi".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+# HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient.
+_CLINICAL = re.compile(
+    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|[\r\n]PID\||<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\"resourceType\"\s*:",
+    re.IGNORECASE,
+)
+# Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
+# value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it.
+_QUOTED_NAME = re.compile(r"[\"']([A-Za-z][\w .@:/-]{0,63})\\?[\"']\s*[:=]")
+_BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})\s?[=:](?!//)\s*")
+_VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
+_SEPARATOR = re.compile(r"[/.:@\[\]]+")
+_NOT_LETTER = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SensitiveNames:
+    """Names of fields whose values are sensitive, however they are spelled: patient_name, PatientName, PATIENT-NAME."""
+
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "SensitiveNames":
+        """From a list as in the settings."""
+        return cls(frozenset(filter(None, (_plain(name) for name in names))))
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the last part of a field's path, alone or with those before it, or any part above it, is such a name.
+
+        `patient/id`, `robot.patientId` and `patient/address/street` are; `arm/temperature` is not.
+        """
+        parts = [_plain(part) for part in _SEPARATOR.split(path)]
+        if any(part in self.words for part in parts):
+            return True
+        return any("".join(parts[start:]) in self.words for start in range(len(parts) - 1))
+
+
+def _plain(name: str) -> str:
+    return _NOT_LETTER.sub("", name.casefold())
+
+
+NAMES = SensitiveNames.of(FIELD_NAMES)
+
+
+def find_tags(
+    text: str | None,
+    fields: Mapping[str, Field],
+    attachment: tuple[str, bytes] | None = None,
+    *,
+    names: SensitiveNames = NAMES,
+) -> tuple[Tag, ...]:
+    """What is sensitive, in the order text, fields, attachment.
+
+    why: "field" (its name), "marker" (#phi), "clinical" (a document of a clinical system).
+    """
+    tags: list[Tag] = []
+    if text is not None:
+        tags += _text_tags("text", text, names)
+    everything = any(_plain(_SEPARATOR.split(name)[-1]) == "resourcetype" for name in fields)  # FHIR, taken apart into fields
+    for name, value in fields.items():
+        path = f"fields/{name}"
+        if everything:
+            tags.append(Tag(path, 0, 0, "clinical"))
+        elif name in names:
+            tags.append(Tag(path, 0, 0, "field"))
+        elif _MARKER.search(name):
+            tags.append(Tag(path, 0, 0, "marker"))
+        elif isinstance(value, str):
+            tags += _text_tags(path, value, names)
+    if attachment is not None and holds_marker(attachment[1]):
+        tags.append(Tag("attachment", 0, 0, "marker"))
+    if len(tags) > SPANS_MAX:
+        tags = list({tag.path: Tag(tag.path, 0, 0, tag.why) for tag in tags}.values())
+    return tuple(tags)
+
+
+def marked_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Spans between markers, the markers included: first character, and after the last."""
+    depth, opened = 0, 0
+    for match in _MARKER.finditer(text):
+        if match[1]:
+            if depth == 0:
+                opened = match.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            if depth == 0:
+                yield opened, match.end()
+    if depth:
+        yield opened, len(text)
+
+
+def has_marker(text: str) -> bool:
+    """Whether an opening or closing marker is in it."""
+    return _MARKER.search(text) is not None
+
+
+def holds_marker(data: bytes) -> bool:
+    """Whether bytes that are not known to be text hold an opening marker, in UTF-8 or UTF-16."""
+    lowered = data.lower()
+    return any(marker in lowered for marker in _MARKER_BYTES)
+
+
+def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
+    if _CLINICAL.search(text):
+        yield Tag(path, 0, 0, "clinical")
+        return
+    if any(match[1] in names for match in _QUOTED_NAME.finditer(text)):
+        yield Tag(path, 0, 0, "field")
+        return
+    for start, end in marked_spans(text):
+        yield Tag(path, start, end, "marker")
+    covered = (
+        0  # Names inside a value already taken are not looked at again, or a text of nothing but names would cost its square.
+    )
+    for match in _BARE_NAME.finditer(text):
+        start = match.end()
+        if match.start() < covered or match[1] not in names:
+            continue
+        stop = _VALUE_END.search(text, start + len(REMOVED) if text.startswith(REMOVED, start) else start)
+        covered = stop.start() if stop is not None else len(text)
+        if text[start:covered].strip() not in ("", REMOVED):
+            yield Tag(path, start, covered, "field")

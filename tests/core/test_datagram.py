@@ -1,0 +1,133 @@
+"""Datagrams in four forms say the same; what is in no form is kept as it is."""
+
+import json
+import math
+
+import cbor2
+import pytest
+
+from firmware.core.datagram import decoded
+from firmware.core.message import Priority, Severity
+
+ROW = {
+    "version": 1, "process": "arm-3", "sequence": 17, "severity": 3, "priority": 2, "kind": "published", "event": "tool-failure",
+    "time_utc_ns": 1_795_342_500_000_000_000, "text": "joint 2 stopped", "fields": {"torque_nm": 4.25},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [cbor2.dumps(ROW), b"\xd9\xd9\xf7" + cbor2.dumps(ROW), json.dumps(ROW).encode(), b"\xef\xbb\xbf " + json.dumps(ROW).encode()],
+)
+def test_cbor_and_json_say_the_same(data: bytes) -> None:
+    """All agreed names, in both forms. (S2-023, S2-031)"""
+    said = decoded(data)
+
+    assert ("arm-3", 17, Severity.ERROR, Priority.P2) == (said.process, said.sequence, said.severity, said.priority)
+    assert ("published", "tool-failure", 1_795_342_500_000_000_000) == (said.kind, said.event, said.time_utc_ns)
+    assert ("joint 2 stopped", {"torque_nm": 4.25}) == (said.text, said.fields)
+
+
+def test_names_of_severity_and_time_for_people() -> None:
+    """`"warning"`, `"P1"`, RFC 3339 and base64 are understood in JSON."""
+    said = decoded(
+        b'{"severity": "Warning", "priority": "p1", "time": "2026-11-22T10:15:00Z", "attachment": ["image/png", "iVBORw=="]}'
+    )
+
+    assert (Severity.WARNING, Priority.P1, 1_795_342_500_000_000_000) == (said.severity, said.priority, said.time_utc_ns)
+    assert ("image/png", b"\x89PNG") == said.attachment
+
+
+def test_nothing_said_is_lost() -> None:
+    """Unknown names, nested maps and values of the wrong kind become fields."""
+    said = decoded(b'{"arm": {"temperature": [36.5, NaN]}, "severity": "terrible", "priority": 9, "sequence": -1, "empty": {}}')
+
+    assert {
+        "arm/temperature/0": 36.5, "arm/temperature/1": None, "claimed_severity": "terrible", "claimed_priority": 9,
+        "claimed_sequence": -1, "empty": None,
+    } == said.fields  # fmt: skip
+
+
+def test_rfc_5424() -> None:
+    """Header, structured data with escapes, and a text with a byte order mark."""
+    said = decoded(
+        b'<11>1 2003-08-24T05:14:15.000003-07:00 or3 arm 4711 ID47 [a@1 iut="3" q="a\\"\\]b"][b x=""] \xef\xbb\xbfjoint \xe2\x9c\x93\n'
+    )
+
+    assert ("syslog", "or3", "arm", "ID47", Severity.ERROR) == (said.form, said.device, said.process, said.event, said.severity)
+    assert 1_061_727_255_000_003_000 == said.time_utc_ns
+    assert {"syslog/facility": 1, "syslog/process_id": "4711", "a@1/iut": "3", "a@1/q": 'a"]b', "b/x": ""} == said.fields
+    assert "joint ✓" == said.text
+
+
+def test_rfc_3164() -> None:
+    """Host and tag where they are; the time has no year and is only kept as text."""
+    said = decoded(b"<34>Oct 11 22:14:15 mymachine su[77]: 'su root' failed")
+
+    assert ("mymachine", "su", None, Severity.CRITICAL) == (said.device, said.process, said.time_utc_ns, said.severity)
+    assert ("'su root' failed", "Oct 11 22:14:15", "77") == (
+        said.text,
+        said.fields["claimed_time"],
+        said.fields["syslog/process_id"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "data"),
+    [
+        ("just text", b"just text\r\n\x00"),
+        ("{not json", b"{not json"),
+        ("<192>no priority", b"<192>no priority"),
+        ("<x> angle", b"<x> angle"),
+        ("", b""),
+        ("[1,2]", b"[1,2]"),
+        ('{"version": 2}', b'{"version": 2}'),
+    ],
+)
+def test_text_is_what_is_left(expected: str, data: bytes) -> None:
+    """What fits no other form is plain text."""
+    assert ("text", expected) == (decoded(data).form, decoded(data).text)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"\xa1\x61", cbor2.dumps({"version": 2}), b"\xa0\xa0", b"stop \xe4"])
+def test_what_makes_no_sense_is_kept_whole(data: bytes) -> None:
+    """Bytes that are no text are an attachment nobody will mistake for one."""
+    said = decoded(data)
+
+    assert ("opaque", ("application/octet-stream", data), True) == (said.form, said.attachment, said.undecodable)
+
+
+def test_syslog_in_another_encoding() -> None:
+    """The header is read, the text's bytes are kept."""
+    said = decoded(b"<11>1 - - arm - - - Zahl\xe4ufer")
+
+    assert ("arm", None, b"Zahl\xe4ufer") == (said.process, said.text, (said.attachment or ("", b""))[1])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a": {str(n): 1 for n in range(1_100)}},
+        {"a": [[[[[[[[[[1]]]]]]]]]]},
+        {"a": {"b": 1}, "a/b": 2},
+        {"x": 1, "fields": {"x": 2}},
+        {"n" * 300: 1},
+    ],
+)
+def test_too_much_is_no_message(row: dict[str, object]) -> None:
+    """More than the limits, or one name twice, is not taken apart: it stays one piece."""
+    assert "opaque" == decoded(cbor2.dumps(row)).form
+    assert "text" == decoded(json.dumps(row).encode()).form
+
+
+def test_a_structure_that_holds_itself() -> None:
+    """CBOR can share values in circles (tags 28 and 29); the limits end the walk."""
+    assert "opaque" == decoded(b"\xa1\x61a\xd8\x1c\x82\xd8\x1d\x00\xd8\x1d\x00").form
+
+
+def test_odd_values() -> None:
+    """Integers beyond 63 bits, bytes, lone surrogates, infinities: kept in a form that can be stored."""
+    said = decoded(cbor2.dumps({"big": 1 << 70, "raw": b"\x01\xff", "far": math.inf, "nan": math.nan}))
+
+    assert {"big": str(1 << 70), "raw": "01ff", "far": math.inf, "nan": None} == said.fields
+    assert "?" == decoded(b'{"text": "\\ud800"}').text

@@ -1,0 +1,165 @@
+"""What is found to be sensitive: markers, names of fields, clinical documents; and in doubt, yes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware.core.message import Tag
+from firmware.core.sensitive import NAMES, SPANS_MAX, SensitiveNames, find_tags, holds_marker, marked_spans
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        ([], "arm 3 stopped"),
+        (["#phi Jane Doe #end"], "stopped for #phi Jane Doe #end at 12 N"),
+        (["#PHI Jane Doe #End"], "stopped for #PHI Jane Doe #End."),
+        (["#phi Jane Doe"], "patient #phi Jane Doe"),
+        (["#phi a #end", "#phi b #end"], "#phi a #end and #phi b #end"),
+        (["#phi a #phi b #end c #end"], "#phi a #phi b #end c #end d"),
+        (["#phi a #phi b #end c"], "#phi a #phi b #end c"),
+        (["#phi at #endoscopy Jane"], "#phi at #endoscopy Jane"),
+        (["#phidias"], "#phidias"),
+        (["#phi#end"], "x#phi#end"),
+        (["#phi"], "#end #phi"),
+    ],
+)
+def test_markers(expected: list[str], text: str) -> None:
+    """From `#phi` to its `#end`, or to the end of the text. (S2-082)"""
+    assert expected == [text[start:end] for start, end in marked_spans(text)]
+
+
+@given(st.lists(st.sampled_from(["#phi", "#PHI", "#end", "#endo", " ", "x", "Jane", "\n", "İ", "ſ"]), max_size=30).map("".join))
+def test_marked_spans_are_in_order_and_open(text: str) -> None:
+    """Spans are ordered, do not touch what is free, and no opening marker is left outside them."""
+    position, free = 0, ""
+    for start, end in marked_spans(text):
+        assert position <= start < end <= len(text)
+        free += text[position:start] + "|"
+        position = end
+    free += text[position:]
+
+    assert "#phi" not in free.lower()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["patient", "patient_name", "PatientName", "PATIENT-NAME", "patientName", "robot/patient/age", "patient.id", "a/b/MRN", "birthDate",
+     "date of birth", "sd@32473/patient_id", "patients[0].x/name", "accessionNumber", "Phone"],
+)  # fmt: skip
+def test_sensitive_names(name: str) -> None:
+    """However it is spelled and wherever it stands. (S2-081)"""
+    assert name in NAMES
+
+
+@pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/"])
+def test_harmless_names(name: str) -> None:
+    """Names that only look like it."""
+    assert name not in NAMES
+
+
+def test_fields_and_attachments() -> None:
+    """Names take the whole value, markers in values their span, in bytes the attachment. (S2-080)"""
+    tags = find_tags(None, {"mrn": 4711, "note": "saw #phi Jane", "torque": 1.5}, ("text/plain", b"x #PHI y"))
+
+    assert (Tag("fields/mrn", 0, 0, "field"), Tag("fields/note", 4, 13, "marker"), Tag("attachment", 0, 0, "marker")) == tags
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        (["Jane Doe"], "patient_name=Jane Doe arm=3"),
+        (["Jane Doe"], "moved; Patient: Jane Doe, bed 4"),
+        (["1961-02-03"], "dob=1961-02-03"),
+        (['"Jane Doe"'], '{name="Jane Doe"}'),
+        ([], "arm=3 torque=4.5 at 12:30:15"),
+        ([], "see http://example.org/patient"),
+        ([], "patient="),
+        ([], "patient=[removed] arm=3"),
+        (["[removed] Jane"], "patient=[removed] Jane"),
+    ],
+)
+def test_names_in_texts(expected: list[str], text: str) -> None:
+    """A name and its value in a log line: the value, up to what ends it."""
+    assert expected == [text[tag.start : tag.end] for tag in find_tags(text, {})]
+
+
+def test_documents_are_sensitive_as_a_whole() -> None:
+    """JSON in a text, HL7, CDA, audit messages, FHIR taken apart into fields."""
+    whole = [Tag("text", 0, 0, "field")]
+
+    assert whole == list(find_tags('got {"patientId": "4711"} from x', {}))
+    assert whole == list(find_tags('{\\"mrn\\": 1', {}))
+    for text in ("MSH|^~\\&|ADT", "\x0bMSH|^~\\&", "x\rPID|1||", "<?xml?><AuditMessage>", '{"resourceType": "Patient"'):
+        assert "clinical" == find_tags(text, {})[0].why
+    assert {"clinical"} == {tag.why for tag in find_tags(None, {"resourceType": "Observation", "valueQuantity/value": 6.3})}
+
+
+def test_every_hl7_file_is_clinical() -> None:
+    """Each of a collection nobody here wrote is tagged whole. (S2-089)"""
+    folder = DATA / "messages" / "hl7v2"
+    if not folder.exists():
+        pytest.skip(f"no messages at {folder}")
+    texts = [path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.hl7"))]
+
+    assert len(texts) > 30
+    assert [(Tag("text", 0, 0, "clinical"),)] * len(texts) == [find_tags(text, {}) for text in texts]
+
+
+def test_marked_sentences_with_identities() -> None:
+    """1,500 sentences with gold spans: where the publisher marks each, nothing of it is outside the tags."""
+    path = DATA / "text-phi" / "presidio_synth_dataset_v2.json"
+    if not path.exists():
+        pytest.skip(f"no sentences at {path}")
+    count = 0
+    for row in json.loads(path.read_text()):
+        text, secrets = "", []
+        position = 0
+        for span in sorted(row["spans"], key=lambda span: span["start_position"]):
+            if span["start_position"] < position:
+                continue
+            text += row["full_text"][position : span["start_position"]] + "#phi" + span["entity_value"] + "#end "
+            position = span["end_position"]
+            secrets.append(span["entity_value"])
+        text += row["full_text"][position:]
+        tags = find_tags(text, {})
+        for secret in secrets:
+            start = text.index("#phi" + secret)
+            assert any(tag.start == tag.end or (tag.start <= start and start + 4 + len(secret) <= tag.end) for tag in tags)
+            count += 1
+
+    assert count > 2_000
+
+
+def test_many_spans_become_whole_values() -> None:
+    """A text of nothing but markers costs one tag, not ten thousand."""
+    tags = find_tags("#phi #end " * (SPANS_MAX + 1), {})
+
+    assert (Tag("text", 0, 0, "marker"),) == tags
+
+
+@pytest.mark.parametrize(
+    "text", ["name:" * 13_000, "#phi" * 16_000, "<" * 65_000, '"a' * 30_000, "name=" + " " * 60_000, "\r\nPID" * 13_000]
+)
+@pytest.mark.timeout(5)
+def test_hostile_texts_cost_little(text: str) -> None:
+    """The longest datagram of the worst kind is looked through in well under a second."""
+    find_tags(text, {})
+
+
+def test_markers_in_other_encodings() -> None:
+    """Bytes of a Windows program that logs in UTF-16."""
+    assert holds_marker("so #PHI Jane".encode("utf-16-le"))
+    assert holds_marker("so #phi Jane".encode("utf-16-be"))
+    assert not holds_marker(b"phi #ph i")
+
+
+def test_a_site_chooses_its_names() -> None:
+    """The list is the site's; an empty one leaves only markers and documents."""
+    assert "bed" in SensitiveNames.of(["Bed"])
+    assert () == find_tags("patient=Jane", {"patient": 1}, names=SensitiveNames.of([]))
