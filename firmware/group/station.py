@@ -1,0 +1,159 @@
+"""The station: inbox items in, release items and kept groups out."""
+
+from collections.abc import Sequence
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core import release
+from firmware.core.durable import make_directory
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.message import Priority, joined, packed, unpacked
+from firmware.core.release import Release, name_of
+from firmware.core.report import Report
+from firmware.core.spool import Item, Spool
+from firmware.core.timestamp import SECOND
+from firmware.group.groups import Closed, Member, OpenGroups
+from firmware.group.settings import GroupSettings
+
+# Bounds of one step, for the sake of the alarm that comes meanwhile: a tenth of a second of unpacking, and of syncing, on a board.
+ITEMS_A_STEP = 16
+GROUPS_A_STEP = 16
+CLOSED_BYTES_MAX = 32 << 20  # Complete and not yet published; beyond it the rest stays in the inbox for now.
+AGAIN_NS = SECOND
+
+
+class GroupStation:
+    """The inbox is the durable state: an item stays there until every message in it is in a published group.
+
+    What is in memory here is rebuilt from the inbox at start. A message that was published just before the power went is published
+    again, in a group of another composition perhaps; the hub recognises it by identity.
+    """
+
+    name = "group"
+
+    def __init__(self, board: Board, settings: GroupSettings) -> None:
+        self.report = Report(self.name)
+        self._disk = board.disk
+        self._settings = settings
+        self._inbox = Spool(board.disk, "inbox")
+        self._release = Spool(board.disk, "release")
+        self._open = OpenGroups(settings)
+        self._closed: list[Closed] = []  # complete, not yet published
+        self._owed: dict[str, int] = {}  # item in the inbox → its messages not yet in a published group
+        self._again = Monotonic(0)
+
+    def start(self, now: Now) -> None:
+        self._inbox.start()
+        make_directory(self._disk, "release")
+        for priority in Priority:
+            make_directory(self._disk, _place(priority))
+            for name in self._disk.list(_place(priority)):
+                if name.startswith("."):
+                    self._disk.remove(f"{_place(priority)}/{name}")
+
+    def step(self, now: Now) -> Monotonic | None:
+        if now.monotonic < self._again:
+            return self._again
+        try:
+            more = self._take(now)
+            self._closed += self._open.complete(now)
+            more |= self._publish()
+        except (DiskFull, DiskFailed) as trouble:
+            # Nothing is lost: what could not be written is still in the inbox, and remembered here.
+            self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
+            self._again = now.monotonic.after(AGAIN_NS)
+            return self._again
+        finally:
+            self.report.gauge("inbox_items", len(self._owed))
+            self.report.gauge("open_groups", len(self._open))
+        return now.monotonic if more else self._open.next_due()
+
+    def directories(self) -> Sequence[str]:
+        return ("inbox",)
+
+    def descriptors(self) -> Sequence[int]:
+        return ()
+
+    def stop(self, now: Now) -> None:
+        """Open groups are not closed early: the inbox has their messages, and the next life gathers them again."""
+
+    def _take(self, now: Now) -> bool:
+        """Put new items' messages into groups; whether there may be more."""
+        if sum(closed.group.size for closed in self._closed) > CLOSED_BYTES_MAX:
+            return True
+        items = self._inbox.take_new(self._owed, count_max=ITEMS_A_STEP)
+        for item in items:
+            try:
+                messages = unpacked(item.data)
+            except BadItem as trouble:
+                self.report.drop("bad_item")
+                self._reject(item, str(trouble))
+                continue
+            self._inbox.put_back(item)
+            self._owed[item.name] = len(messages)
+            self.report.count("messages", len(messages))
+            for message in messages:
+                member = Member(message.origin_time.tai_ns, message.identity, packed([message]), item.name)
+                self._closed += self._open.add(message.priority, member, now)
+        return bool(items)
+
+    def _reject(self, item: Item, reason: str) -> None:
+        try:
+            self._inbox.reject(item, reason)
+        except (DiskFull, DiskFailed):
+            # It will be met again, and must not keep the good ones behind it waiting.
+            self.report.count("waits_disk_full")
+
+    def _publish(self) -> bool:
+        """Complete groups of the most urgent priority that has any; whether there are more.
+
+        Release first, then the kept original, then the inbox: the other orders lose a group when the power goes in between.
+        """
+        if not self._closed:
+            return False
+        urgent = min(closed.group.priority for closed in self._closed)
+        chosen = [closed for closed in self._closed if closed.group.priority == urgent][:GROUPS_A_STEP]
+        files = [_file(closed) for closed in chosen]
+        leaves = int(urgent) not in self._settings.not_uploaded
+        if leaves:
+            self._release.publish_all(files)
+        self._keep(urgent, files)
+        for closed in chosen:
+            self._closed.remove(closed)
+            for owed in [*(member.item for member in closed.group.members.values()), *closed.group.also_in]:
+                self._settle(owed)
+            self.report.count(f"closed_by_{closed.by}")
+        self.report.count(f"groups_p{int(urgent)}", len(chosen))
+        self.report.count("groups_released" if leaves else "groups_kept_only", len(chosen))
+        return bool(self._closed)
+
+    def _keep(self, priority: Priority, files: Sequence[tuple[str, bytes]]) -> None:
+        place = _place(priority)
+        for name, data in files:
+            self._disk.write(f"{place}/.{name}", data)
+            self._disk.sync(f"{place}/.{name}")
+            self._disk.rename(f"{place}/.{name}", f"{place}/{name}")
+        self._disk.sync_dir(place)
+
+    def _settle(self, name: str) -> None:
+        self._owed[name] -= 1
+        if self._owed[name] == 0:
+            del self._owed[name]
+            self._inbox.settle(Item(name, 0, b""))
+
+
+def _file(closed: Closed) -> tuple[str, bytes]:
+    """The group as it lies in release/ and in groups/: name and bytes."""
+    group = closed.group
+    members = group.ordered()
+    item = Release(
+        kind="group", priority=group.priority,
+        first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
+        body=joined([member.single for member in members]),
+        facts={"messages": len(members), "interval_start_utc_ns": group.start_utc_ns, "closed_by": closed.by},
+    )  # fmt: skip
+    return name_of(group.priority, item.first_tai_ns, group.suffix()), release.packed(item)
+
+
+def _place(priority: Priority) -> str:
+    return f"groups/p{int(priority)}"
