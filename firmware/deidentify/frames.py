@@ -1,0 +1,118 @@
+"""How much of a recorded frame may leave. Pure; an allow-list: what is not understood to be harmless stays.
+
+Headers say who spoke to whom, when and how much, and may leave. Payload stays, but for: time (PTP), what the site has listed, and
+messages to the message ports in which nothing sensitive is found. What stays is cut off: the packet block keeps the original length
+and shows the shorter captured one, and Wireshark says so.
+"""
+
+from dataclasses import dataclass
+
+from firmware.core import frame as headers
+from firmware.core.datagram import decoded
+from firmware.core.errors import BadItem
+from firmware.core.frame import Frame, parsed
+from firmware.core.sensitive import NAMES, SensitiveNames, find_tags, holds_marker
+
+PTP_PORTS = frozenset({319, 320})
+# Fixed parts by messageType (IEEE 1588-2019 §13); TLVs behind them may hold names people gave to clocks, and stay.
+_PTP_SIZES = {0: 44, 1: 44, 2: 54, 3: 54, 8: 44, 9: 54, 10: 54, 11: 64, 12: 44, 13: 48}
+# ICMP quotes what it complains about, and an echo carries what the sender likes: its own header only (RFC 792).
+_ICMP_SIZE = 8
+# Neighbour discovery (RFC 4861) up to its options: router and neighbour solicitation and advertisement, redirect.
+_ICMP6_SIZES = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
+_IGMP_SIZE = 8  # of version 3 the kind and the number of groups, of 1 and 2 the whole message
+_ARP_HEADER = b"\x00\x01\x08\x00\x06\x04"  # Ethernet addresses for IPv4 addresses
+_ARP_SIZE = 28
+_SPANNING_TREE = b"\x42\x42\x03\x00\x00"  # LLC and protocol identifier of IEEE 802.1D
+_SPANNING_TREE_SIZE = 3 + 36
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRules:
+    """message_ports: UDP. payload_ports: UDP and TCP. payload_ethertypes: behind VLAN tags. names: as for messages."""
+
+    message_ports: frozenset[int] = frozenset()
+    payload_ports: frozenset[int] = frozenset()
+    payload_ethertypes: frozenset[int] = frozenset()
+    names: SensitiveNames = NAMES
+
+
+def kept_size(data: bytes, wire_bytes: int, rules: FrameRules) -> int:
+    """How many of the frame's first bytes may leave; all of them when nothing had to be cut.
+
+    wire_bytes: its length before snapping. A frame too short for Ethernet leaves nothing but its time and length.
+    """
+    try:
+        frame = parsed(data)
+    except BadItem:
+        return 0
+    if frame.trouble is not None:
+        return frame.payload_start
+    end = frame.payload_start + _payload_size(frame, data, wire_bytes, rules)
+    # Short frames are padded, by some cards with what was in memory: only zeros count as nothing.
+    if end == frame.payload_end and not any(data[end:]):
+        return len(data)
+    return end
+
+
+def _payload_size(frame: Frame, data: bytes, wire_bytes: int, rules: FrameRules) -> int:
+    payload = data[frame.payload_start : frame.payload_end]
+    if frame.fragment is not None:
+        return 0  # A part of a datagram cannot be judged by itself.
+    if frame.protocol is None:
+        return _link_size(frame, payload, rules)
+    if frame.protocol in (headers.UDP, headers.TCP):
+        ports = {frame.source_port, frame.destination_port}
+        if ports & rules.payload_ports and not holds_marker(payload):
+            return len(payload)
+        if frame.protocol == headers.UDP and ports & PTP_PORTS:
+            return _ptp_size(payload)
+        whole = wire_bytes <= len(data)
+        if (
+            frame.protocol == headers.UDP
+            and frame.destination_port in rules.message_ports
+            and whole
+            and _is_clean(payload, rules)
+        ):
+            return len(payload)
+        return 0
+    if frame.protocol == headers.ICMP:
+        return _up_to(_ICMP_SIZE, payload)
+    if frame.protocol == headers.ICMP6:
+        return _up_to(_ICMP6_SIZES.get(payload[0], _ICMP_SIZE) if payload else 0, payload)
+    if frame.protocol == headers.IGMP:
+        return _up_to(_IGMP_SIZE, payload)
+    return 0
+
+
+def _link_size(frame: Frame, payload: bytes, rules: FrameRules) -> int:
+    """What may leave of a frame that is not IP."""
+    if frame.ethertype in rules.payload_ethertypes and not holds_marker(payload):
+        return len(payload)
+    if frame.ethertype == headers.PTP:
+        return _ptp_size(payload)
+    if frame.ethertype == headers.ARP and payload.startswith(_ARP_HEADER):
+        return _up_to(_ARP_SIZE, payload)
+    if frame.ethertype < 0x600 and payload.startswith(_SPANNING_TREE):
+        return _up_to(_SPANNING_TREE_SIZE, payload)
+    return 0
+
+
+def _ptp_size(payload: bytes) -> int:
+    if len(payload) < 34 or payload[1] & 15 != 2:
+        return 0
+    return _up_to(min(_PTP_SIZES.get(payload[0] & 15, 0), int.from_bytes(payload[2:4], "big")), payload)
+
+
+def _up_to(size: int, payload: bytes) -> int:
+    """The first `size` bytes, or all where only zeros follow: padding, for these protocols have no length of their own."""
+    return min(size, len(payload)) if any(payload[size:]) else len(payload)
+
+
+def _is_clean(payload: bytes, rules: FrameRules) -> bool:
+    """Whether a published message has nothing in it that could be sensitive, seen as bytes and seen as what it says."""
+    said = decoded(payload)
+    if said.undecodable or said.attachment is not None or holds_marker(payload):
+        return False
+    words = "\n".join(filter(None, (said.device, said.process, said.kind, said.event)))
+    return not find_tags(said.text, said.fields, names=rules.names) and not find_tags(words, {}, names=rules.names)

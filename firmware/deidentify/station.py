@@ -1,0 +1,185 @@
+"""The station: release items in, envelopes out. Nobody else writes outbox/."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core import envelope
+from firmware.core.durable import make_directory
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.message import BATCH_BYTES_MAX, packed, unpacked
+from firmware.core.release import Release
+from firmware.core.release import unpacked as unpacked_release
+from firmware.core.report import Report
+from firmware.core.sensitive import SensitiveNames
+from firmware.core.spool import Item, Spool
+from firmware.core.timestamp import SECOND
+from firmware.deidentify.evidence import Counts
+from firmware.deidentify.evidence import cleaned as cleaned_evidence
+from firmware.deidentify.frames import FrameRules
+from firmware.deidentify.settings import DeidentifySettings
+from firmware.deidentify.words import WordRules
+from firmware.deidentify.words import cleaned as cleaned_message
+
+AGAIN_NS = SECOND
+ITEMS_A_STEP = 8  # groups cleaned for one sync of the outbox; a tenth of a second on a board
+JOBS_MAX = 2  # pieces of evidence in hand, some MiB each: one, and one more urgent that came meanwhile
+
+
+@dataclass(slots=True)
+class _Job:
+    """A piece of evidence in hand: cleaned a stretch a step."""
+
+    item: Item
+    release: Release
+    pieces: Iterator[bytes]
+    counts: Counts
+    done: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Names not to take: those in hand, and those behind `last`."""
+
+    names: set[str]
+    last: str | None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names or (self.last is not None and isinstance(name, str) and name > self.last)
+
+
+class DeidentifyStation:
+    """Groups at once, evidence a stretch at a time, so that an alarm does not wait behind four megabytes of frames."""
+
+    name = "deidentify"
+
+    def __init__(self, board: Board, settings: DeidentifySettings) -> None:
+        self.report = Report(self.name)
+        self._disk = board.disk
+        self._box = board.identity.name
+        names = SensitiveNames.of(settings.sensitive_fields)
+        self._words = WordRules(names, frozenset(kind.lower() for kind in settings.release_attachment_types))
+        self._frames = FrameRules(
+            message_ports=frozenset(settings.message_ports),
+            payload_ports=frozenset(settings.release_payload_ports),
+            payload_ethertypes=frozenset(settings.release_payload_ethertypes),
+            names=names,
+        )
+        self._release = Spool(board.disk, "release")
+        self._outbox = Spool(board.disk, "outbox")
+        self._jobs: dict[str, _Job] = {}
+        self._ready: dict[str, tuple[Item, bytes]] = {}  # cleaned, not yet in the outbox
+        self._again = Monotonic(0)
+
+    def start(self, now: Now) -> None:
+        self._release.start()
+        make_directory(self._disk, "outbox")
+
+    def step(self, now: Now) -> Monotonic | None:
+        if now.monotonic < self._again:
+            return self._again
+        try:
+            self._publish()
+            busy = self._take()
+            self._publish()
+        except (DiskFull, DiskFailed) as trouble:
+            self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
+            self._again = now.monotonic.after(AGAIN_NS)
+            return self._again
+        self._clean_a_stretch()
+        self.report.gauge("evidence_in_hand", len(self._jobs))
+        return now.monotonic if busy or self._jobs or self._ready else None
+
+    def directories(self) -> Sequence[str]:
+        return ("release",)
+
+    def descriptors(self) -> Sequence[int]:
+        return ()
+
+    def stop(self, now: Now) -> None:
+        """What is in hand goes back; being asked to stop is no attempt that failed."""
+        try:
+            for item in [*(job.item for job in self._jobs.values()), *(item for item, _ in self._ready.values())]:
+                self._release.put_back(item)
+        except (DiskFull, DiskFailed):
+            pass  # Then it counts as one: three are left.
+        self._jobs.clear()
+        self._ready.clear()
+
+    def _take(self) -> bool:
+        """The next items by name (most urgent, then earliest), while evidence is in hand only those before it; whether there was one."""
+        known = _Known({*self._jobs, *self._ready}, min(self._jobs, default=None))
+        items = self._release.take_new(known, count_max=ITEMS_A_STEP)
+        for item in items:
+            try:
+                release = unpacked_release(item.data)
+                if release.kind == "group":
+                    self._clean_group(item, release)
+                else:
+                    counts = Counts()
+                    pieces = cleaned_evidence(release.body, self._frames, counts)
+                    self._jobs[item.name] = _Job(item, release, pieces, counts)
+            except BadItem as trouble:
+                self._reject(item, str(trouble))
+        while len(self._jobs) > JOBS_MAX:
+            last = max(self._jobs)
+            self._release.put_back(self._jobs[last].item)
+            del self._jobs[last]
+        return bool(items)
+
+    def _clean_group(self, item: Item, release: Release) -> None:
+        messages = [cleaned_message(message, self._words) for message in unpacked(release.body)]
+        removed = sum(count for _, count in messages)
+        content = packed([message for message, _ in messages])
+        if len(content) > BATCH_BYTES_MAX:
+            raise BadItem(f"expected a group of at most {BATCH_BYTES_MAX} bytes after removal")
+        self.report.count("messages", len(messages))
+        self.report.count("parts_removed", removed)
+        self._make_ready(item, release, content, {"parts_removed": removed})
+
+    def _clean_a_stretch(self) -> None:
+        """Some frames of the most urgent evidence."""
+        if not self._jobs:
+            return
+        name = min(self._jobs)
+        job = self._jobs[name]
+        try:
+            piece = next(job.pieces, None)
+        except BadItem as trouble:
+            del self._jobs[name]
+            self._reject(job.item, str(trouble))
+            return
+        if piece is not None:
+            job.done.append(piece)
+            return
+        del self._jobs[name]
+        self.report.count("released_whole", job.counts.whole)
+        self.report.count("released_cut", job.counts.cut)
+        facts = {"released_whole": job.counts.whole, "released_cut": job.counts.cut}
+        self._make_ready(job.item, job.release, b"".join(job.done), facts)
+
+    def _make_ready(self, item: Item, release: Release, content: bytes, facts: dict[str, int]) -> None:
+        out = envelope.sealed_envelope(
+            box=self._box, kind=release.kind, priority=release.priority, first_tai_ns=release.first_tai_ns,
+            last_tai_ns=release.last_tai_ns, content=content, asked_by=release.asked_by, facts={**release.facts, **facts},
+        )  # fmt: skip
+        self._ready[item.name] = (item, envelope.packed(out))
+
+    def _publish(self) -> None:
+        """Outbox first, release second: the other order loses the item when the power goes in between."""
+        if not self._ready:
+            return
+        self._outbox.publish_all([(name, data) for name, (_, data) in sorted(self._ready.items())])
+        for item, _ in self._ready.values():
+            self._release.settle(item)
+        self.report.count("released", len(self._ready))
+        self._ready.clear()
+
+    def _reject(self, item: Item, reason: str) -> None:
+        self.report.drop("bad_item")
+        try:
+            self._release.reject(item, reason)
+        except (DiskFull, DiskFailed):
+            # It stays where it is, and does not leave: that is what matters. It is met again at the next start.
+            self.report.count("waits_disk_full")

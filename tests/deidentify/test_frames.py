@@ -1,0 +1,138 @@
+"""Recorded frames as they may leave: headers, time, clean messages, and nothing more."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import fragment as cut
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6
+from scapy.layers.l2 import ARP, LLC, STP, Dot1Q, Dot3, Ether
+
+from firmware.deidentify.frames import FrameRules, kept_size
+from firmware.intake.publisher import datagram
+from simulator.capture_file import BadCaptureFile, frames
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+RULES = FrameRules(message_ports=frozenset({47001, 514}), payload_ports=frozenset({7400}), payload_ethertypes=frozenset({0x88CC}))
+PTP = bytes([0, 2, 0, 44]) + bytes(40)
+
+
+def kept(packet: Any, *, wire_bytes: int | None = None) -> bytes:
+    data = bytes(packet)
+    return data[: kept_size(data, wire_bytes or len(data), RULES)]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Ether() / IP() / TCP(flags="A"),
+        Ether() / Dot1Q(vlan=5) / IP() / TCP(flags="S", options=[("MSS", 1460)]),
+        Ether() / ARP() / bytes(18),
+        Ether(type=0x88F7) / PTP,
+        Ether() / IP() / UDP(sport=319, dport=319) / PTP,
+        Ether() / IP() / UDP(dport=47001) / datagram("stopped", process="arm", fields={"torque": 4}),
+        Ether() / IPv6() / UDP(dport=514) / b"<11>1 - - arm - - - stopped",
+        Ether() / IP() / UDP(dport=7400) / b"RTPS",
+        Ether() / IP() / TCP(sport=7400) / b"anything the site allows",
+        Ether(type=0x88CC) / b"switch 3, port 4",
+        Ether() / IP() / ICMP(),
+        Ether() / IPv6() / ICMPv6ND_NS(),
+        Dot3(dst="01:80:c2:00:00:00") / LLC() / STP() / bytes(8),
+    ],
+)
+def test_leaves_whole(packet: Any) -> None:
+    """Headers without payload, time, clean messages, what the site has listed; padding of zeros does not matter. (S2-089)"""
+    assert bytes(packet) == kept(packet)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Ether() / IP() / TCP(dport=104) / b"SECRET",
+        Ether() / Dot1Q() / IPv6() / TCP(dport=2575) / b"MSH|SECRET",
+        Ether() / IP() / UDP() / DNS(qd=DNSQR(qname="SECRET.example")),
+        Ether() / IP() / ICMP() / b"SECRET",
+        Ether() / IP() / ICMP(type=3, code=3) / IP() / UDP() / b"SECRET",
+        Ether() / IPv6() / ICMPv6EchoRequest(data=b"SECRET"),
+        Ether() / IP() / UDP(dport=47001) / b"for #phi SECRET",
+        Ether() / IP() / UDP(dport=47001) / datagram("x", fields={"patient_name": "SECRET"}),
+        Ether() / IP() / UDP(dport=47001) / datagram("x", attachment=("text/plain", b"SECRET")),
+        Ether() / IP() / UDP(dport=47001) / b"MSH|^~\\&|SECRET",
+        Ether() / IP() / UDP(dport=47001) / b'{"patient": "SECRET", broken',
+        Ether() / IP() / UDP(dport=47001) / b"\xff SECRET",
+        Ether() / IP() / UDP(sport=47001, dport=5000) / b"SECRET",
+        Ether() / IP() / TCP(dport=47001) / b"SECRET",
+        Ether() / IP() / UDP(dport=7400) / b"#PHI SECRET",
+        Ether() / IP() / UDP(dport=319) / b"SECRET in no time message",
+        Ether(type=0x88F7) / PTP / b"TLV with SECRET",
+        Ether(type=0x88B5) / b"SECRET",
+        Ether() / ARP() / b"SECRET",
+        Ether() / IP() / TCP() / b"",
+        Ether() / IP(proto=47) / b"SECRET",
+        Dot3() / LLC() / b"SECRET",
+    ],
+)
+def test_payload_stays(packet: Any) -> None:
+    """Everything else is cut behind the last header. (S2-085, S2-089)"""
+    data = kept(packet)
+
+    assert b"SECRET" not in data
+    assert len(data) >= 14
+
+
+def test_padding_with_memory_stays() -> None:
+    """A card that pads with what it had in memory (CVE-2003-0001) tells nothing."""
+    frame = Ether() / IP() / TCP(flags="A")
+
+    assert bytes(frame) == kept(bytes(frame) + b"SECRET")
+
+
+def test_fragments_are_cut_to_headers() -> None:
+    """No fragment can be judged by itself, the first least."""
+    for part in cut(IP() / UDP(dport=47001) / (b"SECRET" * 50), fragsize=120):
+        assert b"SECRET" not in kept(Ether() / part)
+
+
+def test_a_message_cut_by_snapping_stays() -> None:
+    """What is not whole cannot be judged."""
+    frame = bytes(Ether() / IP() / UDP(dport=47001) / b"for  ")
+
+    assert len(frame) - 5 == len(kept(frame, wire_bytes=len(frame) + 100))
+
+
+def test_broken_frames_are_cut_where_understanding_ends() -> None:
+    """A header that does not hold together counts as payload."""
+    assert 14 == len(kept(Ether() / IP(ihl=3) / b"SECRET"))
+    assert b"" == kept(b"SECRET")
+
+
+def test_real_traffic() -> None:
+    """A room and a hospital nobody here wrote: no HL7, no DICOM, no DNS payload leaves."""
+    lab = DATA / "pcap" / "lab"
+    if not lab.exists():
+        pytest.skip(f"no recordings at {lab}")
+    whole = cut_count = 0
+    for name in ("hl7_mllp.pcap", "dicom_mwl_store.pcap", "ptp4l_l2_e2e_1gm_3slaves.pcap"):
+        for heard in frames(lab / name):
+            data = bytes(heard.data)
+            size = kept_size(data, heard.wire_bytes, RULES)
+            whole, cut_count = whole + (size == len(data)), cut_count + (size < len(data))
+            assert size <= 66 + 64
+            assert b"PID|" not in data[:size] and b"DICM" not in data[:size]
+
+    assert min(whole, cut_count) > 50
+
+
+def test_hostile_frames() -> None:
+    """Captures that crashed other parsers: a size, never an error."""
+    folder = DATA / "pcap"
+    if not folder.exists():
+        pytest.skip(f"no recordings at {folder}")
+    for path in [*sorted((folder / "malformed-tcpdump").iterdir()), *sorted((folder / "malformed-zeek").iterdir())]:
+        try:
+            for heard in frames(path):
+                assert 0 <= kept_size(bytes(heard.data), heard.wire_bytes, RULES) <= len(heard.data)
+        except BadCaptureFile:
+            continue
