@@ -5,15 +5,24 @@ directory whose own name was lost with the power is lost with it.
 """
 
 from drivers.disk import Buffer, Disk
-from firmware.core.errors import Missing
+from firmware.core.errors import DiskFailed, Missing
 
 
 def make_directory(disk: Disk, path: str) -> None:
-    """The directory with its parents, lasting on return. One that is there is only synced into place."""
+    """The directory with its parents, lasting on return.
+
+    One that is there is synced into its place too: who made it may have ended before the sync. Where that is not allowed, as on
+    the box, whose image made the directories and keeps their parents to itself, it lasts without us.
+    """
+    was_there = disk.exists(path)
     disk.mkdir(path)
     names = path.split("/")
     for depth in range(len(names)):
-        disk.sync_dir("/".join(names[:depth]))
+        try:
+            disk.sync_dir("/".join(names[:depth]))
+        except DiskFailed:
+            if not was_there:
+                raise
 
 
 def replace(disk: Disk, directory: str, name: str, data: Buffer) -> None:
@@ -23,6 +32,18 @@ def replace(disk: Disk, directory: str, name: str, data: Buffer) -> None:
     disk.sync(hidden)
     disk.rename(hidden, f"{directory}/{name}")
     disk.sync_dir(directory)
+
+
+def move(disk: Disk, old: str, new: str) -> None:
+    """A file from one directory to another. Raises Missing when it is not there.
+
+    A power cut may have left both names on one file, and renaming a file onto itself does nothing: then the old name is removed.
+    """
+    disk.rename(old, new)
+    try:
+        disk.remove(old)
+    except Missing:
+        return
 
 
 def read_or_none(disk: Disk, path: str, *, size: int) -> bytes | None:
