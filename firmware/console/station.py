@@ -1,0 +1,166 @@
+"""The console station: bytes from the line into the session, lines out of it to be carried out, answers back."""
+
+from collections.abc import Sequence
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from drivers.tty import Tty
+from firmware.console import views
+from firmware.console.session import Session
+from firmware.console.settings import ConsoleSettings
+from firmware.console.words import Misunderstood, understood
+from firmware.core.errors import DiskFailed, Missing
+from firmware.core.report import Report
+from firmware.core.timestamp import SECOND
+
+TYPED_MAX = 8192  # Bytes typed ahead while a command runs.
+LINE_RETRY_NS = 30 * SECOND
+PROGRESS_EVERY_NS = SECOND
+_CTRL_C = 3
+
+
+class ConsoleStation:
+    """The serial console. rows: the settings as `Settings.rows` gives them, for `show settings`."""
+
+    name = "console"
+
+    def __init__(self, board: Board, settings: ConsoleSettings, *, rows: Sequence[views.SettingRow] = ()) -> None:
+        self.report = Report(self.name)
+        self._board = board
+        self._settings = settings
+        self._rows = rows
+        self._tty: Tty | None = None
+        self._session = Session(board.identity.name, page_rows=settings.page_rows)
+        self._typed = bytearray()
+        self._last_key: Monotonic | None = None
+        self._retry: Monotonic | None = None
+        self._spoken: Monotonic | None = None
+
+    def start(self, now: Now) -> None:
+        self._last_key = now.monotonic
+        self._open(now)
+
+    def step(self, now: Now) -> Monotonic | None:
+        if not self._settings.device:
+            return None
+        if self._tty is None:
+            if self._retry is None or now.monotonic >= self._retry:
+                self._open(now)
+            if self._tty is None:
+                return self._retry
+        self._take(self._tty.read(), now)
+        while self._typed:
+            line = self._session.key(self._typed.pop(0))
+            if line is not None:
+                self._carry_out(line)
+                break  # One command a step.
+        self._leave_when_idle(now)
+        out = self._session.taken()
+        if out:
+            self._tty.write(out)
+        return now.monotonic if self._typed else self._wake(now)
+
+    def directories(self) -> Sequence[str]:
+        return ()
+
+    def descriptors(self) -> Sequence[int]:
+        return (self._tty.fileno(),) if self._tty is not None else ()
+
+    def stop(self, now: Now) -> None:
+        if self._tty is None:
+            return
+        if self._session.is_open:
+            self._session.close("the console stops")
+            self._tty.write(self._session.taken())
+        self._tty.close()
+        self._tty = None
+
+    def _open(self, now: Now) -> None:
+        if not self._settings.device:
+            self.report.gauge("line", "none")
+            return
+        try:
+            self._tty = self._board.tty(self._settings.device)
+            self.report.gauge("line", "open")
+        except Missing:
+            self.report.gauge("line", "missing")
+            self._retry = now.monotonic.after(LINE_RETRY_NS)
+
+    def _take(self, data: bytes, now: Now) -> None:
+        if not data:
+            return
+        self._last_key = now.monotonic
+        room = TYPED_MAX - len(self._typed)
+        if len(data) > room:
+            self.report.drop("typed_too_fast", len(data) - room)
+        self._typed += data[:room]
+
+    def _leave_when_idle(self, now: Now) -> None:
+        assert self._last_key is not None, "start comes before step"
+        if self._session.is_open and now.monotonic.since(self._last_key) >= self._settings.idle_s * SECOND:
+            self._session.close("idle, session ended")
+            self.report.count("idle_ends")
+
+    def _wake(self, now: Now) -> Monotonic | None:
+        assert self._last_key is not None
+        if self._session.is_open:
+            return self._last_key.after(self._settings.idle_s * SECOND)
+        # A line that has gone and come back gets a new descriptor, which nobody watches until we say so.
+        return now.monotonic.after(LINE_RETRY_NS)
+
+    def _carry_out(self, line: str) -> None:
+        command = understood(line)
+        self.report.count("lines")
+        match command:
+            case None:
+                self._session.show([])
+            case Misunderstood(text):
+                self.report.count("misunderstood")
+                self._session.show([text])
+            case _ if command.path == ("exit",):
+                self._session.close("bye")
+            case _:
+                lines = self._answer(command.path)
+                if command.include is not None:
+                    lines = [row for row in lines if command.include.lower() in row.lower()]
+                self._session.show(lines)
+
+    def _answer(self, path: tuple[str, ...]) -> list[str]:
+        try:
+            match path:
+                case ("show", "status"):
+                    return views.status(self._board)
+                case ("show", "segments"):
+                    return views.segments(self._board)
+                case ("show", "clock"):
+                    return views.clock(self._board)
+                case ("show", "settings"):
+                    return views.settings(self._rows)
+                case ("show", "identity"):
+                    return views.identity(self._board)
+                case ("verify",):
+                    return self._verify()
+                case _:
+                    return views.help_lines()
+        except DiskFailed:
+            self.report.drop("disk_failed")
+            return ["the disk cannot be read"]
+
+    def _verify(self) -> list[str]:
+        """The one command that takes long. Alone in its process it delays nobody, says that it lives, and can be stopped."""
+        try:
+            return ["", *views.verdict(self._board, self._verified)]
+        except views.Stopped:
+            return ["", "stopped; nothing is known"]
+
+    def _verified(self, size: int) -> None:
+        assert self._tty is not None
+        now = self._board.clock.now()
+        if self._spoken is not None and now.monotonic.since(self._spoken) < PROGRESS_EVERY_NS:
+            return
+        self._spoken = self._last_key = now.monotonic
+        self._board.supervisor.alive()
+        self._session.say(f"{size // 1_000_000} MB read")
+        self._tty.write(self._session.taken())
+        if _CTRL_C in self._tty.read():
+            raise views.Stopped

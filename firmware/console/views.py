@@ -1,0 +1,98 @@
+"""The answers: lines of text from what lies on the disk."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from drivers.board import Board
+from drivers.disk import Disk
+from firmware.console.words import COMMANDS
+from firmware.core import shelf, state
+from firmware.core.durable import read_or_none
+from firmware.core.state import columns
+from firmware.core.verify import verify
+
+STATEMENTS_MAX = 1000  # of a verdict
+SettingRow = tuple[str, object, object, str, str]
+
+
+class Stopped(Exception):
+    """The person pressed Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The reading part of a disk, which tells how far it has read: `verify` reads a whole store in one go.
+
+    on_read: gets the bytes read so far; it may raise Stopped.
+    """
+
+    disk: Disk
+    on_read: Callable[[int], None]
+    total: list[int]
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        data = self.disk.read(path, offset=offset, size=size)
+        self.total[0] += len(data)
+        self.on_read(self.total[0])
+        return data
+
+    def list(self, path: str) -> list[str]:
+        return self.disk.list(path)
+
+    def size(self, path: str) -> int:
+        return self.disk.size(path)
+
+    def exists(self, path: str) -> bool:
+        return self.disk.exists(path)
+
+
+def status(board: Board) -> list[str]:
+    """`show status`."""
+    return state.lines(state.read_states(board.disk), now_tai_ns=board.clock.now().timestamp.tai_ns)
+
+
+def segments(board: Board) -> list[str]:
+    """`show segments`."""
+    return shelf.lines(shelf.rows(board.disk))
+
+
+def clock(board: Board) -> list[str]:
+    """`show clock`: what the clock station last said."""
+    try:
+        row = json.loads(read_or_none(board.disk, "state/clock", size=4096) or b"")
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        return ["the clock process has not said anything yet"]
+    return columns([(str(name), str(value)) for name, value in row.items()])
+
+
+def identity(board: Board) -> list[str]:
+    """`show identity`."""
+    me = board.identity
+    return columns([("name", me.name), ("site", me.site), ("public key", me.public_key().hex())])
+
+
+def settings(rows: Sequence[SettingRow]) -> list[str]:
+    """`show settings`; rows as `firmware.core.settings.Settings.rows`."""
+    if not rows:
+        return ["this process was not told the settings"]
+    return columns([(name, repr(value), origin or "default") for name, value, _, origin, _ in rows])
+
+
+def help_lines() -> list[str]:
+    """`help`."""
+    rows = [(" ".join(path), meaning) for path, meaning in COMMANDS.items()]
+    return [*columns(rows), "  words may be cut short; ? helps, tab completes, COMMAND | include TEXT shows only lines with TEXT"]
+
+
+def verdict(board: Board, on_read: Callable[[int], None]) -> list[str]:
+    """`verify`. Raises Stopped when `on_read` does."""
+    # A cast because verify takes a whole disk and reads only; Watched has what it reads with.
+    found = verify(cast(Disk, Watched(board.disk, on_read, [0])), public_key=board.identity.public_key())
+    rows = [f"FOUND {finding.segment}: {finding.what}: {finding.text}" for finding in found.findings[:STATEMENTS_MAX]]
+    rows += [f"  {said.segment}: {said.what}: {said.text}" for said in found.statements[:STATEMENTS_MAX]]
+    answer = "everything is as it was sealed" if found.ok else f"{len(found.findings)} findings"
+    return [*rows, f"{found.segments} segments, {found.frames} frames: {answer}"]

@@ -1,0 +1,24 @@
+"""The section [retrieval] of scrubjay.toml."""
+
+from dataclasses import dataclass
+
+from firmware.core.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSettings:
+    """How much may be asked for, and how soon the answer travels."""
+
+    priority: int = setting(2, "Priority of evidence when the order names none.", low=1, high=4)
+    evidence_bytes_max: int = setting(
+        512 << 20, "Evidence sent for one order; the rest is cut off, and it says so.", low=1 << 16, high=1 << 40
+    )
+    span_s_max: int = setting(86_400, "Longest time one order may ask for.", low=1, high=31_536_000)
+    wait_s_max: int = setting(3600, "How far in the future an order's end may lie; it waits until then.", low=0, high=86_400)
+    # A frame waits at most 0.1 s in the tap's block and, at low rate, a second for its stretch to fill.
+    settle_ms: int = setting(
+        2000, "After the end asked for, this long for the recorder's last stretch to reach the disk.", low=0, high=600_000
+    )
+    searches_max: int = setting(4, "Orders worked on in turn; further ones wait. Each holds up to 12 MB.", low=1, high=64)
+    # 16 parts of 4 MiB: enough that the uplink never waits for us, little enough that evidence never fills the disk.
+    parts_waiting_max: int = setting(16, "Parts waiting in release/ beyond which the search pauses.", low=1, high=1000)

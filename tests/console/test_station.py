@@ -1,0 +1,253 @@
+"""The console as a person with a cable meets it: on a simulated line, and on a real pseudo-terminal."""
+
+import os
+import pty
+import tty as terminal
+
+import pytest
+
+from drivers.linux.tty import LinuxTty
+from firmware.console.settings import ConsoleSettings
+from firmware.console.station import ConsoleStation
+from firmware.core.report import Report, publish
+from firmware.core.timestamp import SECOND
+from simulator.board import SimulatedBoard
+from simulator.disk import Failing
+from simulator.tty import SimulatedTty
+from simulator.written_store import frame, write_segment
+
+
+class Terminal:
+    """A person, a line and the box."""
+
+    def __init__(self, *, page_rows: int = 24) -> None:
+        self.line = SimulatedTty()
+        self.board = SimulatedBoard(ttys={"/dev/ttyS0": self.line})
+        settings = ConsoleSettings(device="/dev/ttyS0", page_rows=page_rows)
+        rows = [("capture.segment_s", 60, 300, "scrubjay.toml", "Length."), ("capture.interface", "eth1", "eth1", "", "Port.")]
+        self.station = ConsoleStation(self.board, settings, rows=rows)
+        self.station.start(self.board.clock.now())
+        self.work()
+
+    def work(self) -> None:
+        for _ in range(10_000):
+            now = self.board.clock.now()
+            wish = self.station.step(now)
+            if wish is None or wish > now.monotonic:
+                return
+        raise AssertionError("expected the console to come to rest")
+
+    def types(self, data: bytes) -> bytes:
+        self.line.type(data)
+        self.work()
+        return self.line.shown()
+
+
+@pytest.fixture
+def person() -> Terminal:
+    """Somebody who has pressed enter once."""
+    person = Terminal()
+    person.types(b"\r")
+    return person
+
+
+def test_nothing_is_shown_until_somebody_presses_enter() -> None:
+    """A line with noise on it, or a modem's words, opens nothing."""
+    person = Terminal()
+
+    assert b"" == person.types(b"AT&F\x00\xff")
+    assert b"\r\nbox-1: scrubjay, a recorder. ? for help\r\nbox-1> " == person.types(b"\r\n")
+
+
+def test_each_key_costs_one_byte(person: Terminal) -> None:
+    """At 9600 bit/s a person types without waiting: a byte back a key, three for a backspace."""
+    assert b"s" == person.types(b"s")
+    assert b"how" == person.types(b"how")
+    assert b"\b \b" == person.types(b"\x7f")
+    assert b"\b \b" * 3 == person.types(b"\x15")
+    assert b"\a" == person.types(b"\x08")
+
+
+def test_status_shows_losses_first(person: Terminal) -> None:
+    """`show status` cut short to `sh st` is the table of every process."""
+    person.board.disk.mkdir("state")
+    publish(person.board.disk, "capture", [Report("capture", drops={"ring_full": 3})], person.board.clock.now())
+
+    answer = person.types(b"sh st\r").decode()
+    assert "LOST OR REFUSED, by cause\r\n  capture  ring_full  3\r\n" in answer
+    assert answer.endswith("box-1> ")
+
+
+def test_segments_clock_settings_and_identity(person: Terminal) -> None:
+    """What is recorded, how good the time is, how the box is set, who it is (S2-108)."""
+    name = write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]]).name
+
+    assert name.encode() in person.types(b"show segments\r")
+    assert b"has not said anything yet" in person.types(b"show clock\r")
+    person.board.disk.mkdir("state")
+    person.board.disk.write("state/clock", b'{"state": "locked"}')
+    assert b"  state  locked\r\n" in person.types(b"show clock\r")
+    assert b"capture.segment_s  60      scrubjay.toml" in person.types(b"show settings\r")
+    assert person.board.identity.public_key().hex().encode() in person.types(b"show identity\r")
+
+
+def test_verify_says_what_it_found(person: Terminal) -> None:
+    """Sound segments are said to be sound; a changed byte is named."""
+    name = write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]]).name
+    assert b"1 segments, 1 frames: everything is as it was sealed" in person.types(b"verify\r")
+    data = bytearray(person.board.disk.read(f"segments/{name}/frames.pcapng.lz4"))
+    data[-20] ^= 1
+    person.board.disk.write(f"segments/{name}/frames.pcapng.lz4", bytes(data))
+
+    assert f"FOUND {name}: altered".encode() in person.types(b"ver\r")
+    assert ("alive", "") in person.board.supervisor.said
+
+
+def test_verify_can_be_stopped(person: Terminal) -> None:
+    """Ctrl-C ends it, and the next command works."""
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+    keys = iter([b"verify\r", b"\x03"])  # the second comes while it works
+    read = person.line.read
+    person.line.read = lambda: next(keys, b"")  # type: ignore[method-assign]
+    person.work()
+    person.line.read = read  # type: ignore[method-assign]
+
+    assert b"stopped; nothing is known" in person.line.shown()
+    assert b"box-1" in person.types(b"show identity\r")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (b"?", b"exit"),
+        (b"show ?", b"segments"),
+        (b"sh s?", b"settings"),
+        (b"show status ?", b"<enter>"),
+        (b"show status x?", b"nothing may stand here"),
+        (b"nonsense\r", b"expected one of: exit, help, show, verify"),
+        (b"show s\r", b"expected one word, this may be any of: segments, settings, status"),
+        (b"show\r", b"expected after show one of:"),
+        (b"show status now\r", b"expected after show status nothing more"),
+        (b'show "status\r', b"expected a closing quotation mark"),
+        (b"show status | grep x\r", b"expected after | the word include"),
+        (b"help\r", b"tab completes"),
+    ],
+)
+def test_help_and_mistakes(person: Terminal, typed: bytes, expected: bytes) -> None:
+    """Every question has an answer and every mistake says what was expected."""
+    assert expected in person.types(typed)
+
+
+def test_help_keeps_what_was_typed(person: Terminal) -> None:
+    """After ? the line stands there again, to be finished."""
+    assert person.types(b"show s?").endswith(b"box-1> show s")
+    assert b"no process has reported yet" in person.types(b"tatus\r")
+
+
+def test_completion_stops_where_it_is_not_clear(person: Terminal) -> None:
+    """Tab adds what all that fit have in common, and rings when there is nothing to add."""
+    assert b"show clock " == person.types(b"sho\tc\t")
+    person.types(b"\x15")
+    assert b"verify " == person.types(b"v\t")
+    person.types(b"\x15")
+    assert person.types(b"show s\t").endswith(b"\a")
+
+
+def test_history_brings_lines_back(person: Terminal) -> None:
+    """Up twice and down once is the last line again."""
+    person.types(b"show clock\r")
+    person.types(b"show identity\r")
+
+    assert person.types(b"\x1b[A").endswith(b"show identity")
+    assert person.types(b"\x1b[A").endswith(b"show clock")
+    assert person.types(b"\x1bOB").endswith(b"show identity")
+    assert b"public key" in person.types(b"\r")
+
+
+def test_long_answers_stop_at_each_page() -> None:
+    """A page, then a key: space goes on, enter shows a line, q stops."""
+    person = Terminal(page_rows=5)
+    person.types(b"\r")
+    first = person.types(b"help\r")
+    assert first.endswith(b"q: stop") and 4 + 1 == first.count(b"\r\n")
+    assert 1 == person.types(b"\r").count(b"\r\n")
+    assert person.types(b"q").endswith(b"box-1> ")
+
+
+def test_include_filters(person: Terminal) -> None:
+    """`| include` shows only the lines that hold the text."""
+    answer = person.types(b'help | inc "public key"\r')
+
+    assert 2 == answer.count(b"\r\n")
+
+
+def test_idle_session_ends() -> None:
+    """Whoever leaves the cable plugged in leaves nothing open, and no history for the next."""
+    person = Terminal()
+    person.types(b"\r")
+    person.types(b"show clock\r")
+    person.board.clock.advance(601 * SECOND)
+    assert b"idle, session ended" in person.types(b"")
+    person.types(b"\r")
+
+    assert b"\a" == person.types(b"\x1b[A")
+
+
+def test_exit_ends_the_session(person: Terminal) -> None:
+    """`exit`, cut short or Ctrl-D."""
+    assert b"bye" in person.types(b"ex\r")
+    person.types(b"\r")
+    assert b"bye" in person.types(b"\x04")
+
+
+def test_missing_line_is_tried_again() -> None:
+    """A USB adapter that is not there yet costs a gauge, and works once it is."""
+    board = SimulatedBoard()
+    station = ConsoleStation(board, ConsoleSettings(device="/dev/ttyUSB0"))
+    station.start(board.clock.now())
+    assert "missing" == station.report.gauges["line"]
+    line = SimulatedTty()
+    board.ttys["/dev/ttyUSB0"] = line
+    board.clock.advance(31 * SECOND)
+    line.type(b"\r")
+    station.step(board.clock.now())
+
+    assert b"box-1> " in line.shown()
+
+
+def test_failed_disk_is_an_answer(person: Terminal) -> None:
+    """A disk that is gone is said to be gone; the console lives."""
+    person.board.disk.failing = Failing.GONE
+
+    assert b"the disk cannot be read" in person.types(b"show segments\r")
+
+
+def test_control_characters_never_reach_the_terminal(person: Terminal) -> None:
+    """Whatever stands in a state file, no escape sequence of its is obeyed."""
+    person.board.disk.mkdir("state")
+    person.board.disk.write("state/clock", b'{"source": "\\u001b]0;owned\\u0007\\u009b"}')
+
+    assert b"\x1b" not in person.types(b"show clock\r")
+
+
+def test_on_a_real_terminal() -> None:
+    """The same on a pseudo-terminal through the real driver: enter, a command, an answer."""
+    ours, theirs = pty.openpty()
+    try:
+        terminal.setraw(ours)
+        board = SimulatedBoard(ttys={"pty": LinuxTty(os.ttyname(theirs))})
+        station = ConsoleStation(board, ConsoleSettings(device="pty"))
+        station.start(board.clock.now())
+        seen = b""
+        for keys in (b"\r", b"sh id\r"):
+            os.write(ours, keys)
+            for _ in range(3):
+                station.step(board.clock.now())
+            seen += os.read(ours, 65536)
+        station.stop(board.clock.now())
+
+        assert b"box-1> sh id\r\n" in seen
+        assert board.identity.public_key().hex().encode() in seen
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -1,0 +1,276 @@
+"""The retention station: what goes, what stays, and that nothing goes without a trace."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from drivers.clock import ClockState
+from firmware.core import message, receipt, release
+from firmware.core.errors import BadSettings
+from firmware.core.message import Message, Priority, Severity
+from firmware.core.release import Release
+from firmware.core.settings import Settings
+from firmware.core.timestamp import SECOND
+from firmware.retention.settings import RetentionSettings
+from simulator.disk import PowerCut
+from simulator.written_store import begin_segment
+
+Steward = Any  # tests/retention/conftest.py
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+
+
+def test_old_segments_go_and_young_ones_stay(steward: Steward) -> None:
+    """After the storage period a segment is deleted; the chain with its receipts still verifies (S2-094)."""
+    names = steward.record(20, every_ns=DAY)
+    steward.work(seconds=10)
+
+    assert names[5:] == steward.segments()  # made 0 to 14 days ago
+    assert {"segments_deleted_age": 5} == {k: v for k, v in steward.station.report.counts.items() if k.startswith("seg")}
+    verdict = steward.verdict()
+    assert verdict.ok, verdict.findings
+    assert 5 == sum(row.what == "deleted" for row in verdict.statements)
+
+
+def test_edge_of_the_storage_period(steward: Steward) -> None:
+    """At the period's last second a segment is kept, a second later it goes."""
+    steward.board.clock.uncertainty_ns = 0
+    names = steward.record(1)
+    steward.board.clock.advance(14 * DAY)
+    steward.boot()
+    steward.work()
+    assert names == steward.segments()
+    steward.board.clock.advance(SECOND)
+    steward.boot()
+    steward.work()
+
+    assert [] == steward.segments()
+
+
+def test_budget_deletes_the_oldest_first(steward: Steward) -> None:
+    """A fixed size keeps as much as it holds, newest last to go (S2-095)."""
+    names = steward.record(10, size=1000)
+    each = sum(steward.board.disk.size(f"segments/{names[0]}/{file}") for file in ("frames.pcapng.lz4", "index", "seal"))
+    steward.boot(RetentionSettings(budget_bytes=each * 4 + each // 2))
+    steward.work(seconds=10)
+
+    assert names[6:] == steward.segments()
+    assert steward.verdict().ok
+
+
+def test_room_is_kept_free(steward: Steward) -> None:
+    """When somebody else fills the disk, the oldest segments make room, but the newest is never given up."""
+    names = steward.record(10, size=1000)
+    steward.board.disk.fill(leave_bytes=0)
+    steward.boot()
+    steward.work(seconds=10)
+
+    assert names[-1:] == steward.segments()
+    assert steward.verdict().ok
+    assert steward.station.report.drops["nothing_to_delete"] > 0
+    assert [Priority.P2] == [row.priority for row in steward.said()]
+
+
+def test_pinned_and_open_segments_are_never_deleted(steward: Steward) -> None:
+    """A legal hold outlasts age, budget and a full disk; what is being written is nobody's to delete."""
+    names = steward.record(5)
+    steward.board.disk.write(f"pins/{names[1]}", b"case 12")
+    writer = begin_segment(steward.board, [[]])
+    steward.board.clock.advance(30 * DAY)
+    steward.boot()
+    steward.work(seconds=10)
+
+    assert [f".{writer.name}", names[1]] == steward.segments()
+    assert steward.verdict().ok
+
+
+def test_clock_set_forward_deletes_nothing(steward: Steward) -> None:
+    """A clock that jumps a year ahead costs no segment, until it has run a day without another jump."""
+    names = steward.record(5)
+    steward.boot()
+    steward.work()
+    steward.board.clock.step(365 * DAY)
+    steward.work(seconds=23 * 3600)
+    assert names == steward.segments()
+    steward.work(seconds=3 * 3600)
+
+    assert [] == steward.segments()
+
+
+def test_clock_without_a_source_deletes_nothing_until_it_has_run_a_day(steward: Steward) -> None:
+    """A box that boots with a clock of its own ideas does not judge ages by it at once; with a source it does."""
+    names = steward.record(5)
+    steward.board.clock.advance(30 * DAY)
+    steward.board.clock.state = ClockState.FREE
+    steward.boot()
+    steward.work(seconds=3600)
+    assert names == steward.segments()
+    steward.board.clock.state = ClockState.LOCKED
+    steward.work(seconds=3600)
+
+    assert [] == steward.segments()
+
+
+def test_segments_of_a_free_clock_are_dated_by_the_next_good_one(steward: Steward) -> None:
+    """Recorded in "1970" before the clock was set, an hour ago in truth: kept like what follows."""
+    clock = steward.board.clock
+    clock.step(-50 * 365 * DAY)
+    clock.state, clock.source = ClockState.FREE, "rtc"
+    names = steward.record(2)
+    clock.step(50 * 365 * DAY)
+    clock.state, clock.source = ClockState.LOCKED, "ptp"
+    names += steward.record(2)
+    steward.boot()
+    steward.work(seconds=10)
+
+    assert set(names) == set(steward.segments())
+
+
+def test_deletions_by_age_are_rationed(steward: Steward) -> None:
+    """However wrong we are, only so many segments go in an hour."""
+    steward.record(50, every_ns=60 * SECOND)
+    steward.board.clock.advance(30 * DAY)
+    steward.boot(RetentionSettings(age_deletions_per_hour=10))
+    steward.work(seconds=60)
+    assert 40 == len(steward.segments())
+    steward.work(seconds=3700)
+
+    assert 30 >= len(steward.segments()) >= 28
+
+
+def test_full_disk_can_still_be_relieved(steward: Steward) -> None:
+    """On a disk full to the last byte receipts are paid from the reserve, and the reserve is filled again."""
+    steward.record(10, size=50_000)
+    steward.boot()
+    steward.board.disk.fill(leave_bytes=0)
+    steward.work(seconds=10)
+
+    assert 1 <= len(steward.segments()) < 10
+    assert steward.board.disk.exists("trash/.reserve")
+    assert 10 == len(steward.segments()) + len(steward.board.disk.list("receipts"))
+    assert steward.board.disk.free_bytes() >= steward.board.disk.total_bytes() // 10
+
+
+def test_receipts_are_a_signed_chain(steward: Steward) -> None:
+    """Each receipt is signed and holds the digest of the one before it, also over a restart."""
+    steward.record(6)
+    steward.board.clock.advance(14 * DAY - 3 * HOUR)
+    for _ in range(5):
+        steward.boot()
+        steward.work()
+        steward.board.clock.advance(HOUR)
+
+    rows = [receipt.unpacked(steward.board.disk.read(f"receipts/{name}")) for name in steward.board.disk.list("receipts")]
+    assert len(rows) >= 4
+    assert all(row.signed_by(steward.board.identity.public_key()) for row in rows)
+    assert [None] == [row.previous for row in rows][:1]
+    assert len(rows) == len({row.previous for row in rows})
+    assert steward.verdict().ok
+
+
+def test_groups_go_by_priority_and_by_when_they_were_received(steward: Steward) -> None:
+    """High priority is kept longer; a sender whose clock says 1970 does not have its messages deleted for it (S2-096)."""
+    disk = steward.board.disk
+    for priority in (1, 2, 3, 4):
+        disk.mkdir(f"groups/p{priority}")
+    disk.mkdir("sent")
+    now = steward.board.clock.now().timestamp
+    names = []
+    for priority in (1, 4):
+        old = _group(Priority(priority), now.tai_ns, now)
+        names.append(release.name_of(Priority(priority), now.tai_ns, "group"))
+        disk.write(f"groups/p{priority}/{names[-1]}", old)
+    steward.board.clock.advance(20 * DAY)
+    later = steward.board.clock.now().timestamp
+    disk.write(f"groups/p4/{release.name_of(Priority.P4, 0, 'lying')}", _group(Priority.P4, 0, later))
+    steward.boot()
+    steward.work(seconds=10)
+
+    assert names[:1] == disk.list("groups/p1")
+    assert [release.name_of(Priority.P4, 0, "lying")] == disk.list("groups/p4")
+    assert 1 == steward.station.report.counts["groups_deleted"]
+
+
+def test_sent_copies_take_bounded_room(steward: Steward) -> None:
+    """Beyond their room the least important, oldest copies go first; a name that is not ours is left alone."""
+    disk = steward.board.disk
+    disk.mkdir("sent")
+    tai_ns = steward.board.clock.now().timestamp.tai_ns
+    for priority in (1, 4):
+        for index in range(4):
+            disk.write(f"sent/{release.name_of(Priority(priority), tai_ns + index, 'x')}", bytes(1 << 18))
+    disk.write("sent/readme", b"by hand")
+    steward.boot(RetentionSettings(sent_bytes_max=(1 << 18) * 5))
+    steward.work(seconds=10)
+
+    left = disk.list("sent")
+    assert [1, 1, 1, 1, 4] == sorted(int(name[1]) for name in left if name != "readme")
+    assert "readme" in left
+
+
+def test_horizon_says_how_far_back_the_room_reaches(steward: Steward) -> None:
+    """At the rate of what is held, the gauge says how many days fit."""
+    names = steward.record(24)
+    size = sum(steward.board.disk.size(f"segments/{names[1]}/{file}") for file in ("frames.pcapng.lz4", "index", "seal"))
+    steward.boot(RetentionSettings(budget_bytes=size * 48))
+    steward.work(seconds=10)
+
+    assert pytest.approx(48 * 3600, rel=0.05) == steward.station.report.gauges["horizon_s"]
+
+
+def test_four_priorities_take_four_numbers() -> None:
+    """A list of the wrong length is a settings error that says so."""
+    with pytest.raises(BadSettings):
+        Settings({"retention": RetentionSettings}, [("test", "[retention]\nretain_sent_days = [1, 2]")])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_power_lost_at_any_operation(make_steward: Callable[[], Steward], seed: int) -> None:
+    """Wherever the power goes: a segment, or its receipt, or both, never half of one; and afterwards the work is finished."""
+    cut_at = 0
+    while True:
+        steward = make_steward()
+        names = steward.record(5)
+        steward.board.clock.advance(14 * DAY - 2 * HOUR)
+        if not _work_until_cut(steward, cut_at):
+            assert cut_at > 15
+            return
+        steward.board.disk.power_cut(Random(f"{seed}/{cut_at}"))
+        verdict = steward.verdict()
+        assert verdict.ok, f"cut before operation {cut_at}: {verdict.findings}"
+        receipted = {name.partition("-")[2] for name in steward.board.disk.list("receipts") if not name.startswith(".")}
+        assert set(names) <= receipted | set(steward.segments()), f"cut before operation {cut_at}"
+        steward.boot()
+        steward.work(seconds=10)
+
+        verdict = steward.verdict()
+        assert verdict.ok, f"cut before operation {cut_at}: {verdict.findings}"
+        assert names[2:] == steward.segments()
+        assert [".reserve"] == steward.board.disk.list("trash")
+        cut_at += 1
+
+
+def _work_until_cut(steward: Steward, cut_at: int) -> bool:
+    first = steward.board.disk.operations
+
+    def cut(number: int, what: str, path: str) -> None:
+        if number - first == cut_at:
+            raise PowerCut
+
+    steward.board.disk.before = cut
+    try:
+        steward.boot()
+        steward.work(seconds=10)
+    except PowerCut:
+        return True
+    finally:
+        steward.board.disk.before = None
+    return False
+
+
+def _group(priority: Priority, origin_tai_ns: int, received: Any) -> bytes:
+    origin = type(received)(origin_tai_ns, 0, "device", ClockState.FREE)
+    row = Message("arm", "main", "published", priority, Severity.ERROR, origin, received, text="hello")
+    return release.packed(Release("group", priority, origin_tai_ns, origin_tai_ns, message.packed([row])))

@@ -1,0 +1,53 @@
+"""What is said not to be held."""
+
+from firmware.core.seal import Gap
+from firmware.core.timestamp import SECOND
+from firmware.retrieval.coverage import HOLES_SAID_MAX, Held, Hole, not_held, sentence
+
+S = SECOND
+
+
+def test_segments_that_follow_each_other_leave_no_hole() -> None:
+    """Silence between two segments of one recording is silence, not a hole."""
+    held = [Held(1, 0, 60 * S, True), Held(2, 90 * S, 120 * S, True)]
+
+    assert [] == not_held(held, {}, from_ns=0, until_ns=120 * S)
+
+
+def test_a_stop_leaves_a_hole() -> None:
+    """Between a stop and the next start nobody listened."""
+    held = [Held(1, 0, 60 * S, False), Held(2, 90 * S, 120 * S, True)]
+
+    assert [Hole(60 * S, 90 * S, "not recorded")] == not_held(held, {}, from_ns=0, until_ns=120 * S)
+
+
+def test_before_after_and_nothing_at_all() -> None:
+    """An interval beyond what was ever recorded is a hole on both sides; an empty store is one hole."""
+    held = [Held(1, 100 * S, 200 * S, True)]
+
+    assert [Hole(0, 100 * S, "not recorded"), Hole(200 * S, 300 * S, "not recorded")] == not_held(
+        held, {}, from_ns=0, until_ns=300 * S
+    )
+    assert [Hole(0, 300 * S, "not recorded")] == not_held([], {}, from_ns=0, until_ns=300 * S)
+
+
+def test_deleted_is_told_from_never_recorded() -> None:
+    """Where there is a receipt there was a segment."""
+    held = [Held(3, 200 * S, 300 * S, True)]
+
+    assert [Hole(0, 200 * S, "deleted")] == not_held(held, {1: 0, 2: 100 * S}, from_ns=0, until_ns=300 * S)
+
+
+def test_gaps_in_seals_are_said_within_the_interval() -> None:
+    """What the recorder itself says it lost is repeated, cut to what was asked for."""
+    held = [Held(1, 0, 300 * S, True, (Gap("ring_full", 50 * S, 150 * S, 7), Gap("ring_full", 250 * S, 260 * S, 1)))]
+
+    assert [Hole(100 * S, 150 * S, "ring_full")] == not_held(held, {}, from_ns=100 * S, until_ns=200 * S)
+
+
+def test_sentence_is_bounded() -> None:
+    """A thousand holes are sixteen and a number."""
+    holes = [Hole(n * S, n * S + 1, "not recorded") for n in range(1000)]
+
+    assert sentence(holes).endswith(f"and {1000 - HOLES_SAID_MAX} more")
+    assert "" == sentence([])
