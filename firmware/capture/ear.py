@@ -1,0 +1,129 @@
+"""The tap, with its comings and goings: opened when it can be, its counters turned into what was lost since last asked."""
+
+from collections import deque
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from drivers.tap import Block, Tap, TapRequest
+from firmware.capture.ledger import Ledger
+from firmware.core.errors import TapFailed
+from firmware.core.report import Report
+from firmware.core.timestamp import MS, SECOND
+
+RETRY_NS_MIN = 100 * MS  # A cable put back is heard within this time,
+RETRY_NS_MAX = 5 * SECOND  # and one that is gone for the night costs nothing.
+POLL_NS = SECOND
+
+
+class Ear:
+    """Hands out blocks, holds those not yet on the disk, and notes what the kernel lost."""
+
+    def __init__(self, board: Board, request: TapRequest, ledger: Ledger, report: Report) -> None:
+        self._board = board
+        self._request = request
+        self._ledger = ledger
+        self._report = report
+        self._tap: Tap | None = None
+        self._held: deque[Block] = deque()
+        self._counted: dict[str, int] = {}
+        self._polled_at: Now | None = None
+        self._deaf_since_ns: int | None = None
+        self._retry_ns = RETRY_NS_MIN
+        self._retry_at: Monotonic | None = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether the interface is there."""
+        return self._tap is not None
+
+    @property
+    def link_type(self) -> int:
+        return self._tap.link_type if self._tap is not None else 1
+
+    @property
+    def held_count(self) -> int:
+        """Blocks handed out and not released."""
+        return len(self._held)
+
+    def fileno(self) -> int:
+        return self._tap.fileno() if self._tap is not None else -1
+
+    def open(self, now: Now) -> bool:
+        """Try, when it is time to; whether it has just begun to hear. Raises BadFilter: no later attempt would do better."""
+        if self._tap is not None or (self._retry_at is not None and now.monotonic < self._retry_at):
+            return False
+        try:
+            self._tap = self._board.tap(self._request)
+        except TapFailed:
+            self._gone(now)
+            return False
+        self._retry_ns, self._retry_at = RETRY_NS_MIN, None
+        self._counted, self._polled_at = {}, now
+        self._note_deaf(now)
+        self._deaf_since_ns = None
+        return True
+
+    def next(self, now: Now) -> Block | None:
+        """The next block, or None. Raises TapFailed once, at the moment the interface goes."""
+        if self._tap is None:
+            return None
+        try:
+            return self._tap.next()
+        except TapFailed:
+            self._poll(now)
+            self.close()
+            self._gone(now)
+            raise
+
+    def hold(self, block: Block) -> None:
+        """Its frames are in memory, not on the disk."""
+        self._held.append(block)
+
+    def release(self, block: Block | None = None) -> None:
+        """What is held, then this block, are on the disk or given up."""
+        if self._tap is not None:
+            while self._held:
+                self._tap.release(self._held.popleft())
+            if block is not None:
+                self._tap.release(block)
+
+    def poll(self, now: Now, *, at_once: bool = False) -> None:
+        """Ask the kernel what it lost, at most once a second; note how long the interface has been away."""
+        if not at_once and self._polled_at is not None and now.monotonic.since(self._polled_at.monotonic) < POLL_NS:
+            return
+        self._poll(now)
+        self._note_deaf(now)
+
+    def wake(self) -> Monotonic | None:
+        """When `open` should be tried again."""
+        return self._retry_at
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._held.clear()
+        if self._tap is not None:
+            self._tap.close()
+            self._tap = None
+
+    def _gone(self, now: Now) -> None:
+        if self._deaf_since_ns is None:
+            self._deaf_since_ns = now.utc_ns
+        self._retry_at = now.monotonic.after(self._retry_ns)
+        self._retry_ns = min(RETRY_NS_MAX, self._retry_ns * 2)
+
+    def _note_deaf(self, now: Now) -> None:
+        if self._deaf_since_ns is not None:
+            self._ledger.lost("interface_gone", None, first_ns=self._deaf_since_ns, last_ns=now.utc_ns)
+            self._deaf_since_ns = now.utc_ns
+
+    def _poll(self, now: Now) -> None:
+        if self._tap is None:
+            return
+        since = self._polled_at.utc_ns if self._polled_at is not None else now.utc_ns
+        for cause, count in self._tap.counters().dropped.items():
+            grown = count - self._counted.get(cause, 0)
+            self._counted[cause] = count
+            if grown > 0:
+                self._ledger.lost(cause, grown, first_ns=since, last_ns=now.utc_ns)
+                self._report.drop(cause, grown)
+        self._polled_at = now

@@ -1,0 +1,30 @@
+"""The recorder's section of scrubjay.toml."""
+
+from dataclasses import dataclass
+
+from firmware.core.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """What is listened to, how it is cut, and how much a power cut may cost."""
+
+    interface: str = setting("eth1", "Mirror port to listen to.")
+    filter: str = setting("", "pcap-filter(7) expression; what does not match is never recorded. Empty: everything.")
+    snap_bytes: int = setting(262_144, "Longest part of a frame that is kept.", low=64, high=262_144)
+    segment_s: int = setting(
+        300, "Length of a segment by time stamp; segments begin at whole multiples of it.", low=1, high=86_400
+    )
+    segment_mb: int = setting(1024, "A segment is also cut at this size on disk; bounds how long a start after a power cut takes.", low=1, high=65_536)  # fmt: skip
+    stretch_ms: int = setting(1000, "What was heard can be searched at the latest after this time.", low=10, high=60_000)
+    sync_interval_ms: int = setting(
+        500, "A power cut loses at most what was heard in this time and one stretch.", low=10, high=60_000
+    )
+    reserve_mb: int = setting(
+        16, "Recording stops when less than this is free, so that a segment can still be sealed.", low=0, high=65_536
+    )
+    ring_block_kb: int = setting(1024, "Size of one block of the kernel's ring, in KiB, a power of two.", low=64, high=16_384)
+    ring_block_count: int = setting(64, "Blocks in the ring: at high rate their bytes, at low rate their number times ring_retire_ms is what a stall may last.", low=4, high=4096)  # fmt: skip
+    ring_retire_ms: int = setting(
+        100, "A block is handed over at the latest this long after its first frame.", low=1, high=10_000
+    )

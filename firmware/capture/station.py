@@ -1,0 +1,381 @@
+"""The capture station: blocks from the tap into stretches, stretches into the segment, segments sealed; and every trouble on the way.
+
+    block ─▶ stretch (memory) ─▶ segment (page cache) ─▶ disk (sync) ─▶ sealed
+             one second at most   searchable              survives a power cut   signed
+
+A block is given back to the kernel only when its frames were handed to the disk: after a crash it may be heard twice, never not at all.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from drivers.tap import FRAME_HEADER, Block, TapRequest
+from firmware.capture.cut import Cut, cut_after, first_moment
+from firmware.capture.ear import Ear
+from firmware.capture.ledger import Ledger
+from firmware.capture.settings import CaptureSettings
+from firmware.core._kernel import Stretch
+from firmware.core.allowance import Allowance
+from firmware.core.durable import make_directory
+from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing, TapFailed
+from firmware.core.message import Priority, Severity
+from firmware.core.notices import Notices
+from firmware.core.recovery import Chain, recover
+from firmware.core.report import Report
+from firmware.core.segment import Losses, Segment, SegmentWriter, Source
+from firmware.core.timestamp import MS, SECOND
+
+SEGMENTS, RECEIPTS = "segments", "receipts"
+STRETCH_BYTES = 512 << 10  # Large enough to compress well, small enough that a search for one frame unpacks little.
+BLOCKS_A_STEP = 16  # 16 MiB between two looks at the clock: a tenth of a second of a saturated Gbit/s.
+DISK_RETRY_NS = SECOND
+ROOM_BYTES_MIN = 4 * STRETCH_BYTES  # Without a reserve, too, there must be room for a while.
+_BLOCK_DONE, _CUT_REACHED = 0, 2  # why Stretch.add came back, as kernel.c says it; 1 is a full stretch
+
+
+class State(Enum):
+    """How recording stands."""
+
+    RECORDING = "recording"
+    DISK_FULL = "disk_full"
+    DISK_FAILED = "disk_failed"
+    STOPPED = "stopped"
+
+
+class CaptureStation:
+    """Records one interface. says: whether changes of state are published in inbox/ as well."""
+
+    name = "capture"
+
+    def __init__(self, board: Board, settings: CaptureSettings, *, says: bool = True) -> None:
+        self.report = Report(self.name)
+        self._board = board
+        self._settings = settings
+        self._notices = Notices(board, self.name) if says else None
+        self._allowance = Allowance(at_once=10, every_ns=60 * SECOND)  # An interface that flaps is counted, not sung about.
+        self._ledger = Ledger()
+        self._ear = Ear(board, _request(settings), self._ledger, self.report)
+        self._stretch = Stretch(STRETCH_BYTES)
+        self._stretch_since: Monotonic | None = None
+        self._state = State.STOPPED
+        self._chain = Chain(0, None)
+        self._has_begun = False  # since when this process knows by itself what was lost
+        self._writer: SegmentWriter | None = None
+        self._cut = Cut(0, Monotonic(0), 0)
+        self._ending: tuple[str, Losses] | None = None
+        self._uncertain = 0
+        self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
+        self._heard: bool | None = None
+        self._sync_at: Monotonic | None = None
+        self._retry_at = Monotonic(0)
+
+    # What the loop calls.
+
+    def start(self, now: Now) -> None:
+        """Listen first: what is heard while the last segment is put right waits in the ring."""
+        if self._writer is None:
+            self._hear(now)
+            self._begin(now, "interrupted")
+
+    def step(self, now: Now) -> Monotonic | None:
+        self._hear(now)
+        if self._state is not State.RECORDING and now.monotonic >= self._retry_at:
+            self._resume(now)
+        taken = self._take(now)
+        self._keep_time(now)
+        self._ear.poll(now)
+        return now.monotonic if taken == BLOCKS_A_STEP else self._wake(now)
+
+    def directories(self) -> Sequence[str]:
+        return ()
+
+    def descriptors(self) -> Sequence[int]:
+        """None while blocks are held: the kernel calls a ring with a block in our hands readable, and we would never rest."""
+        return () if self._ear.held_count else (self._ear.fileno(),)
+
+    def stop(self, now: Now) -> None:
+        # The ring once round: what was heard before the end was asked for, and no more, for the wire does not stop.
+        for _ in range(self._settings.ring_block_count // BLOCKS_A_STEP + 1):
+            if self._take(now) < BLOCKS_A_STEP:
+                break
+        if self._state is State.RECORDING:
+            self._flush(now)
+        if self._state is State.RECORDING:
+            self._end(now, "stop")
+        if self._writer is not None:
+            self._writer.close()  # What could not be sealed is for the next start.
+        self._ear.close()
+        self._state = State.STOPPED
+        self.report.gauge("state", self._state.value)
+
+    # Hearing.
+
+    def _hear(self, now: Now) -> None:
+        self._ear.open(now)
+        if self._ear.hears is self._heard:
+            return
+        before, self._heard = self._heard, self._ear.hears
+        self.report.gauge("interface", "heard" if self._heard else "gone")
+        if not self._heard:
+            self.report.count("interface_lost")
+            self._say(
+                now, Severity.ERROR, "interface_gone", f"interface {self._settings.interface} is not there, nothing is recorded"
+            )
+        elif before is not None:
+            self._say(now, Severity.NOTICE, "interface_back", f"interface {self._settings.interface} is heard again")
+
+    def _take(self, now: Now) -> int:
+        """Blocks taken, at most BLOCKS_A_STEP."""
+        for count in range(BLOCKS_A_STEP):
+            try:
+                block = self._ear.next(now)
+            except TapFailed:
+                # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
+                self._hear(now)
+                return count
+            if block is None:
+                return count
+            self._record(block, now)
+            self.report.count("blocks")
+        return BLOCKS_A_STEP
+
+    def _record(self, block: Block, now: Now) -> None:
+        index, offset = 0, 0
+        while self._state is State.RECORDING:
+            cut = self._cut.stamps(now)
+            index, offset, why = self._stretch.add(block.data, index, offset, *cut)
+            if self._stretch_since is None and self._stretch.frames:
+                self._stretch_since = now.monotonic
+            if why == _BLOCK_DONE:
+                self._ear.hold(block)
+                if self._ear.held_count >= self._settings.ring_block_count // 4:
+                    self._flush(now)  # At low rate blocks are nearly empty; the ring must not be held for a second of them.
+                return
+            ending = self._cut
+            self._flush(now)
+            if why == _CUT_REACHED and self._state is State.RECORDING and self._cut is ending:
+                self._end(now, "time")
+                self._open(now, stamp_ns=_stamp(block, offset))
+        self._lose(self._state.value, block.frame_count - index, now)
+        self._ear.release(block)
+
+    # Writing.
+
+    def _flush(self, now: Now) -> None:
+        """The stretch to the disk, and the blocks it came from back to the kernel."""
+        if self._stretch.frames:
+            self._write(now)
+        self._empty(now)
+        if self._state is State.RECORDING and self._writer is not None and self._writer.size >= self._settings.segment_mb << 20:
+            self._end(now, "size")
+            self._open(now)
+
+    def _write(self, now: Now) -> None:
+        assert self._writer is not None, "recording means that a segment is open"
+        try:
+            if self._board.disk.free_bytes() < self._settings.reserve_mb << 20:
+                raise DiskFull("expected more than the reserve to be free")
+            self._writer.write(self._stretch)
+        except DiskFull as trouble:
+            self._trouble(trouble, now)
+            return
+        except DiskFailed as trouble:
+            # Its frames may be on the disk or not; they are counted when it can be looked at.
+            self._uncertain = self._stretch.frames
+            self._stretch.clear()
+            self._trouble(trouble, now)
+            return
+        self.report.count("frames", self._stretch.frames)
+        self.report.count("bytes_wire", self._stretch.bytes_wire)
+        self.report.count("stretches")
+        if self._sync_at is None:
+            self._sync_at = now.monotonic.after(self._settings.sync_interval_ms * MS)
+
+    def _empty(self, now: Now) -> None:
+        """The stretch is on the disk or lost: either way its blocks are done with."""
+        if self._stretch.malformed:
+            self._lose("malformed_block", self._stretch.malformed, now)
+        self._stretch.clear()
+        self._stretch_since = None
+        self._ear.release()
+
+    def _keep_time(self, now: Now) -> None:
+        """What is due by time and not by a frame."""
+        due = self._stretch_since
+        if due is not None and now.monotonic.since(due) >= self._settings.stretch_ms * MS:
+            self._flush(now)
+        if self._state is State.RECORDING and self._sync_at is not None and now.monotonic >= self._sync_at:
+            self._sync(now)
+        if self._state is State.RECORDING and self._cut.is_due(now):
+            self._flush(now)
+            if self._state is State.RECORDING and self._cut.is_due(now):
+                self._end(now, "time")
+                self._open(now)
+
+    def _sync(self, now: Now) -> None:
+        assert self._writer is not None
+        self._sync_at = None
+        try:
+            self._writer.sync()
+        except (DiskFull, DiskFailed) as trouble:
+            self._trouble(trouble, now)
+
+    # Segments.
+
+    def _begin(self, now: Now, cause: str) -> None:
+        """Put right what lies hidden, go on with the chain, open the next segment."""
+        disk = self._board.disk
+        try:
+            make_directory(disk, SEGMENTS)
+            if self._notices is not None:
+                self._notices.start()
+            found = recover(disk, SEGMENTS, RECEIPTS, identity=self._board.identity, now=now, cause=cause)
+        except (DiskFull, DiskFailed) as trouble:
+            self._trouble(trouble, now)
+            return
+        self._chain = found.chain
+        self._account(now)
+        if found.silent_since_ns is not None and not self._has_begun:
+            # A cut while nothing was heard leaves nothing to seal, and would be an hour nobody speaks of (storm seed 4).
+            self._ledger.lost("interrupted", None, first_ns=found.silent_since_ns, last_ns=now.utc_ns)
+        self._has_begun = True
+        if found.removed:
+            self.report.count("leftovers_removed", found.removed)
+        if found.sealed:
+            self.report.count("segments_recovered", len(found.sealed))
+            self._say(
+                now,
+                Severity.WARNING,
+                "recovered",
+                f"recording was interrupted; {found.frames} frames were on the disk and are sealed",
+            )
+        self._state = State.RECORDING
+        self._open(now)
+
+    def _open(self, now: Now, *, stamp_ns: int | None = None) -> None:
+        if self._state is not State.RECORDING:
+            return
+        moment = first_moment(stamp_ns, now)
+        self._cut = cut_after(moment, length_ns=self._settings.segment_s * SECOND, now=now)
+        source = Source(self._settings.interface, self._ear.link_type, self._settings.snap_bytes)
+        try:
+            self._writer = SegmentWriter(
+                self._board.disk, SEGMENTS, sequence=self._chain.sequence + 1, first_utc_ns=moment, source=source, now=now
+            )
+        except (DiskFull, DiskFailed) as trouble:
+            self._trouble(trouble, now)
+            return
+        self._sync_at = None
+        self.report.gauge("state", self._state.value)
+        self.report.gauge("segment", self._writer.name)
+
+    def _end(self, now: Now, cause: str) -> None:
+        """Seal the open segment. When the disk will not have it, it is sealed with the same words as soon as it will."""
+        assert self._writer is not None
+        if self._ending is None:
+            self._ear.poll(now, at_once=True)
+            self._ending = cause, self._ledger.closed()
+        cause, losses = self._ending
+        try:
+            made, digest = self._writer.seal(
+                self._board.identity, previous=self._chain.digest, losses=losses, cause=cause, now=now
+            )
+        except (DiskFull, DiskFailed) as trouble:
+            self._trouble(trouble, now)
+            return
+        self._chain = Chain(made.sequence, digest)
+        self._writer = self._ending = None
+        self.report.count("segments_sealed")
+
+    # Trouble.
+
+    def _trouble(self, trouble: DiskFull | DiskFailed, now: Now) -> None:
+        state = State.DISK_FULL if isinstance(trouble, DiskFull) else State.DISK_FAILED
+        changed, self._state = self._state is not state, state
+        self._retry_at = now.monotonic.after(DISK_RETRY_NS)
+        self._lose(state.value, self._stretch.frames, now)
+        self._empty(now)
+        if changed:
+            self.report.count(f"{state.value}_times")
+            self.report.gauge("state", state.value)
+            self._say(now, Severity.ERROR, state.value, "the disk takes nothing more; frames are heard, counted and lost")
+
+    def _resume(self, now: Now) -> None:
+        """Is there room again, does it obey again? Then finish what was in hand and go on."""
+        self._retry_at = now.monotonic.after(DISK_RETRY_NS)
+        try:
+            # Twice the reserve: at the edge of it, recording would stop and begin with every stretch.
+            if self._board.disk.free_bytes() < max(self._settings.reserve_mb << 21, ROOM_BYTES_MIN):
+                return
+        except DiskFailed:
+            return
+        before, self._state = self._state, State.RECORDING
+        if before is State.DISK_FAILED or self._writer is None:
+            if self._writer is not None:
+                self._writer.close()
+                self._unaccounted, self._writer, self._ending = (self._writer, self._ending), None, None
+            self._begin(now, State.DISK_FAILED.value)
+        elif self._ending is not None:
+            self._end(now, "")
+            self._open(now)
+        if self._state is State.RECORDING:
+            self.report.gauge("state", self._state.value)
+            self._say(now, Severity.NOTICE, "recording", "the disk takes frames again")
+
+    def _account(self, now: Now) -> None:
+        """After the disk failed nothing was known of what it holds; now it was looked at, and what is missing is counted."""
+        if self._unaccounted is None:
+            return
+        (writer, ending), self._unaccounted = self._unaccounted, None
+        try:
+            found = Segment(self._board.disk, SEGMENTS, writer.name).seal()
+        except (Missing, Corrupt):
+            found = None
+        expected, self._uncertain = writer.frames + self._uncertain, 0
+        self._lose(State.DISK_FAILED.value, expected - (found.frames if found is not None else 0), now)
+        if ending is not None and (found is None or found.cause != ending[0]):
+            self._ledger.again(ending[1])  # Its seal was never published; the next one says it.
+
+    def _lose(self, cause: str, frames: int, now: Now) -> None:
+        if frames > 0:
+            self._ledger.lost(cause, frames, first_ns=now.utc_ns, last_ns=now.utc_ns)
+            self.report.drop(cause, frames)
+
+    def _say(self, now: Now, severity: Severity, event: str, text: str) -> None:
+        if self._notices is None:
+            return
+        if not self._allowance.take(now.monotonic):
+            self.report.drop("notice_withheld")
+            return
+        try:
+            self._notices.say(now, "error", Priority.P2, severity, text, event=event)
+        except (DiskFull, DiskFailed):
+            self.report.drop("notice_unsaid")  # The report and the next seal say it.
+
+    def _wake(self, now: Now) -> Monotonic | None:
+        wishes = [self._ear.wake()]
+        if self._state is State.RECORDING:
+            wishes += [self._cut.wake(now), self._sync_at]
+            if self._stretch_since is not None:
+                wishes.append(self._stretch_since.after(self._settings.stretch_ms * MS))
+        else:
+            wishes.append(self._retry_at)
+        if self._ear.hears and (self._ear.held_count or self._ear.fileno() < 0):
+            # Nothing rings: blocks are held (`descriptors`), or the tap is simulated. The ring lasts for many such rests.
+            wishes.append(now.monotonic.after(self._settings.ring_retire_ms * MS // 2))
+        return min((wish for wish in wishes if wish is not None), default=None)
+
+
+def _request(settings: CaptureSettings) -> TapRequest:
+    return TapRequest(
+        settings.interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
+        block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
+    )  # fmt: skip
+
+
+def _stamp(block: Block, offset: int) -> int:
+    """The stamp of the frame at this offset; kernel.c has just read it there."""
+    _, seconds, ns, *_ = FRAME_HEADER.unpack_from(block.data, offset)
+    return int(seconds) * SECOND + int(ns)

@@ -1,0 +1,228 @@
+"""After a power cut or a crash: what lies hidden is finished or removed, and the chain of seals goes on where it was.
+
+Believes the frames, never the index. Twice is as good as once: a power cut during recovery is recovered from in the same way.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from drivers.disk import Disk
+from drivers.identity import Identity
+from firmware.core import index, lz4chain, pcapng, receipt, seal
+from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.index import Header, Record
+from firmware.core.receipt import Receipt
+from firmware.core.seal import Gap, Seal
+from firmware.core.segment import FRAMES, INDEX, SEAL, name_of, publish, sequence_of, surveyed
+from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
+
+NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The newest link: its sequence (0 when there is none yet) and the digest the next seal holds."""
+
+    sequence: int
+    digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found. sealed: names now published; frames: in them; removed: leftovers without a whole stretch.
+
+    silent_since_ns: UTC; from then until now no seal says anything, because the newest did not end in an orderly stop and nothing
+    after it was worth sealing. None where the seals tell all.
+    """
+
+    chain: Chain
+    sealed: tuple[str, ...]
+    frames: int
+    removed: int
+    silent_since_ns: int | None = None
+
+
+def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
+    """The newest link among sealed segments and receipts of deleted ones."""
+    chain = Chain(0, None)
+    for name in disk.list(path):
+        sequence = sequence_of(name)
+        if sequence is not None and not name.startswith(".") and sequence > chain.sequence:
+            try:
+                # The digest of what is there, readable or not: a damaged seal is verify's to report, the chain goes on.
+                chain = Chain(sequence, seal.digest(disk.read(f"{path}/{name}/{SEAL}")))
+            except Missing:
+                chain = Chain(sequence, None)
+    for name in disk.list(receipts):
+        # Years of receipts need not be read at every start: their names end in the segment's.
+        sequence = sequence_of(name.partition("-")[2])
+        if sequence is not None and sequence <= chain.sequence:
+            continue
+        deleted = _receipt(disk, f"{receipts}/{name}")
+        if deleted is not None and deleted.sequence > chain.sequence:
+            chain = Chain(deleted.sequence, deleted.seal_digest)
+    return chain
+
+
+def recover(disk: Disk, path: str, receipts: str, *, identity: Identity, now: Now, cause: str = "interrupted") -> Recovered:
+    """Finish or remove every hidden segment. Raises DiskFull or DiskFailed; then nothing is lost and it may be called again."""
+    disk.sync_dir(path)  # A name that was seen but not yet durable must be before the chain is built on it.
+    chain = chain_end(disk, path, receipts)
+    sealed: list[str] = []
+    frames = removed = 0
+    silent = _unfinished(disk, path, chain)
+    hidden = [name for name in disk.list(path) if name.startswith(".") and sequence_of(name) is not None]
+    for name in sorted(hidden, key=lambda entry: sequence_of(entry) or 0):
+        found = None
+        if not _is_deleted(disk, receipts, name[1:]):
+            silent_ns = min(silent, default=None) if not sealed else None
+            found = _finish(disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns)
+        if found is None:
+            disk.remove(f"{path}/{name}")
+            removed += 1
+            silent += _named(name)
+            continue
+        made, digest = found
+        chain = Chain(made.sequence, digest)
+        sealed.append(made.name)
+        frames += made.frames
+    # What was sealed here says itself that it was interrupted, and until when.
+    return Recovered(chain, tuple(sealed), frames, removed, min(silent, default=None) if not sealed else None)
+
+
+def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
+    """When the newest segment was sealed, UTC ns, unless it ended in an orderly stop."""
+    newest = next((name for name in disk.list(path) if not name.startswith(".") and sequence_of(name) == chain.sequence), None)
+    try:
+        made = seal.unpacked(disk.read(f"{path}/{newest}/{SEAL}")) if newest is not None else None
+    except (BadItem, Missing):
+        return []  # verify names it
+    if made is None or made.cause == "stop":
+        return []
+    return [made.made.tai_ns - made.tai_offset_s * SECOND]
+
+
+def _named(name: str) -> list[int]:
+    """The moment in a hidden segment's name, UTC ns; none where its digits are no date."""
+    try:
+        return [parse_utc(name[1:17])]
+    except ValueError:
+        return []
+
+
+def _is_deleted(disk: Disk, receipts: str, name: str) -> bool:
+    """Whether there is a receipt for this segment: then it was sealed, and deleted on purpose."""
+    for entry in disk.list(receipts):
+        if sequence_of(entry.partition("-")[2]) in (None, sequence_of(name)):
+            deleted = _receipt(disk, f"{receipts}/{entry}")
+            if deleted is not None and deleted.segment == name:
+                return True
+    return False
+
+
+def _receipt(disk: Disk, path: str) -> Receipt | None:
+    try:
+        return receipt.unpacked(disk.read(path))
+    except (BadItem, Missing):
+        return None
+
+
+def _finish(
+    disk: Disk, path: str, name: str, *, chain: Chain, identity: Identity, now: Now, cause: str, silent_ns: int | None
+) -> tuple[Seal, bytes] | None:
+    """The segment sealed as far as it goes, or None when it holds no whole stretch.
+
+    silent_ns: as Recovered's: what its writer knew of the time before, and had not sealed yet, is lost with it.
+    """
+    hidden = f"{path}/{name}"
+    records: list[Record] = []
+    interface = comment = ""
+    digest = hashlib.sha256()
+    is_ended = False
+    try:
+        for record, link in surveyed(disk, f"{hidden}/{FRAMES}"):
+            records.append(record)
+            digest.update(link)
+            is_ended = lz4chain.is_last(link)
+            if len(records) == 1:
+                interface, comment = _described(link)
+    except Missing:
+        return None
+    frames = sum(record.frames for record in records)
+    already = _already_sealed(disk, hidden, digest.digest(), chain, identity.public_key())
+    if already is not None:
+        return already, publish(disk, path, already)
+    if frames == 0 or records[0].frames:
+        return None
+    size = records[-1].offset + records[-1].stored_bytes
+    file = disk.reopen(f"{hidden}/{FRAMES}", size=size)
+    try:
+        if not is_ended:
+            file.append([lz4chain.END_MARK])
+            digest.update(lz4chain.END_MARK)
+            size += len(lz4chain.END_MARK)
+            records[-1] = replace(records[-1], stored_bytes=records[-1].stored_bytes + len(lz4chain.END_MARK))
+        file.sync()
+    finally:
+        file.close()
+
+    first_ns = min(record.first_ns for record in records if record.frames)
+    last_ns = max(record.last_ns for record in records if record.frames)
+    header = _header(disk, hidden, chain.sequence + 1, first_ns, now)
+    data = index.packed_header(header) + b"".join(index.packed_record(record) for record in records)
+    disk.write(f"{hidden}/{INDEX}", data)
+    disk.sync(f"{hidden}/{INDEX}")
+    sequence = chain.sequence + 1
+    right_name = name[1:] if sequence_of(name) == sequence else name_of(first_ns, sequence)
+    if right_name != name[1:]:
+        disk.rename(hidden, f"{path}/.{right_name}")
+    opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
+    gaps: tuple[Gap, ...] = (Gap(cause, last_ns, max(last_ns, now.utc_ns), None),)
+    if silent_ns is not None and opened_ns - silent_ns > NEXT_NS:
+        gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
+    made = Seal(
+        box=identity.name, name=right_name, sequence=sequence, first_ns=first_ns, last_ns=last_ns, tai_offset_s=header.tai_offset_s,
+        frames=frames, frames_hardware=frames if comment == "time stamps: hardware" else 0,
+        bytes_wire=sum(record.bytes_wire for record in records), bytes_captured=sum(record.bytes_captured for record in records),
+        drops={}, gaps=gaps, opened=header.opened, made=now.timestamp,
+        interface=interface, frames_bytes=size, frames_digest=digest.digest(), index_digest=seal.digest(data),
+        previous=chain.digest, cause=cause, public_key=identity.public_key(),
+    )  # fmt: skip
+    made = made.signed(identity.sign(made.body()))
+    return made, publish(disk, path, made)
+
+
+def _already_sealed(disk: Disk, hidden: str, frames_digest: bytes, chain: Chain, public_key: bytes) -> Seal | None:
+    """Its own seal, when the power went between the seal and the rename and all of it is as the seal says."""
+    try:
+        made = seal.unpacked(disk.read(f"{hidden}/{SEAL}"))
+        fits = (
+            # A seal that was not synced may be torn anywhere, its signature included.
+            made.is_signed_by(public_key)
+            and f".{made.name}" == hidden.rpartition("/")[2]
+            and made.sequence == chain.sequence + 1
+            and made.previous == chain.digest
+            and made.frames_digest == frames_digest
+            and made.frames_bytes == disk.size(f"{hidden}/{FRAMES}")
+            and made.index_digest == seal.digest(disk.read(f"{hidden}/{INDEX}"))
+        )
+    except (Missing, BadItem):
+        return None
+    return made if fits else None
+
+
+def _described(link: bytes) -> tuple[str, str]:
+    try:
+        return pcapng.described(lz4chain.decompressed(link))
+    except BadItem:
+        return "", ""
+
+
+def _header(disk: Disk, hidden: str, sequence: int, first_ns: int, now: Now) -> Header:
+    """What the index knew about the opening, or what the frames tell of it."""
+    try:
+        found = index.unpacked_header(disk.read(f"{hidden}/{INDEX}", size=index.HEADER_SIZE))
+        return Header(sequence, found.opened, found.tai_offset_s)
+    except (Corrupt, Missing):
+        tai_ns = first_ns + now.tai_offset_s * SECOND
+        return Header(sequence, Timestamp(tai_ns, SECOND, "frames", ClockState.FREE), now.tai_offset_s)

@@ -1,0 +1,301 @@
+"""A segment: a sealed stretch of frames, a directory of three files.
+
+    segments/20261122T101500Z-000042/frames.pcapng.lz4    firmware/core/lz4chain.py, firmware/core/pcapng.py
+                                     index                firmware/core/index.py
+                                     seal                 firmware/core/seal.py
+
+While it is written its name begins with a dot and it has no seal; it may already be read. It is published by one rename.
+What a power cut leaves behind is put right by firmware/core/recovery.py.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from drivers.disk import AppendFile, Disk
+from drivers.identity import Identity
+from firmware.core import index, lz4chain, pcapng, seal
+from firmware.core._kernel import Stretch
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
+from firmware.core.index import Header, Record
+from firmware.core.seal import Gap, Seal
+from firmware.core.timestamp import Now, compact
+
+FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
+FILES = (FRAMES, INDEX, SEAL)
+_NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the frames come from. snap_bytes: longest part of a frame kept. link_type: LINKTYPE_*."""
+
+    interface: str
+    link_type: int = pcapng.LINK_ETHERNET
+    snap_bytes: int = pcapng.SNAP_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a segment has to say about frames it does not hold. drops: frames by cause."""
+
+    drops: Mapping[str, int]
+    gaps: tuple[Gap, ...] = ()
+
+
+def name_of(utc_ns: int, sequence: int) -> str:
+    """The directory's name, for people and for order."""
+    return f"{compact(utc_ns)}-{sequence:06d}"
+
+
+def sequence_of(name: str) -> int | None:
+    """The sequence in a segment's name, hidden or not; None for any other name."""
+    match = _NAME.fullmatch(name.removeprefix("."))
+    return int(match[1]) if match else None
+
+
+class SegmentWriter:
+    """The segment being written. Nobody else writes it."""
+
+    def __init__(self, disk: Disk, path: str, *, sequence: int, first_utc_ns: int, source: Source, now: Now) -> None:
+        """Open segment `sequence` in directory `path`, which is there. first_utc_ns: for its name. Raises DiskFull, DiskFailed."""
+        self.disk = disk
+        self.path = path
+        self.sequence = sequence
+        self.source = source
+        self.opened = now
+        self.name = name_of(first_utc_ns, sequence)
+        self.hidden = f"{path}/.{self.name}"
+        self.frames = self.frames_hardware = self.bytes_wire = self.bytes_captured = 0
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+        self._digest = hashlib.sha256()
+        self._index_digest = hashlib.sha256()
+        self._unindexed: list[bytes] = []
+        self._closed_off = False
+        disk.mkdir(self.hidden)
+        self._frames = disk.create(f"{self.hidden}/{FRAMES}")
+        self._index = disk.create(f"{self.hidden}/{INDEX}")
+        self._note_index(index.packed_header(Header(sequence, now.timestamp, now.tai_offset_s)))
+        # Without these, frames that were synced would still be lost with the name of the directory they are in.
+        disk.sync_dir(self.hidden)
+        disk.sync_dir(path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of frames handed to the disk."""
+        return self._frames.size
+
+    def write(self, stretch: Stretch) -> None:
+        """Hand a stretch to the disk; it can be searched at once, and survives a power cut after `sync`.
+
+        Raises DiskFull (nothing of it was written) or DiskFailed (nothing is known).
+        """
+        if stretch.frames == 0:
+            return
+        if self._frames.size == 0:
+            self._append(self._section(stretch), None)
+        self._append(stretch, stretch)
+        self.frames += stretch.frames
+        self.frames_hardware += stretch.hardware
+        self.bytes_wire += stretch.bytes_wire
+        self.bytes_captured += stretch.bytes_captured
+        self.first_ns = stretch.first_ns if self.first_ns is None else min(self.first_ns, stretch.first_ns)
+        self.last_ns = stretch.last_ns if self.last_ns is None else max(self.last_ns, stretch.last_ns)
+
+    def sync(self) -> None:
+        """Every stretch written so far survives a power cut. The index is not synced: it can be made again. Raises DiskFailed."""
+        _synced(self._frames)
+
+    def seal(self, identity: Identity, *, previous: bytes | None, losses: Losses, cause: str, now: Now) -> tuple[Seal, bytes]:
+        """Finish, sign and publish; returns the seal and its digest.
+
+        After DiskFull it may be called again when there is room, after DiskFailed the segment is for recovery.
+        """
+        if not self._closed_off:
+            if self._frames.size == 0:
+                self._append(self._section(None), None)
+            received = self.frames + sum(losses.drops.values())
+            statistics = pcapng.statistics(
+                max(0, now.utc_ns), received=received, dropped=received - self.frames, start_ns=max(0, self.opened.utc_ns)
+            )
+            self._append(statistics, None, is_last=True)
+            self._closed_off = True
+        self._flush_index()
+        _synced(self._frames)
+        _synced(self._index)
+        made = Seal(
+            box=identity.name, name=self.name, sequence=self.sequence, first_ns=self.first_ns, last_ns=self.last_ns,
+            tai_offset_s=now.tai_offset_s, frames=self.frames, frames_hardware=self.frames_hardware, bytes_wire=self.bytes_wire,
+            bytes_captured=self.bytes_captured, drops=losses.drops, gaps=losses.gaps, opened=self.opened.timestamp,
+            made=now.timestamp, interface=self.source.interface, frames_bytes=self._frames.size,
+            frames_digest=self._digest.digest(), index_digest=self._index_digest.digest(), previous=previous, cause=cause,
+            public_key=identity.public_key(),
+        )  # fmt: skip
+        made = made.signed(identity.sign(made.body()))
+        digest = publish(self.disk, self.path, made)
+        self.close()
+        return made, digest
+
+    def discard(self) -> None:
+        """Give it up with all in it."""
+        self.close()
+        self.disk.remove(self.hidden)
+
+    def close(self) -> None:
+        """Let go of the files; what is written stays for recovery."""
+        self._frames.close()
+        self._index.close()
+
+    def _section(self, stretch: Stretch | None) -> bytes:
+        stamps = "software"
+        if stretch is not None and stretch.hardware:
+            stamps = "hardware" if stretch.hardware == stretch.frames else "hardware and software"
+        source = self.source
+        described = pcapng.interface(
+            source.interface, link_type=source.link_type, snap_bytes=source.snap_bytes, comment=f"time stamps: {stamps}"
+        )
+        return pcapng.section_header() + described
+
+    def _append(self, raw: bytes | Stretch, stretch: Stretch | None, *, is_last: bool = False) -> None:
+        offset = self._frames.size
+        link = lz4chain.compressed(memoryview(raw), is_first=offset == 0, is_last=is_last)
+        self._frames.append([link])
+        self._digest.update(link)
+        self._note_index(index.packed_record(record_of(stretch, offset=offset, stored=len(link), raw=len(raw))))
+
+    def _note_index(self, entry: bytes) -> None:
+        self._unindexed.append(entry)
+        try:
+            self._flush_index()
+        except DiskFull:
+            # The frames are written; that is what counts. The index catches up with the next stretch or at the seal.
+            pass
+
+    def _flush_index(self) -> None:
+        if self._unindexed:
+            self._index.append(self._unindexed)
+            for entry in self._unindexed:
+                self._index_digest.update(entry)
+            self._unindexed.clear()
+
+
+class Segment:
+    """One segment to read from, sealed or still open. What it holds may be cut short or altered; then Corrupt."""
+
+    def __init__(self, disk: Disk, path: str, name: str) -> None:
+        """name: without the dot."""
+        self.name = name
+        self._disk = disk
+        self._path = path
+
+    def seal(self) -> Seal | None:
+        """Its seal, None while it is open. Raises Corrupt, Missing."""
+        sealed = f"{self._path}/{self.name}"
+        # Twice: it may be sealed between the look for its seal and the look for its hidden name.
+        for _ in range(2):
+            try:
+                return seal.unpacked(self._disk.read(f"{sealed}/{SEAL}"))
+            except Missing:
+                if self._disk.exists(f"{self._path}/.{self.name}"):
+                    return None
+            except BadItem as problem:
+                raise Corrupt(f"segment {self.name}: {problem}") from None
+        if self._disk.exists(sealed):
+            raise Corrupt(f"segment {self.name}: expected a seal, there is none")
+        raise Missing(f"expected segment {self.name}, it is gone")
+
+    def records(self) -> list[Record]:
+        """Its index. Raises Corrupt when a sealed one does not hold together, Missing when the segment is gone."""
+        data, is_open = self._whole(INDEX)
+        index.unpacked_header(data)
+        records, end = index.unpacked_records(data)
+        if end != len(data) and not is_open:
+            raise Corrupt(f"segment {self.name}: expected whole index records, stopped at byte {end} of {len(data)}")
+        return records
+
+    def records_from_frames(self) -> list[Record]:
+        """The same, made again from the frames; slow, and true. What is cut short or altered ends it."""
+        return [record for record, _ in surveyed(self._disk, self._frames_path())]
+
+    def stretch(self, record: Record) -> bytes:
+        """The pcapng blocks of one stretch. Raises Corrupt, Missing."""
+        link = self._piece(record.offset, record.stored_bytes)
+        raw = lz4chain.decompressed(link)
+        if len(raw) != record.raw_bytes:
+            raise Corrupt(f"segment {self.name}: expected a stretch of {record.raw_bytes} bytes, got {len(raw)}")
+        return raw
+
+    def _frames_path(self) -> str:
+        sealed = f"{self._path}/{self.name}"
+        return f"{sealed if self._disk.exists(sealed) else f'{self._path}/.{self.name}'}/{FRAMES}"
+
+    def _piece(self, offset: int, size: int) -> bytes:
+        # It may be sealed between one call and the next: the open name is the second try, and then the sealed one once more.
+        for name in (self.name, f".{self.name}"):
+            try:
+                return self._disk.read(f"{self._path}/{name}/{FRAMES}", offset=offset, size=size)
+            except Missing:
+                continue
+        return self._disk.read(f"{self._path}/{self.name}/{FRAMES}", offset=offset, size=size)
+
+    def _whole(self, file: str) -> tuple[bytes, bool]:
+        try:
+            return self._disk.read(f"{self._path}/{self.name}/{file}"), False
+        except Missing:
+            pass
+        try:
+            return self._disk.read(f"{self._path}/.{self.name}/{file}"), True
+        except Missing:
+            return self._disk.read(f"{self._path}/{self.name}/{file}"), False
+
+
+def record_of(stretch: Stretch | None, *, offset: int, stored: int, raw: int) -> Record:
+    """The index record of a stretch; None for blocks without frames."""
+    if stretch is None or stretch.frames == 0:
+        return Record(offset, stored, raw, 0, 0, 0, 0, 0, False, b"")
+    return Record(
+        offset, stored, raw, stretch.first_ns, stretch.last_ns, stretch.bytes_wire, stretch.bytes_captured, stretch.frames,
+        stretch.overflow, stretch.keys(),
+    )  # fmt: skip
+
+
+def surveyed(disk: Disk, frames_path: str) -> Iterable[tuple[Record, bytes]]:
+    """(record, stored bytes) of each link of a frames file that is whole, unaltered and pcapng; ends at the first that is not."""
+    stretch = Stretch(pcapng.SNAP_MAX * 2)
+    size = disk.size(frames_path)
+    for offset, stored in lz4chain.spans(lambda at, count: disk.read(frames_path, offset=at, size=count), size):
+        link = disk.read(frames_path, offset=offset, size=stored)
+        try:
+            raw = lz4chain.decompressed(link)
+        except Corrupt:
+            return
+        stretch.clear()
+        if not stretch.survey(raw):
+            return
+        yield record_of(stretch, offset=offset, stored=stored, raw=len(raw)), link
+
+
+def publish(disk: Disk, path: str, made: Seal) -> bytes:
+    """Put the seal into the hidden directory, make all of it durable, and give it its name. Returns the seal's digest."""
+    data = seal.packed(made)
+    hidden = f"{path}/.{made.name}"
+    disk.write(f"{hidden}/{SEAL}", data)
+    disk.sync(f"{hidden}/{SEAL}")
+    disk.sync_dir(hidden)
+    disk.rename(hidden, f"{path}/{made.name}")
+    try:
+        disk.sync_dir(path)
+    except DiskFull:
+        # It has its name already, so this cannot be tried again as it was: somebody must look what is there.
+        raise DiskFailed("expected the directory to be synced, the disk is full") from None
+    return seal.digest(data)
+
+
+def _synced(file: AppendFile) -> None:
+    """A disk that finds itself full only now has lost bytes it had accepted; to the caller that is a failure, not a refusal."""
+    try:
+        file.sync()
+    except DiskFull:
+        raise DiskFailed("expected the bytes to be synced, the disk is full") from None

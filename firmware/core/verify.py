@@ -1,0 +1,308 @@
+"""Whether a store is what its box recorded: every seal, the chain between them, every byte, and every place left empty.
+
+A finding is something no honest box leaves behind. A statement is what the box itself says it does not have: frames dropped,
+recording interrupted, segments deleted with a receipt. Statements are no errors.
+What no chain can show from within is that its newest end was cut off: compare the last digest with one kept elsewhere.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from drivers.disk import Disk
+from firmware.core import lz4chain, receipt, seal
+from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.index import Record, unpacked_header, unpacked_records
+from firmware.core.receipt import Receipt
+from firmware.core.seal import Seal
+from firmware.core.segment import FILES, FRAMES, INDEX, SEAL, sequence_of
+from firmware.core.timestamp import ClockState, iso
+
+_PIECE = 4 << 20
+_ENDINGS = {
+    "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start",
+    "disk_failed": "recording ended here because the disk failed; what had reached it was sealed afterwards",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, or (a statement) that the box says it does not have.
+
+    segment: its name, or the file's where it is none. what: one word for programs: "altered", "missing", "reordered", "foreign",
+    "unsigned"; statements: "dropped", "gap", "interrupted", "deleted", "open", "time", "start". text: for people.
+    """
+
+    segment: str
+    what: str
+    text: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What `verify` found. frames: as the sound seals count them. last_digest: of the newest seal, to compare with one kept elsewhere."""
+
+    findings: list[Finding] = field(default_factory=list)
+    statements: list[Finding] = field(default_factory=list)
+    segments: int = 0
+    frames: int = 0
+    bytes_wire: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+    public_key: bytes | None = None
+    last_digest: bytes | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was found."""
+        return not self.findings
+
+    def found(self, segment: str, what: str, text: str) -> None:
+        self.findings.append(Finding(segment, what, text))
+
+    def stated(self, segment: str, what: str, text: str) -> None:
+        self.statements.append(Finding(segment, what, text))
+
+
+def as_json(verdict: Verdict) -> dict[str, object]:
+    """For `scrubjay verify --json`."""
+    return {
+        "ok": verdict.ok,
+        "segments": verdict.segments,
+        "frames": verdict.frames,
+        "bytes_wire": verdict.bytes_wire,
+        "drops": verdict.drops,
+        "findings": [[row.segment, row.what, row.text] for row in verdict.findings],
+        "statements": [[row.segment, row.what, row.text] for row in verdict.statements],
+        "public_key": verdict.public_key.hex() if verdict.public_key else None,
+        "last_digest": verdict.last_digest.hex() if verdict.last_digest else None,
+    }
+
+
+def lines(verdict: Verdict) -> list[str]:
+    """For people: the verdict, what is wrong, what the box says it does not have, what to compare."""
+    lost = sum(verdict.drops.values())
+    word = "verified" if verdict.ok else "NOT AS RECORDED"
+    rows = [f"{word}: {verdict.segments} segments, {verdict.frames} frames, {lost} stated as lost"]
+    rows += [f"  {row.what:<12} {row.segment}  {row.text}" for row in verdict.findings]
+    rows += [f"  ({row.what}) {row.segment}  {row.text}" for row in verdict.statements]
+    if verdict.public_key:
+        rows.append(f"key {verdict.public_key.hex()}")
+    if verdict.last_digest:
+        rows.append(f"newest seal {verdict.last_digest.hex()}: compare with one kept elsewhere, a cut end does not show here")
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One place in the chain. previous: None also where a receipt does not tell."""
+
+    sequence: int
+    name: str
+    digest: bytes
+    seal: Seal | None
+
+
+def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, *, receipts: str = "receipts") -> Verdict:
+    """Read the whole store once. public_key: the box's; without it the key in the first seal is taken and returned for comparison."""
+    verdict = Verdict(public_key=public_key)
+    links: list[_Link] = []
+    opened = []
+    for name in disk.list(path):
+        if sequence_of(name) is None:
+            verdict.found(name, "foreign", "expected segments in this directory, this is none")
+        elif name.startswith("."):
+            opened.append(name)
+        else:
+            links.append(_sealed(disk, path, name, verdict))
+    links += [_Link(row.sequence, row.segment, row.seal_digest, None) for row in _receipts(disk, receipts, verdict)]
+    _chain(sorted(links, key=lambda link: link.sequence), verdict)
+    for name in opened:
+        _open(disk, path, name, verdict)
+    return verdict
+
+
+def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
+    directory = f"{path}/{name}"
+    files = disk.list(directory)
+    for file in sorted(set(files) - set(FILES)):
+        verdict.found(name, "foreign", f"expected {', '.join(FILES)}, there is one more file: {file!r}")
+    for file in sorted(set(FILES) - set(files)):
+        verdict.found(name, "missing", f"expected the file {file}, it is not there")
+    verdict.segments += 1
+    link = _Link(sequence_of(name) or 0, name, b"", None)
+    try:
+        data = disk.read(f"{directory}/{SEAL}")
+        made = seal.unpacked(data)
+    except Missing:
+        return link
+    except BadItem as problem:
+        verdict.found(name, "altered", f"seal: {problem}")
+        return link
+    if verdict.public_key is None:
+        verdict.public_key = made.public_key
+    if not made.is_signed_by(verdict.public_key):
+        verdict.found(name, "unsigned", "seal: expected the box's signature, this is another's or the seal was altered")
+    if made.name != name:
+        verdict.found(name, "reordered", f"expected the segment its seal was made for, {made.name!r}")
+    if made.sequence != link.sequence:
+        verdict.found(name, "reordered", f"expected sequence {made.sequence} in its name")
+    _compare(disk, directory, made, verdict)
+    _state(made, verdict)
+    verdict.frames += made.frames
+    verdict.bytes_wire += made.bytes_wire
+    return _Link(link.sequence, name, seal.digest(data), made)
+
+
+def _compare(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> None:
+    """The two files against the seal. A finding names the stretch, so that the rest can still be used."""
+    try:
+        size, digest = disk.size(f"{directory}/{FRAMES}"), _digest(disk, f"{directory}/{FRAMES}")
+        if (size, digest) != (made.frames_bytes, made.frames_digest):
+            verdict.found(
+                made.name,
+                "altered",
+                f"frames: expected the {made.frames_bytes} bytes that were sealed, got others{_where(disk, directory)}",
+            )
+        data = disk.read(f"{directory}/{INDEX}")
+    except Missing:
+        return  # named already
+    if seal.digest(data) != made.index_digest:
+        verdict.found(
+            made.name, "altered", "index: expected the bytes that were sealed, got others; the frames can be searched without it"
+        )
+        return
+    try:
+        unpacked_header(data)
+    except Corrupt as problem:
+        verdict.found(made.name, "altered", f"index: {problem}")
+        return
+    records, _ = unpacked_records(data)
+    if sum(record.frames for record in records) != made.frames:
+        verdict.found(made.name, "altered", f"index: expected {made.frames} frames as sealed")
+    if not _adjoining(records, made.frames_bytes):
+        verdict.found(made.name, "altered", "index: expected stretches that follow each other to the end of the frames")
+
+
+def _adjoining(records: list[Record], size: int) -> bool:
+    end = 0
+    for record in records:
+        if record.offset != end:
+            return False
+        end += record.stored_bytes
+    return end == size
+
+
+def _where(disk: Disk, directory: str) -> str:
+    """The first stretch that does not read, for the finding."""
+    path = f"{directory}/{FRAMES}"
+    size = disk.size(path)
+    end = 0
+    for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=at, size=count), size):
+        try:
+            lz4chain.decompressed(disk.read(path, offset=offset, size=stored))
+        except Corrupt:
+            return f"; the stretch at byte {offset} does not read"
+        end = offset + stored
+    return f"; the stretch at byte {end} does not read" if end != size else "; every stretch reads"
+
+
+def _state(made: Seal, verdict: Verdict) -> None:
+    for cause, count in sorted(made.drops.items()):
+        if count:
+            verdict.drops[cause] = verdict.drops.get(cause, 0) + count
+            verdict.stated(made.name, "dropped", f"{count} frames were not recorded: {cause}")
+    for gap in made.gaps:
+        many = "an unknown number of" if gap.frames is None else str(gap.frames)
+        verdict.stated(made.name, "gap", f"{iso(gap.first_ns)} to {iso(gap.last_ns)}: {many} frames lost: {gap.cause}")
+    if made.cause in _ENDINGS:
+        verdict.stated(made.name, made.cause, _ENDINGS[made.cause])
+    if made.made.state is not ClockState.LOCKED:
+        verdict.stated(
+            made.name, "time", f"the clock was in state {made.made.state.value}, known to ±{made.made.uncertainty_ns} ns"
+        )
+
+
+def _chain(links: list[_Link], verdict: Verdict) -> None:
+    """Sequences without holes and each seal holding the digest of the one before; a receipt stands for a deleted segment."""
+    before: _Link | None = None
+    for link in links:
+        if before is not None and link.sequence == before.sequence:
+            if link.digest == before.digest and (link.seal is None) != (before.seal is None):
+                # The receipt is made before the segment goes; between the two, both are there.
+                before = link if link.seal is not None else before
+                continue
+            verdict.found(
+                link.name, "reordered", f"expected one segment of sequence {link.sequence}, there is also {before.name!r}"
+            )
+        elif before is not None and link.sequence != before.sequence + 1:
+            verdict.found(
+                link.name,
+                "missing",
+                f"expected sequence {before.sequence + 1} before it, the segments up to {link.sequence - 1} are missing",
+            )
+        elif before is None and link.sequence != 1:
+            verdict.found(
+                link.name, "missing", f"expected sequence 1 or a receipt for it, the segments before {link.sequence} are missing"
+            )
+        elif link.seal is not None and before is not None and before.digest and link.seal.previous != before.digest:
+            verdict.found(
+                link.name, "reordered", f"expected the digest of {before.name!r} in its seal, one of them was exchanged"
+            )
+        elif link.seal is not None and before is None and link.seal.previous is not None:
+            verdict.found(link.name, "missing", "expected a first segment, its seal names one before it")
+        before = link
+    if before is not None:
+        verdict.last_digest = before.digest
+
+
+def _receipts(disk: Disk, path: str, verdict: Verdict) -> list[Receipt]:
+    rows: dict[bytes, tuple[str, Receipt]] = {}
+    for name in disk.list(path):
+        if name.startswith("."):
+            continue
+        try:
+            data = disk.read(f"{path}/{name}")
+            row = receipt.unpacked(data)
+        except Missing:
+            continue
+        except BadItem as problem:
+            verdict.found(name, "altered", f"receipt: {problem}")
+            continue
+        if verdict.public_key is not None and not row.signed_by(verdict.public_key):
+            verdict.found(name, "unsigned", "receipt: expected the box's signature, this is another's or the receipt was altered")
+        verdict.stated(row.segment, "deleted", f"deleted {iso(row.made.tai_ns)} (TAI) with a receipt: {row.cause}")
+        rows[seal.digest(data)] = name, row
+    followed = {row.previous for _, row in rows.values() if row.previous is not None}
+    if sum(row.previous is None for _, row in rows.values()) > 1 or len(followed) != sum(
+        row.previous is not None for _, row in rows.values()
+    ):
+        verdict.found(path, "reordered", "expected receipts in one chain, two claim the same place")
+    for file, row in rows.values():
+        if row.previous is not None and row.previous not in rows:
+            verdict.found(file, "missing", "receipt: expected the receipt made before it, it is missing")
+    return [row for _, row in rows.values()]
+
+
+def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:
+    """The segment still being written has no seal, but checksums: what its index names must read."""
+    try:
+        data = disk.read(f"{path}/{name}/{INDEX}")
+        unpacked_header(data)
+        records, _ = unpacked_records(data)
+        for record in records:
+            lz4chain.decompressed(disk.read(f"{path}/{name}/{FRAMES}", offset=record.offset, size=record.stored_bytes))
+    except Missing:
+        return
+    except Corrupt as problem:
+        verdict.found(name, "altered", str(problem))
+        return
+    verdict.stated(
+        name, "open", f"still being written or not yet recovered, {sum(record.frames for record in records)} frames so far"
+    )
+
+
+def _digest(disk: Disk, path: str) -> bytes:
+    digest, at = hashlib.sha256(), 0
+    while piece := disk.read(path, offset=at, size=_PIECE):
+        digest.update(piece)
+        at += len(piece)
+    return digest.digest()

@@ -1,0 +1,109 @@
+"""A simulated tap: hears what the world gives it, with as many blocks as were asked for and no more.
+
+Frames come from the world (`hear`) or from a recording (`simulator.capture_file.frames`). A ring that is not emptied drops the
+newest and counts them, as the kernel's does. For a recording in real time, with a descriptor, see `simulator/recorded_tap.py`.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+import pcapy
+
+from drivers.errors import BadFilter, TapFailed
+from drivers.tap import FRAME_ALIGNMENT, FRAME_HEADER, Block, HeardFrame, TapCounters, TapRequest, pack_block
+from simulator.recorded_tap import RecordingTap
+
+__all__ = ["RecordingTap", "SimulatedTap"]
+
+LINK_ETHERNET = 1
+
+
+class SimulatedTap:
+    """One interface of the simulated world. `hear` and `break_off` are the world's."""
+
+    def __init__(self, request: TapRequest) -> None:
+        """Raises BadFilter."""
+        self._request = request
+        self._program = _compiled(request)
+        self._ready: deque[Block] = deque()
+        self._filling: list[HeardFrame] = []
+        self._filling_bytes = 0
+        self._handed: deque[int] = deque()
+        self._sequence = 0
+        self._received = 0
+        self._dropped = 0
+        self._gone = False
+        self._closed = False
+
+    # The world's side.
+
+    def hear(self, frames: Iterable[HeardFrame]) -> None:
+        """These frames pass on the wire, in this order."""
+        for frame in frames:
+            if self._closed or self._gone or (self._program is not None and not self._program.filter(frame.data)):
+                continue
+            kept = HeardFrame(frame.stamp_ns, frame.data[: self._request.snap_bytes], frame.wire_bytes)
+            size = FRAME_HEADER.size + len(kept.data) + FRAME_ALIGNMENT
+            if self._filling and self._filling_bytes + size > self._request.block_bytes - 64:
+                self._retire()
+            if not self._filling and len(self._ready) + len(self._handed) >= self._request.block_count:
+                self._dropped += 1
+                continue
+            self._received += 1
+            self._filling.append(kept)
+            self._filling_bytes += size
+
+    def break_off(self) -> None:
+        """The interface goes away; what was heard before is still handed out."""
+        self._gone = True
+
+    # The contract.
+
+    @property
+    def request(self) -> TapRequest:
+        return self._request
+
+    @property
+    def link_type(self) -> int:
+        return LINK_ETHERNET
+
+    def fileno(self) -> int:
+        return -1
+
+    def next(self) -> Block | None:
+        if not self._ready and self._filling:
+            self._retire()
+        if self._ready:
+            block = self._ready.popleft()
+            self._handed.append(block.handle)
+            return block
+        if self._gone:
+            raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
+        return None
+
+    def release(self, block: Block) -> None:
+        assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
+        self._handed.popleft()
+
+    def counters(self) -> TapCounters:
+        return TapCounters(self._received, {"ring_full": self._dropped})
+
+    def close(self) -> None:
+        self._closed = True
+        self._ready.clear()
+        self._filling.clear()
+
+    def _retire(self) -> None:
+        data = memoryview(pack_block(self._filling, sequence=self._sequence)).toreadonly()
+        self._ready.append(Block(data, self._sequence, len(self._filling), self._sequence))
+        self._sequence += 1
+        self._filling, self._filling_bytes = [], 0
+
+
+def _compiled(request: TapRequest) -> "pcapy.BPFProgram | None":
+    if not request.filter:
+        return None
+    try:
+        return pcapy.compile(pcapy.DLT_EN10MB, request.snap_bytes, request.filter, 1, 0xFFFFFFFF)
+    except pcapy.PcapError as problem:
+        raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None

@@ -1,0 +1,420 @@
+"""The recorder, in virtual time: what it records, how it cuts, and that no trouble stops it from listening."""
+
+import itertools
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from drivers.errors import BadFilter, DiskFailed, DiskFull, Trouble
+from drivers.tap import Block, HeardFrame, pack_block
+from simulator.disk import Failing, PowerCut
+
+MS, SECOND = 1_000_000, 1_000_000_000
+MINUTE = 60 * SECOND
+NOON = 1_795_342_500_000_000_000  # the simulated clock's start, 2026-11-22T10:15:00Z
+
+
+def test_everything_heard_is_recorded(recorder):
+    """Every frame, in the order heard, in segments that verify. (S2-090, S2-091)"""
+    recorder.run(700, every_ms=1000, rate=5)
+    recorder.stop()
+
+    assert list(range(3500)) == recorder.numbers()
+    assert recorder.verify().ok
+    assert {} == recorder.drops
+
+
+def test_cut_every_five_minutes_by_stamp(recorder):
+    """Segments begin at whole multiples of their length, and a frame lies in the interval of its stamp. (S2-092, S2-014)"""
+    recorder.run(700, every_ms=1000)
+    recorder.stop()
+    seals = recorder.seals()
+
+    assert ["20261122T101500Z-000001", "20261122T102000Z-000002", "20261122T102500Z-000003"] == [made.name for made in seals]
+    assert ["time", "time", "stop"] == [made.cause for made in seals]
+    assert [300, 300, 100] == [made.frames for made in seals]
+    assert [NOON + n * 5 * MINUTE for n in range(3)] == [made.first_ns for made in seals]
+
+
+def test_cut_is_exact_within_a_block(make_recorder):
+    """A block across the boundary is divided at the first stamp that belongs to the next segment."""
+    recorder = make_recorder(segment_s=10)
+    recorder.clock.advance(10 * SECOND)
+    recorder.step()
+    recorder.hear(10, stamp_ns=NOON + 20 * SECOND - 4)
+    recorder.step()
+    recorder.stop()
+
+    assert [4, 6] == [made.frames for made in recorder.seals() if made.frames]
+    assert list(range(10)) == recorder.numbers()
+
+
+def test_late_frames_do_not_cut(make_recorder):
+    """Frames that come out of order stay in the segment that is open; nothing is lost, nothing cut twice. (S2-015)"""
+    recorder = make_recorder(segment_s=10)
+    for back in range(50):
+        recorder.clock.advance(SECOND)
+        now = recorder.clock.now().utc_ns
+        recorder.hear(1, stamp_ns=now)
+        recorder.hear(1, stamp_ns=now - back * SECOND)
+        recorder.step()
+    recorder.stop()
+
+    assert list(range(100)) == recorder.numbers()
+    assert 6 >= len(recorder.seals())
+    assert recorder.verify().ok
+
+
+@pytest.mark.parametrize(
+    "stamp", [0, 1, 2**31 * SECOND, (2**32 - 1) * SECOND + 999_999_999, NOON + 3600 * SECOND, NOON - 3600 * SECOND]
+)
+def test_lying_stamps_do_not_cut(make_recorder, stamp):
+    """Frames stamped in 1970, 2038, 2106 or an hour off are recorded as they are; the box's clock cuts. (S2-014)"""
+    recorder = make_recorder(segment_s=10)
+    for _ in range(25):
+        recorder.hear(1, stamp_ns=stamp)
+        recorder.step()
+        recorder.clock.advance(SECOND)
+    recorder.stop()
+
+    assert list(range(25)) == recorder.numbers()
+    assert 3 == len(recorder.seals())
+    assert recorder.verify().ok
+
+
+@pytest.mark.parametrize("step_s", [-56 * 365 * 86_400, -86_400, -5, 5, 86_400, 11 * 365 * 86_400])
+def test_clock_set_while_recording(make_recorder, step_s):
+    """A clock that is set, to 1970 or beyond 2037, costs at most a short or a long segment, never a frame or the chain."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(15)
+    recorder.clock.step(step_s * SECOND)
+    recorder.run(30)
+    recorder.stop()
+
+    assert list(range(450)) == recorder.numbers()
+    assert recorder.verify().ok
+    assert 7 >= len(recorder.seals())
+
+
+def test_silence_is_sealed_too(make_recorder):
+    """A wire on which nothing is heard has seals that say so: listening and silent is not the same as off."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(25, rate=0, every_ms=1000)
+    recorder.stop()
+
+    assert [0, 0, 0] == [made.frames for made in recorder.seals()]
+    assert recorder.verify().ok
+
+
+def test_cut_by_size(make_recorder):
+    """A segment ends at its size on disk, too. (S2-092)"""
+    recorder = make_recorder(segment_mb=1, stretch_ms=100)
+    random = Random(1)
+    for _ in range(40):
+        now = recorder.clock.now().utc_ns
+        recorder.tap.hear([HeardFrame(now + n, random.randbytes(1500), 1500) for n in range(50)])
+        recorder.step()
+        recorder.clock.advance(200 * MS)
+    recorder.stop()
+    causes = [made.cause for made in recorder.seals()]
+
+    assert ["size", "stop"] == sorted(set(causes))
+    assert 2000 == sum(made.frames for made in recorder.seals())
+    assert all(made.frames_bytes < 3 << 20 for made in recorder.seals())
+
+
+def test_searchable_within_a_second(recorder):
+    """What was heard can be found at the latest after stretch_ms, long before the segment is sealed. (S2-108)"""
+    recorder.hear(3)
+    recorder.step()
+    before = recorder.numbers()
+    recorder.clock.advance(1000 * MS)
+    recorder.step()
+
+    assert [] == before
+    assert [0, 1, 2] == recorder.numbers()
+    assert [] == recorder.seals()
+
+
+def test_ring_is_not_held_for_a_slow_wire(make_recorder):
+    """At low rate every block is nearly empty; blocks go back before the ring is full of them."""
+    recorder = make_recorder(ring_block_count=8, stretch_ms=60_000)
+    for _ in range(100):
+        recorder.hear(1)
+        recorder.step()
+        recorder.clock.advance(100 * MS)
+
+    assert {} == recorder.drops
+    assert 98 <= len(recorder.numbers())
+
+
+def test_held_blocks_are_not_waited_on(recorder):
+    """A ring calls itself readable while a block of it is held; the station rests on time instead, and on the ring again after."""
+    recorder.hear(1)
+    recorder.step()
+    now = recorder.clock.now()
+    held = recorder.station.descriptors(), recorder.station.step(now)
+    recorder.clock.advance(2000 * MS)
+    recorder.step()
+
+    assert ((), now.monotonic.after(50 * MS)) == held
+    assert (-1,) == recorder.station.descriptors()
+
+
+def test_full_disk_keeps_listening(make_recorder):
+    """A full disk costs the newest frames, never the loop, and the next seal says how many and when."""
+    recorder = make_recorder(reserve_mb=0)
+    recorder.run(10)
+    recorder.disk.fill(leave_bytes=4096)
+    recorder.run(50, rate=20)
+    lost = recorder.drops["disk_full"]
+    recorder.disk.fill(leave_bytes=64 << 20)
+    recorder.run(10)
+    recorder.stop()
+    (made,) = recorder.seals()
+
+    assert {"disk_full": lost} == recorder.drops == dict(made.drops)
+    assert recorder.sent == made.frames + lost
+    assert [lost] == [gap.frames for gap in made.gaps]
+    assert ["disk_full", "recording"] == recorder.said()
+    assert recorder.numbers() == sorted(set(range(recorder.sent)) & set(recorder.numbers()))
+    assert recorder.verify().ok
+
+
+def test_reserve_is_kept(make_recorder):
+    """Recording stops above the reserve, so that what is recorded can still be sealed on a full disk."""
+    recorder = make_recorder(reserve_mb=1)
+    recorder.run(5)
+    recorder.disk.fill(leave_bytes=(1 << 20) - 1)
+    recorder.run(5)
+    recorder.stop()
+    recorder.boot()
+    recorder.stop()
+
+    assert 0 < recorder.disk.free_bytes() < 1 << 20
+    assert ["interrupted"] == [made.cause for made in recorder.seals() if made.frames]
+    assert 1 == recorder.station.report.counts["segments_recovered"]
+
+
+def test_disk_full_at_the_cut(make_recorder):
+    """When the seal finds no room it waits for it, with the words it had; what comes meanwhile is counted for the next."""
+    recorder = make_recorder(segment_s=10, reserve_mb=0)
+    recorder.run(8)
+    recorder.clock.advance(1 * SECOND)
+    recorder.step()
+    recorder.disk.fill(leave_bytes=0)
+    recorder.run(10)
+    recorder.disk.fill(leave_bytes=64 << 20)
+    recorder.run(12)
+    recorder.stop()
+    seals = recorder.seals()
+
+    assert recorder.verify().ok
+    assert recorder.sent == sum(made.frames for made in seals) + sum(sum(made.drops.values()) for made in seals)
+    assert 0 < recorder.drops["disk_full"]
+
+
+@pytest.mark.parametrize("failing", [Failing.READ_ONLY, Failing.GONE])
+def test_failing_disk_is_survived(recorder, failing):
+    """A disk that refuses is left alone and looked at again; every frame is in a segment or counted."""
+    recorder.run(10)
+    recorder.disk.failing = failing
+    recorder.run(20)
+    recorder.disk.failing = Failing.NOT
+    recorder.run(10)
+    recorder.stop()
+    seals = recorder.seals()
+
+    assert recorder.verify().ok
+    assert ["disk_failed", "stop"] == [made.cause for made in seals]
+    assert recorder.sent == sum(made.frames for made in seals) + recorder.drops["disk_failed"]
+    assert recorder.drops["disk_failed"] == sum(made.drops.get("disk_failed", 0) for made in seals)
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("trouble", [DiskFailed, DiskFull])
+def test_disk_refusing_anywhere(make_recorder, trouble, lasting):
+    """A refusal at any operation, once or for a while: every frame is in a segment or counted and stated, and the chain is whole."""
+    for operation in range(60):
+        recorder = make_recorder(segment_s=5, stretch_ms=500)
+        recorder.disk.before = _refusing(operation, trouble, lasting=lasting)
+        recorder.run(12, every_ms=250, rate=2)
+        recorder.disk.before = None
+        recorder.run(4, every_ms=250, rate=2)
+        recorder.stop()
+        verdict = recorder.verify()
+        lost = sum(recorder.drops.get(cause, 0) for cause in ("disk_failed", "disk_full"))
+        stated = verdict.drops.get("disk_failed", 0) + verdict.drops.get("disk_full", 0)
+        where = f"{trouble.__name__} at operation {operation}"
+
+        assert [] == verdict.findings, where
+        assert recorder.sent == verdict.frames + lost, where
+        assert lost == stated, where
+        assert sorted(set(recorder.numbers())) == recorder.numbers(), where
+        assert "recording" == recorder.state_before_stop, where
+
+
+def _refusing(operation: int, trouble: type[Trouble], *, lasting: bool) -> Callable[[int, str, str], None]:
+    """A disk's hook that refuses from its n-th call on, or only that one."""
+    calls = itertools.count()
+
+    def before(count: int, what: str, path: str) -> None:
+        call = next(calls)
+        if call == operation or (lasting and call > operation):
+            raise trouble("refused by the test")
+
+    return before
+
+
+def test_ring_drops_are_stated(make_recorder):
+    """What the kernel lost because nobody read in time stands in the seal, by cause."""
+    recorder = make_recorder(ring_block_count=4, ring_block_kb=64)
+    recorder.hear(5000, size=1500)
+    recorder.run(3)
+    recorder.stop()
+    (made,) = recorder.seals()
+
+    assert recorder.drops == dict(made.drops)
+    assert recorder.sent == made.frames + made.drops["ring_full"]
+    assert "ring_full" in {gap.cause for gap in made.gaps}
+
+
+def test_interface_gone_and_back(recorder):
+    """While the interface is away the segment stays open, the box tries again, and the seal says from when to when."""
+    recorder.run(5)
+    recorder.interface = False
+    recorder.tap.break_off()
+    recorder.run(30)
+    gone = recorder.numbers()
+    recorder.interface = True
+    recorder.run(20)
+    recorder.stop()
+    (made,) = recorder.seals()
+    (gap,) = made.gaps
+
+    assert list(range(50)) == gone
+    assert 180 <= made.frames - 50 <= 200
+    assert ("interface_gone", None) == (gap.cause, gap.frames)
+    assert 29 * SECOND <= gap.last_ns - gap.first_ns <= 37 * SECOND
+    assert ["interface_gone", "interface_back"] == recorder.said()
+
+
+def test_no_interface_at_the_start(make_recorder):
+    """A cable plugged in later is heard later; until then the box runs, says so and waits, it does not spin."""
+    recorder = make_recorder()
+    recorder.stop()
+    recorder.interface, recorder.tap = False, None
+    recorder.boot()
+    steps = 0
+    for _ in range(100):
+        steps += recorder.step()
+        recorder.clock.advance(100 * MS)
+    recorder.interface = True
+    recorder.run(6, rate=0)
+    recorder.hear(3)
+    recorder.stop()
+
+    assert 100 == steps
+    assert 3 == len(recorder.numbers())
+    assert ["interface_gone", "interface_back"] == recorder.said()
+
+
+def test_bad_filter_ends_the_start(make_recorder):
+    """A filter that does not compile is a mistake in the settings; the process ends and says which."""
+    with pytest.raises(BadFilter):
+        make_recorder(filter="port eleventy")
+
+
+def test_filter_from_the_settings(make_recorder):
+    """Only what the filter names is recorded."""
+    recorder = make_recorder(filter="udp dst port 105")
+    recorder.hear(5)
+    recorder.run(2, rate=0)
+
+    assert [] == recorder.numbers()
+
+
+def test_malformed_block_is_counted(recorder):
+    """A block that announces frames it does not hold costs those frames, counted, and nothing else."""
+    data = bytearray(pack_block([HeardFrame(NOON, bytes(60), 60)] * 3, sequence=0))
+    data[48 + 112 : 48 + 116] = b"\xff\xff\xff\x7f"  # where the third frame should lie
+    recorder.tap._ready.append(Block(memoryview(bytes(data)), 0, 3, 99))
+    recorder.run(2, rate=0)
+    recorder.stop()
+    (made,) = recorder.seals()
+
+    assert 3 == made.frames + made.drops["malformed_block"]
+
+
+def test_crash_loses_what_was_not_written(recorder):
+    """A process killed and started again: what was handed to the disk is sealed with an honest word. (S2-092)"""
+    recorder.run(10)
+    written = len(recorder.numbers())
+    recorder.boot()
+    recorder.run(2)
+    recorder.stop()
+
+    assert ["interrupted", "stop"] == [made.cause for made in recorder.seals()]
+    assert list(range(written)) == recorder.numbers()[:written]
+    assert written >= 90
+    assert "recovered" in recorder.said()
+    assert recorder.verify().ok
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_power_cut_loses_at_most_the_sync_interval(make_recorder, seed):
+    """Wherever the power goes, what was heard before the last sync is there, sealed and in the chain. (S2-092)"""
+    random = Random(seed)
+    for _ in range(15):
+        recorder = make_recorder(segment_s=7, stretch_ms=300, sync_interval_ms=200)
+        at = recorder.disk.operations + random.randrange(150)
+
+        def before(count: int, what: str, path: str, at: int = at) -> None:
+            if count >= at:
+                raise PowerCut
+
+        recorder.disk.before = before
+        heard = []
+        try:
+            for _ in range(200):
+                recorder.hear(1)
+                heard.append(recorder.clock.now().utc_ns)
+                recorder.step()
+                recorder.clock.advance(100 * MS)
+        except PowerCut:
+            pass
+        died = recorder.clock.now().utc_ns
+        recorder.disk.before = None
+        recorder.disk.power_cut(random)
+        recorder.clock.restart()
+        recorder.boot()
+        recorder.stop()
+        safe = [number for number, stamp in enumerate(heard) if died - stamp > 700 * MS]
+
+        assert [] == recorder.verify().findings
+        assert set(safe) <= set(recorder.numbers())
+
+
+def test_start_twice_is_as_good_as_once(recorder):
+    """A second start finds everything in order and changes nothing."""
+    recorder.run(3)
+    recorder.station.start(recorder.clock.now())
+    recorder.run(3)
+    recorder.stop()
+
+    assert list(range(60)) == recorder.numbers()
+    assert 1 == len(recorder.seals())
+
+
+def test_sequence_goes_on_over_restarts(make_recorder):
+    """Numbers go on after a restart; no two segments share one."""
+    recorder = make_recorder()
+    for _ in range(4):
+        recorder.run(2)
+        recorder.stop()
+        recorder.boot()
+    recorder.stop()
+
+    assert [1, 2, 3, 4, 5] == [made.sequence for made in recorder.seals()]
+    assert recorder.verify().ok

@@ -1,0 +1,98 @@
+"""A block from the tap may be any bytes: the walk over it never crashes, never reads outside, and accounts for every frame."""
+
+import struct
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.tap import BLOCK_HEADER, FRAME_HEADER, HeardFrame, pack_block
+from firmware.core import pcapng
+from firmware.core._kernel import Stretch
+
+numbers = st.integers(0, 2**32 - 1)
+heard = st.builds(
+    HeardFrame, stamp_ns=st.integers(0, (2**32 - 1) * 10**9), data=st.binary(max_size=200), wire_bytes=st.integers(0, 2**32 - 1)
+)
+
+
+def walked(block: bytes, index: int = 0, offset: int = 0, cut: int = 0, mad: int = 0) -> Stretch:
+    """Through the whole block, whatever it says; every frame written is sound."""
+    stretch = Stretch(1 << 19)
+    for _ in range(100_000):
+        index, offset, why = stretch.add(block, index, offset, cut, mad)
+        assert len(stretch) <= 1 << 19
+        written = list(pcapng.packets(pcapng.section_header() + pcapng.interface("x") + bytes(stretch)))
+        assert stretch.frames == len(written)
+        if why != 1:
+            break
+        stretch.clear()
+    else:
+        raise AssertionError("expected the walk to end")
+    return stretch
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=2000), numbers, st.integers(0, 2**64 - 1))
+def test_any_bytes(data, index, offset):
+    """Bytes that are no block at all."""
+    walked(data, index, offset)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(heard, min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=8)), max_size=6),
+)
+def test_damaged_block(frames, damage):
+    """A real block with some bytes overwritten; the count it announces is at most a block's worth."""
+    data = bytearray(pack_block(frames, sequence=0))
+    for at, value in damage:
+        at %= len(data)
+        data[at : at + len(value)] = value[: len(data) - at]
+    struct.pack_into("<I", data, 12, min(struct.unpack_from("<I", data, 12)[0], 1000))
+    count = struct.unpack_from("<I", data, 12)[0]
+    stretch = Stretch(1 << 19)
+    stretch.add(bytes(data), 0, 0, 0, 0)
+
+    assert count == stretch.frames + stretch.malformed
+    walked(bytes(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(heard, min_size=1, max_size=20))
+def test_sound_block_is_written_as_heard(frames):
+    """Every frame of a sound block comes out with its bytes, its stamp and at least its captured length on the wire."""
+    stretch = walked(pack_block(frames, sequence=0))
+    written = list(pcapng.packets(pcapng.section_header() + pcapng.interface("x") + bytes(stretch)))
+
+    assert [(f.stamp_ns, f.data, max(f.wire_bytes, len(f.data))) for f in frames] == [
+        (packet.stamp_ns, packet.data, packet.wire_bytes) for packet in written
+    ]
+    assert 0 == stretch.malformed
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(heard, min_size=1, max_size=8), numbers, st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1))
+def test_vlan_fields(frames, status, identifier, control):
+    """Whatever the status word claims about VLAN tags, what is written is sound."""
+    data = bytearray(pack_block(frames, sequence=0))
+    at = BLOCK_HEADER.size
+    struct.pack_into("<I", data, at + 20, status)
+    struct.pack_into("<IH", data, at + 32, control, identifier)
+    stretch = walked(bytes(data))
+
+    assert len(frames) == stretch.frames
+
+
+def test_headers_fit():
+    """The layout in kernel.c and in drivers/tap.py is one."""
+    assert (48, 48) == (BLOCK_HEADER.size, FRAME_HEADER.size)
+
+
+def test_frame_longer_than_any_tap_keeps():
+    """A frame that claims more than 256 KiB is no frame."""
+    data = bytearray(pack_block([HeardFrame(1, bytes(300_000), 300_000)], sequence=0))
+    stretch = Stretch(1 << 19)
+    stretch.add(bytes(data), 0, 0, 0, 0)
+
+    assert (0, 1) == (stretch.frames, stretch.malformed)
