@@ -5,7 +5,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -111,7 +111,7 @@ def sealed_envelope(
     return Envelope(
         box=box, kind=kind, priority=priority, first_tai_ns=first_tai_ns, last_tai_ns=last_tai_ns,
         codec=codec, raw_size=len(content), body=body,
-        identity=_identity(box, kind, priority, first_tai_ns, last_tai_ns, content),
+        identity=_identity(box, kind, priority, first_tai_ns, last_tai_ns, asked_by, content),
         asked_by=asked_by, facts=facts or {},
     )  # fmt: skip
 
@@ -121,7 +121,9 @@ def content_of(envelope: Envelope) -> bytes:
     content = _inflated(envelope.codec, envelope.body, envelope.raw_size)
     if len(content) != envelope.raw_size:
         raise BadItem(f"expected {envelope.raw_size} bytes after decompression, got another number")
-    expected = _identity(envelope.box, envelope.kind, envelope.priority, envelope.first_tai_ns, envelope.last_tai_ns, content)
+    expected = _identity(
+        envelope.box, envelope.kind, envelope.priority, envelope.first_tai_ns, envelope.last_tai_ns, envelope.asked_by, content
+    )
     if expected != envelope.identity:
         raise BadItem("expected the identity that follows from the content")
     return content
@@ -256,8 +258,11 @@ def is_name(value: str) -> bool:
     )
 
 
-def _identity(box: str, kind: str, priority: int, first: int, last: int, content: bytes) -> bytes:
-    head: Sequence[object] = [box, kind, int(priority), [first, last]]
+def _identity(box: str, kind: str, priority: int, first: int, last: int, asked_by: bytes | None, content: bytes) -> bytes:
+    head: list[object] = [box, kind, int(priority), [first, last]]
+    if asked_by is not None:
+        # Two orders for the same frames get two answers, each its own (storm seed 58).
+        head.append(asked_by)
     return hashlib.sha256(cbor2.dumps(head, canonical=True) + content).digest()[:16]
 
 

@@ -1,6 +1,6 @@
 """The MQTT topic tree, in this one place.
 
-    scrubjay/v1/<site>/<box>/state            box → hub   retained; birth, and the last will        CBOR {0: "online"|"lost"|…}
+    scrubjay/v1/<site>/<box>/state            box → hub   retained; birth, and the last will        presence.py
     scrubjay/v1/<site>/<box>/p1 … p4          box → hub   envelopes with groups, by priority        envelope.cddl
     scrubjay/v1/<site>/<box>/bulk/<transfer>  box → hub   chunks of one long envelope               envelope.cddl
     scrubjay/v1/<site>/<box>/cmd              hub → box   a signed command                          envelope.cddl

@@ -1,0 +1,303 @@
+"""The link's contract, held by paho over a real mosquitto and by the simulated link alike."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from drivers.errors import NotConnected, TooLarge
+from drivers.link import Acknowledged, Connected, Disconnected, Link, LinkEvent, LinkRequest, Received, Refused
+from drivers.linux.link import PahoLink
+from simulator.broker import RealBroker, free_port
+from simulator.clock import Timeline
+from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink, matches
+
+
+class World(Protocol):
+    address: str
+
+    def link(self) -> Link: ...
+    def heard(self, link: Link, enough: Callable[[list[LinkEvent]], bool]) -> list[LinkEvent]: ...
+    def kill_broker(self) -> None: ...
+
+
+class RealWorld:
+    def __init__(self, directory: Path) -> None:
+        self.broker = RealBroker(directory)
+        self.broker.start()
+        self.address = self.broker.address
+        self.links: list[Link] = []
+
+    def link(self) -> Link:
+        self.links.append(PahoLink())
+        return self.links[-1]
+
+    def heard(self, link: Link, enough: Callable[[list[LinkEvent]], bool]) -> list[LinkEvent]:
+        found: list[LinkEvent] = []
+        until = time.monotonic() + 5
+        while not enough(found):
+            left = until - time.monotonic()
+            assert left > 0, f"nothing more came after {found}"
+            select.select([link.fileno()], [], [], left)
+            found += link.events()
+        return found
+
+    def kill_broker(self) -> None:
+        self.broker.kill()
+
+    def end(self) -> None:
+        for link in self.links:
+            link.close()
+        self.broker.stop()
+
+
+class SimulatedWorld:
+    def __init__(self) -> None:
+        self.timeline = Timeline()
+        self.broker = SimulatedBroker(self.timeline, faults=LinkFaults(delay_ns=20_000_000))
+        self.address = "broker:1883"
+
+    def link(self) -> Link:
+        return SimulatedLink({self.address: self.broker}, self.timeline)
+
+    def heard(self, link: Link, enough: Callable[[list[LinkEvent]], bool]) -> list[LinkEvent]:
+        found = link.events()
+        for _ in range(1000):
+            if enough(found):
+                return found
+            self.timeline.advance(1_000_000)
+            found += link.events()
+        raise AssertionError(f"nothing more came after {found}")
+
+    def kill_broker(self) -> None:
+        self.broker.kill()
+        self.broker.up = False
+
+
+@pytest.fixture(params=["real", "simulated"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "simulated":
+        yield SimulatedWorld()
+        return
+    real = RealWorld(tmp_path / "broker")
+    yield real
+    real.end()
+
+
+def has(kind: type) -> Callable[[list[LinkEvent]], bool]:
+    return lambda found: any(isinstance(event, kind) for event in found)
+
+
+def received(found: list[LinkEvent]) -> list[Received]:
+    return [event for event in found if isinstance(event, Received)]
+
+
+def connected(world: World, client: str, **extra: object) -> Link:
+    link = world.link()
+    link.connect(LinkRequest(world.address, client, **extra))  # type: ignore[arg-type]
+    world.heard(link, has(Connected))
+    return link
+
+
+def test_connecting_tells_the_brokers_limits(world: World) -> None:
+    """Connected carries what the broker takes in flight and in one packet."""
+    link = world.link()
+    link.connect(LinkRequest(world.address, "one"))
+    event = next(event for event in world.heard(link, has(Connected)) if isinstance(event, Connected))
+
+    assert event.receive_maximum == 100
+    assert event.maximum_packet_bytes >= 1 << 20
+
+
+def test_publication_arrives_and_is_acknowledged(world: World) -> None:
+    """QoS 1 to a subscriber with a wildcard: Acknowledged names the token, Received carries topic and bytes."""
+    hub, box = connected(world, "hub"), connected(world, "box")
+    hub.subscribe(["scrubjay/+/p1"])
+    flush(world, hub)
+    token = box.publish("scrubjay/b/p1", b"\x00alarm")
+
+    assert Acknowledged(token) in world.heard(box, has(Acknowledged))
+    assert Received("scrubjay/b/p1", b"\x00alarm") in world.heard(hub, has(Received))
+
+
+def flush(world: World, link: Link) -> None:
+    """A subscription has taken effect when something published to it comes back."""
+    link.subscribe(["flush/+"])
+    link.publish("flush/x", b"")
+    world.heard(link, has(Received))
+
+
+def test_nobody_listening_is_refused(world: World) -> None:
+    """PUBACK 0x10: the broker threw it away, and that is not a delivery."""
+    box = connected(world, "box")
+    token = box.publish("scrubjay/b/p1", b"x")
+
+    assert Refused(token, "0x10") in world.heard(box, has(Refused))
+
+
+def test_before_the_connection_nothing_is_taken(world: World) -> None:
+    """Publishing and subscribing before Connected raise, and keep nothing for later."""
+    link = world.link()
+    with pytest.raises(NotConnected):
+        link.publish("t", b"x")
+    with pytest.raises(NotConnected):
+        link.subscribe(["t"])
+
+
+def test_no_broker_there(world: World) -> None:
+    """An attempt at nobody ends in one Disconnected."""
+    link = world.link()
+    link.connect(LinkRequest(f"127.0.0.1:{free_port()}", "one"))
+    (event,) = world.heard(link, has(Disconnected))
+
+    assert isinstance(event, Disconnected)
+
+
+def test_broker_killed_while_connected(world: World) -> None:
+    """The connection's end comes as an event; after it nothing can be published."""
+    link = connected(world, "one")
+    world.kill_broker()
+    world.heard(link, has(Disconnected))
+
+    with pytest.raises(NotConnected):
+        link.publish("t", b"x")
+
+
+def test_will_is_published_when_the_connection_is_lost_and_not_when_left(world: World) -> None:
+    """The last will speaks for who was lost; who says goodbye speaks for himself."""
+    hub = connected(world, "hub")
+    hub.subscribe(["state/+"])
+    flush(world, hub)
+    polite = connected(world, "polite", will_topic="state/polite", will_payload=b"lost")
+    polite.disconnect()
+    world.heard(polite, has(Disconnected))
+    connected(world, "rude", will_topic="state/rude", will_payload=b"lost")
+    connected(world, "rude")  # The same client again: the broker drops the first (MQTT 5 §3.1.4-3).
+
+    assert [Received("state/rude", b"lost")] == received(world.heard(hub, has(Received)))
+
+
+def test_a_retained_publication_waits_for_subscribers(world: World) -> None:
+    """Birth is retained, so that who comes later sees it."""
+    box = connected(world, "box")
+    box.publish("state/box", b"online", retain=True)
+    world.heard(box, lambda found: has(Acknowledged)(found) or has(Refused)(found))
+    hub = connected(world, "hub")
+    hub.subscribe(["state/+"])
+
+    assert [Received("state/box", b"online")] == received(world.heard(hub, has(Received)))
+
+
+def test_nothing_is_remembered_over_a_reconnect(world: World) -> None:
+    """A second connection sends nothing of the first by itself, and has to subscribe again."""
+    hub = connected(world, "hub")
+    hub.subscribe(["t/+"])
+    flush(world, hub)
+    hub.connect(LinkRequest(world.address, "hub"))
+    world.heard(hub, has(Connected))
+    box = connected(world, "box")
+    token = box.publish("t/1", b"x")
+
+    assert Refused(token, "0x10") in world.heard(box, has(Refused))
+
+
+def test_hundreds_arrive_in_order(world: World) -> None:
+    """Also beyond what the link holds unread, nothing is lost or reordered on one connection."""
+    hub, box = connected(world, "hub"), connected(world, "box")
+    hub.subscribe(["t/+"])
+    flush(world, hub)
+    for start in range(0, 600, 50):
+        for number in range(start, start + 50):
+            box.publish("t/1", b"%d" % number)
+        world.heard(box, lambda found: sum(isinstance(event, Acknowledged) for event in found) >= 50)
+    got = world.heard(hub, lambda found: sum(isinstance(event, Received) for event in found) >= 600)
+
+    assert [b"%d" % number for number in range(600)] == [event.payload for event in received(got)]
+
+
+def test_closing_twice_is_as_good_as_once(world: World) -> None:
+    """Also with a publication unacknowledged, and before any connection."""
+    link = connected(world, "one")
+    link.publish("t", b"x")
+    link.close()
+    world.link().close()
+
+
+def test_real_link_refuses_what_the_broker_would_not_take(tmp_path: Path) -> None:
+    """Maximum Packet Size is the broker's word; paho alone sends larger ones anyway."""
+    broker = SmallBroker(tmp_path)
+    broker.start()
+    link = PahoLink()
+    try:
+        link.connect(LinkRequest(broker.address, "one"))
+        RealWorld.heard(None, link, has(Connected))  # type: ignore[arg-type]
+        with pytest.raises(TooLarge):
+            link.publish("t", bytes(4096))
+        link.publish("t", bytes(4000))
+    finally:
+        link.close()
+        broker.stop()
+
+
+class SmallBroker(RealBroker):
+    def _configuration(self) -> str:
+        return super()._configuration() + "max_packet_size 4096\n"
+
+
+def test_real_link_survives_a_stopped_broker(tmp_path: Path) -> None:
+    """A broker that takes the connection and then says nothing holds nobody up: close returns."""
+    broker = RealBroker(tmp_path)
+    broker.start()
+    link = PahoLink()
+    pid = broker.pid
+    assert pid is not None
+    try:
+        link.connect(LinkRequest(broker.address, "one"))
+        RealWorld.heard(None, link, has(Connected))  # type: ignore[arg-type]
+        os.kill(pid, signal.SIGSTOP)
+        link.publish("t", bytes(100_000))
+        before = time.monotonic()
+        link.close()
+
+        assert time.monotonic() - before < 3
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        broker.kill()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_in_a_callback_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """paho alone would call itself connected for ever (paho pitfall 5): here Disconnected follows."""
+
+    def mistaken(*_: object) -> None:
+        raise AssertionError("a mistake of ours")
+
+    monkeypatch.setattr("drivers.linux.link._Connection._on_publish", mistaken)
+    broker = RealBroker(tmp_path)
+    broker.start()
+    link = PahoLink()
+    try:
+        link.connect(LinkRequest(broker.address, "one"))
+        RealWorld.heard(None, link, has(Connected))  # type: ignore[arg-type]
+        link.publish("t", b"x")
+        RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+        with pytest.raises(NotConnected):
+            link.publish("t", b"x")
+    finally:
+        link.close()
+        broker.stop()
+
+
+def test_topic_filters() -> None:
+    """+ is one level, # is the rest (MQTT 5 §4.7)."""
+    assert matches("a/+/c", "a/b/c")
+    assert matches("a/#", "a/b/c")
+    assert matches("#", "a")
+    assert not matches("a/+", "a/b/c")
+    assert not matches("a/+/c", "a/b")
+    assert not matches("a/b", "a/b/c")
