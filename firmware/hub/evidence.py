@@ -1,0 +1,135 @@
+"""Evidence as it comes in: parts put together in order into one pcapng file, visible when it is whole.
+
+Several sections one after another are one valid pcapng file (draft-ietf-opsawg-pcapng §3). The repository says how many bytes of the
+hidden file count, so that a part appended twice, before and after a crash, is there once.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+
+from drivers.disk import Disk
+from firmware.core import durable
+from firmware.core.envelope import Envelope
+from firmware.core.errors import BadItem, Missing, Trouble
+from firmware.core.pcapng import packets
+from firmware.hub.repository import EvidenceState, HeldPart, Repository
+
+EVIDENCE = "evidence"
+HELD = "held"
+PARTS_AHEAD_MAX = 256  # A part is at most 4 MiB: at most 1 GiB waits for one that is missing.
+PARTS_MAX = 100_000
+_READ_BYTES = 1 << 20
+_INT64 = 1 << 63
+
+
+class TooFarAhead(Trouble):
+    """Too many parts wait for an earlier one. Do not acknowledge it; the box sends it again."""
+
+
+class Evidence:
+    """The directory evidence/."""
+
+    def __init__(self, disk: Disk, repository: Repository) -> None:
+        self._disk = disk
+        self._repository = repository
+
+    def start(self) -> None:
+        """Make the directories, and finish what was complete when the power went."""
+        durable.make_directory(self._disk, EVIDENCE)
+        durable.make_directory(self._disk, HELD)
+        for state in self._repository.complete_evidence():
+            self.finish(state)
+
+    def take(self, envelope: Envelope, content: bytes, now_tai_ns: int) -> EvidenceState:
+        """One part, within the caller's transaction: on the disk before the transaction ends.
+
+        Raises BadItem (no evidence at all), TooFarAhead, DiskFull, DiskFailed.
+        """
+        command = envelope.asked_by
+        if command is None:
+            raise BadItem("expected the command that asked for this evidence")
+        held = _as_part(envelope, content)
+        state = self._repository.evidence(command) or EvidenceState(command, envelope.box)
+        if state.box != envelope.box:
+            raise BadItem("expected evidence from the box that was asked")
+        if state.is_complete or held.part < state.parts:
+            return state
+        if held.part - state.parts > PARTS_AHEAD_MAX:
+            raise TooFarAhead(f"expected part {state.parts}, got {held.part}")
+        if held.part > state.parts:
+            durable.replace(self._disk, HELD, f"{command.hex()}-{held.part:06d}", content)
+            self._repository.hold_part(command, held)
+        else:
+            state = self._append(state, held, content)
+            while not state.is_complete and (following := self._repository.take_held_part(command, state.parts)) is not None:
+                state = self._append(state, following, self._disk.read(f"{HELD}/{command.hex()}-{following.part:06d}"))
+        self._repository.put_evidence(state, now_tai_ns)
+        return state
+
+    def finish(self, state: EvidenceState) -> None:
+        """It is complete and committed: make it visible, say what it is, and clear away. Twice is as good as once."""
+        name = state.command.hex()
+        hidden, visible = f"{EVIDENCE}/.{name}.pcapng", f"{EVIDENCE}/{name}.pcapng"
+        if self._disk.exists(hidden):
+            self._disk.rename(hidden, visible)
+            self._disk.sync_dir(EVIDENCE)
+        if not self._disk.exists(f"{EVIDENCE}/{name}.json") and self._disk.exists(visible):
+            manifest = {
+                "command": name, "box": state.box, "parts": state.parts, "bytes": state.size, "frames": state.frames,
+                "since_utc_ns": state.since_utc_ns, "until_utc_ns": state.until_utc_ns, "sha256": self._digest(visible, state.size),
+            }  # fmt: skip
+            durable.replace(self._disk, EVIDENCE, f"{name}.json", json.dumps(manifest, indent=1).encode())
+        for entry in self._disk.list(HELD):
+            if entry.lstrip(".").startswith(name):
+                try:
+                    self._disk.remove(f"{HELD}/{entry}")
+                except Missing:
+                    continue
+
+    def _append(self, state: EvidenceState, held: HeldPart, content: bytes) -> EvidenceState:
+        path = f"{EVIDENCE}/.{state.command.hex()}.pcapng"
+        file = self._disk.reopen(path, size=state.size) if state.size else self._disk.create(path)
+        try:
+            file.append([content])
+            file.sync()
+        finally:
+            file.close()
+        if not state.size:
+            self._disk.sync_dir(EVIDENCE)
+        return replace(
+            state,
+            parts=state.parts + 1,
+            size=state.size + len(content),
+            frames=state.frames + held.frames,
+            is_complete=held.is_last,
+            since_utc_ns=_least(state.since_utc_ns, held.since_utc_ns),
+            until_utc_ns=_least(state.until_utc_ns, held.until_utc_ns, greatest=True),
+        )
+
+    def _digest(self, path: str, size: int) -> str:
+        digest = hashlib.sha256()
+        for offset in range(0, size, _READ_BYTES):
+            digest.update(self._disk.read(path, offset=offset, size=min(_READ_BYTES, size - offset)))
+        return digest.hexdigest()
+
+
+def _as_part(envelope: Envelope, content: bytes) -> HeldPart:
+    """What this part is; its frames are counted here, not believed. Raises BadItem."""
+    facts = envelope.facts
+    part, last = facts.get("part", 0), facts.get("last", 1)
+    if not isinstance(part, int) or not 0 <= part < PARTS_MAX or last not in (0, 1):
+        raise BadItem("expected the part's number and whether it is the last")
+    frames = sum(1 for _ in packets(content))
+    return HeldPart(part, last == 1, frames, _moment(facts.get("from_utc_ns")), _moment(facts.get("until_utc_ns")))
+
+
+def _moment(fact: int | str | None) -> int | None:
+    return fact if isinstance(fact, int) and abs(fact) < _INT64 else None
+
+
+def _least(one: int | None, other: int | None, *, greatest: bool = False) -> int | None:
+    known = [moment for moment in (one, other) if moment is not None]
+    if not known:
+        return None
+    return max(known) if greatest else min(known)

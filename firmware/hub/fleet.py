@@ -1,0 +1,135 @@
+"""`scrubjay fleet`: the operator's side, on a command line. It speaks to the hub as the page does and knows no more than it."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from firmware.core.errors import Trouble
+
+ANSWER_S_MAX = 30.0
+STREAM_S_MAX = 60.0  # Four times the hub's sign of life on a quiet stream.
+PIECE_BYTES = 1 << 20
+Plain = dict[str, Any]  # Any: JSON of the hub, shown and not reasoned about
+
+
+class HubFailed(Trouble):
+    """The hub did not answer, or said no. Look at its address, or at what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Whose frames, and which. about: identity of a message, hexadecimal; then before_s and after_s count, otherwise the moments."""
+
+    box: str
+    about: str | None = None
+    around_s: int = 30
+    since_utc_ns: int | None = None
+    until_utc_ns: int | None = None
+    hosts: Sequence[str] = ()
+    ports: Sequence[int] = ()
+
+    def as_json(self) -> Plain:
+        """As POST /api/evidence takes it."""
+        row: Plain = {"box": self.box}
+        if self.about is not None:
+            row |= {"message": self.about, "before_s": self.around_s, "after_s": self.around_s}
+        else:
+            row |= {"since_utc_ns": self.since_utc_ns, "until_utc_ns": self.until_utc_ns}
+        if self.hosts:
+            row["hosts"] = ",".join(self.hosts)
+        if self.ports:
+            row["ports"] = ",".join(str(port) for port in self.ports)
+        return row
+
+
+class Fleet:
+    """One hub, by the address of its page."""
+
+    def __init__(self, address: str) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise HubFailed("expected the hub's address as http://host:port or https://host:port")
+        self._address = address.rstrip("/")
+
+    def boxes(self) -> list[Plain]:
+        """Every box the hub has heard of."""
+        found: list[Plain] = self._json("/api/boxes")["boxes"]
+        return found
+
+    def watch(self) -> Iterator[Plain]:
+        """Messages as they arrive, from now on and for ever."""
+        newest = self._json("/api/messages?newest=1")["messages"]
+        after = newest[-1]["number"] if newest else 0
+        with self._open(f"/api/events?after={after}", timeout=STREAM_S_MAX) as stream:
+            for line in stream:
+                if line.startswith(b"data: ["):
+                    yield from json.loads(line[6:])
+
+    def retrieve(self, wish: Wish, progress: Callable[[Plain], None]) -> Plain:
+        """Ask for evidence and wait until it is complete, refused or expired; the last state the hub told. progress: each change."""
+        command = self._json("/api/evidence", body=wish.as_json())["command"]
+        with self._open("/api/events?after=9007199254740991", timeout=STREAM_S_MAX) as news:
+            state: Plain = {}
+            while True:
+                latest = self._json(f"/api/evidence/{command}")
+                if latest != state:
+                    state = latest
+                    progress(state)
+                if state["complete"] or state["state"] in ("refused", "expired", "failed"):
+                    return state
+                _next_event(news)
+
+    def download(self, path: str, into: BinaryIO) -> int:
+        """Bytes written."""
+        size = 0
+        with self._open(path, timeout=ANSWER_S_MAX) as answer:
+            while piece := answer.read(PIECE_BYTES):
+                size += into.write(piece)
+        return size
+
+    def _json(self, path: str, body: Plain | None = None) -> Plain:
+        with self._open(path, timeout=ANSWER_S_MAX, body=body) as answer:
+            found: Plain = json.loads(answer.read())
+            return found
+
+    def _open(
+        self, path: str, *, timeout: float, body: Plain | None = None
+    ) -> Any:  # Any: urllib's answer has no type of its own
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._address}{path}", data=data, headers={"Content-Type": "application/json"})
+        try:
+            return urllib.request.urlopen(request, timeout=timeout)
+        except urllib.error.HTTPError as refusal:
+            raise HubFailed(f"the hub said {refusal.code}: {_reason(refusal)}") from None
+        except (urllib.error.URLError, OSError) as problem:
+            raise HubFailed(f"no answer from the hub at {self._address}: {getattr(problem, 'reason', problem)}") from None
+
+
+def box_line(box: Plain) -> str:
+    """A box for people."""
+    return f"{box['name']:24} {box['site']:16} {box['state']:10} seen {box['seen']}"
+
+
+def message_line(message: Plain) -> str:
+    """A message for people; text of foreign origin is stripped of what a terminal would obey."""
+    text = message["text"] or ", ".join(f"{name}={value}" for name, value in message["fields"].items())
+    safe = "".join(c if c.isprintable() else "�" for c in text)
+    where = f"{message['box']} {message['device']}/{message['process']}"
+    return f"{message['origin']} P{message['priority']} {where}: {safe}  [{message['identity']}]"
+
+
+def _next_event(stream: Any) -> None:  # Any: as above
+    """Wait for the hub to say that something has changed; a silent hub is noticed by the connection's time-out."""
+    for line in stream:
+        if line.startswith(b"event:"):
+            return
+    raise HubFailed("the hub ended the connection")
+
+
+def _reason(refusal: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(refusal.read(4096))["error"])
+    except (ValueError, KeyError, TypeError):
+        return refusal.reason

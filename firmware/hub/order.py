@@ -1,0 +1,51 @@
+"""Orders to boxes: made, counted, signed, and put where the hub station publishes them from."""
+
+from drivers.board import Board
+from firmware.core.envelope import Command, Order, command_packed, order_packed
+from firmware.core.request import Request, as_parameters
+from firmware.core.spool import Spool
+from firmware.hub.outgoing import OUTGOING
+from firmware.hub.repository import Repository
+
+IDENTITY_SIZE = 16
+RETRIEVAL = "retrieval"
+
+
+def request_evidence(
+    board: Board,
+    repository: Repository,
+    *,
+    box: str,
+    request: Request,
+    about: bytes | None,
+    made_tai_ns: int,
+    expires_tai_ns: int,
+) -> Order:
+    """Ask a box for the frames a request describes (S2-107). On return the order is durable, on its way and in the repository.
+
+    about: identity of the message it is about, for people. Raises RepositoryFailed, DiskFull or DiskFailed.
+    """
+    with repository.transaction():
+        signer = board.identity.name
+        order = Order(
+            identity=board.identity.entropy(IDENTITY_SIZE),
+            signer=signer,
+            box=box,
+            deed=RETRIEVAL,
+            counter=repository.next_counter(signer, made_tai_ns),
+            made_tai_ns=made_tai_ns,
+            expires_tai_ns=expires_tai_ns,
+            parameters=as_parameters(request),
+        )
+        repository.add_command(order, about=about, now_tai_ns=made_tai_ns)
+        # Within the transaction: a counter published and not remembered would be used twice, and the second order refused.
+        publish(board, order)
+    return order
+
+
+def publish(board: Board, order: Order) -> None:
+    """Sign it and put it into commands/outgoing/."""
+    data = order_packed(order)
+    signature = board.identity.sign(Command(data, b"").signed_bytes)
+    name = f"{order.counter:020d}-{order.identity.hex()}"
+    Spool(board.disk, OUTGOING).publish(name, command_packed(Command(data, signature)))

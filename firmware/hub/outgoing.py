@@ -1,0 +1,125 @@
+"""Commands on their way to boxes: published, and published again, until the box has answered or they have expired."""
+
+from dataclasses import dataclass
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core.durable import make_directory
+from firmware.core.envelope import Order, command_unpacked, order_unpacked
+from firmware.core.errors import BadItem, Missing
+from firmware.core.report import Report
+from firmware.core.spool import Item, Spool
+from firmware.core.timestamp import SECOND
+from firmware.core.topics import Topic
+from firmware.hub.port import Port
+from firmware.hub.repository import Repository
+
+OUTGOING = "commands/outgoing"
+KNOWN_MAX = 1000  # Held in memory at once; the rest waits on the disk.
+ANSWERED = ("accepted", "refused", "expired", "done")
+
+
+@dataclass(slots=True)
+class _Command:
+    order: Order
+    data: bytes
+    sent: Monotonic | None = None
+    no_room: bool = False  # was due and found no connection with room; what makes room wakes us
+
+
+class Outgoing:
+    """The spool commands/outgoing/. Names begin with the counter, so that a box gets one signer's orders in the order of their
+    counters: it refuses one that was overtaken.
+    """
+
+    def __init__(self, board: Board, repository: Repository, report: Report, *, resend_s: int) -> None:
+        self._board = board
+        self._repository = repository
+        self._report = report
+        self._resend_ns = resend_s * SECOND
+        self._spool = Spool(board.disk, OUTGOING)
+        self._commands: dict[str, _Command] = {}  # by name, in order
+
+    def start(self) -> None:
+        """Begin with what lies there."""
+        make_directory(self._board.disk, OUTGOING)
+        self._spool.start()
+        self._commands.clear()
+
+    def look(self, now: Now) -> None:
+        """Load what has arrived. Everything a box has not answered goes to it again with the new one, in order."""
+        for name in self._spool.names():
+            if len(self._commands) >= KNOWN_MAX:
+                self._report.gauge("commands_beyond", len(self._spool.names()) - KNOWN_MAX)
+                break
+            if name not in self._commands:
+                self._load(name, now)
+        self._report.gauge("commands_waiting", len(self._commands))
+
+    def again(self, box: str | None = None) -> None:
+        """A box has come back (None: a broker has): publish to it again what it has not answered."""
+        for command in self._commands.values():
+            if box is None or command.order.box == box:
+                command.sent = None
+
+    def answered(self, identity: bytes) -> None:
+        """The box has answered this one, and the repository knows."""
+        for name in [name for name, command in self._commands.items() if command.order.identity == identity]:
+            self._settle(name)
+
+    def send(self, ports: list[Port], now: Now) -> None:
+        """Publish what is due, at every broker we are connected to: only one of them has the box."""
+        sites = {name: site for site, name in self._repository.boxes()} if self._commands else {}
+        for name, command in list(self._commands.items()):
+            if now.timestamp.tai_ns > command.order.expires_tai_ns:
+                self._end(name, command, "expired", now)
+                continue
+            site = sites.get(command.order.box)
+            if site is None or (command.sent is not None and now.monotonic.since(command.sent) < self._resend_ns):
+                continue
+            if self._repository.command_state(command.order.identity) in ANSWERED:
+                self._settle(name)  # The disk failed between the answer and the end of it (storm seed 1).
+                continue
+            topic = str(Topic(site, command.order.box, "cmd"))
+            published = [port for port in ports if port.publish(topic, command.data, now.monotonic)]
+            command.no_room = not published
+            if published:
+                self._report.count("commands_published")
+                if command.sent is None and self._repository.command_state(command.order.identity) == "waiting":
+                    self._repository.set_command(command.order.identity, "sent", now_tai_ns=now.timestamp.tai_ns)
+                command.sent = now.monotonic
+
+    def next_wish(self) -> Monotonic | None:
+        """When something is due again."""
+        waiting = [command.sent for command in self._commands.values() if command.sent is not None and not command.no_room]
+        sent = min(waiting, default=None)
+        return sent.after(self._resend_ns) if sent is not None else None
+
+    def _load(self, name: str, now: Now) -> None:
+        try:
+            data = self._board.disk.read(f"{OUTGOING}/{name}")
+        except Missing:
+            return
+        try:
+            order = order_unpacked(command_unpacked(data).order)
+        except BadItem as trouble:
+            self._report.drop("bad_command")
+            self._board.disk.rename(f"{OUTGOING}/{name}", f"{OUTGOING}/{name}~1")
+            self._spool.reject(Item(name, 1, b""), str(trouble))
+            return
+        if self._repository.command_state(order.identity) in ANSWERED:
+            self._spool.settle_named(name)  # Answered, and then the power went.
+            return
+        self._repository.add_command(order, about=None, now_tai_ns=now.timestamp.tai_ns)
+        self.again(order.box)
+        self._commands[name] = _Command(order, data)
+        self._commands = dict(sorted(self._commands.items()))
+
+    def _end(self, name: str, command: _Command, state: str, now: Now) -> None:
+        self._repository.set_command(command.order.identity, state, now_tai_ns=now.timestamp.tai_ns)
+        self._report.count(f"commands_{state}")
+        self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        self._spool.settle_named(name)
+        self._commands.pop(name, None)

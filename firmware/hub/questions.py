@@ -1,0 +1,106 @@
+"""What the page asks the repository, as plain values ready for JSON. Moments are UTC in ISO 8601, identities hexadecimal."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from firmware.core.timestamp import MS, SECOND, iso
+from firmware.hub.repository import Repository
+
+TEXT_SHOWN_MAX = 4000  # characters of a message's text in a list
+ROWS_MAX = 500
+_JSON_INT_MAX = (1 << 53) - 1  # beyond it a browser rounds (RFC 8259 §6)
+Plain = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages. after, before: their numbers, exclusive; newest: so many of the last ones, still in order of arrival."""
+
+    after: int = 0
+    before: int | None = None
+    priority: int | None = None
+    box: str | None = None
+    newest: int | None = None
+
+
+def messages(repository: Repository, selection: Selection, *, tai_offset_s: int) -> list[Plain]:
+    """At most ROWS_MAX of them, in order of arrival."""
+    limit = min(selection.newest or ROWS_MAX, ROWS_MAX)
+    direction = "desc" if selection.newest is not None else "asc"
+    rows = repository.rows(
+        "select m.*, (select hex(c.identity) from commands c where c.about = m.identity and c.box = m.box"
+        " order by c.made_tai_ns desc limit 1) as evidence from messages m"
+        " where number > ?1 and (?2 is null or number < ?2) and (?3 is null or priority = ?3) and (?4 is null or box = ?4)"
+        f" order by number {direction} limit ?5",
+        selection.after, selection.before, selection.priority, selection.box, limit,
+    )  # fmt: skip
+    found = [_message(row, tai_offset_s) for row in rows]
+    return found[::-1] if direction == "desc" else found
+
+
+def boxes(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
+    """All boxes ever heard of, by name."""
+    return [
+        {
+            "name": row["name"], "site": row["site"], "state": row["state"],
+            "since": _utc(row["since_tai_ns"], tai_offset_s), "seen": _utc(row["seen_tai_ns"], tai_offset_s),
+        }
+        for row in repository.rows("select * from boxes order by name")
+    ]  # fmt: skip
+
+
+def counts(repository: Repository) -> dict[str, int]:
+    """Messages by priority."""
+    rows = repository.rows("select priority, count(*) as count from messages group by priority")
+    return {str(row["priority"]): row["count"] for row in rows}
+
+
+def origin_utc_ns(repository: Repository, *, box: str, identity: bytes, tai_offset_s: int) -> int | None:
+    """When a message happened; None when there is no such message."""
+    rows = repository.rows("select origin_tai_ns from messages where box = ? and identity = ?", box, identity)
+    return int(rows[0]["origin_tai_ns"]) - tai_offset_s * SECOND if rows else None
+
+
+def evidence(repository: Repository, command: bytes, *, tai_offset_s: int) -> Plain | None:
+    """How far a request has come."""
+    rows = repository.rows(
+        "select c.*, e.parts, e.bytes, e.frames, e.complete from commands c left join evidence e on e.command = c.identity"
+        " where c.identity = ?",
+        command,
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    name = command.hex()
+    return {
+        "command": name, "box": row["box"], "state": row["state"], "detail": row["detail"],
+        "about": row["about"].hex() if row["about"] else None, "made": _utc(row["made_tai_ns"], tai_offset_s),
+        "expires": _utc(row["expires_tai_ns"], tai_offset_s), "parameters": _browser_safe(json.loads(row["parameters"])),
+        "parts": row["parts"] or 0, "bytes": row["bytes"] or 0, "frames": row["frames"] or 0, "complete": bool(row["complete"]),
+        "download": f"/evidence/{name}.pcapng" if row["complete"] else None,
+    }  # fmt: skip
+
+
+def _message(row: sqlite3.Row, tai_offset_s: int) -> Plain:
+    text = row["text"]
+    return {
+        "number": row["number"], "identity": row["identity"].hex(), "box": row["box"], "priority": row["priority"],
+        "severity": row["severity"], "kind": row["kind"], "device": row["device"], "process": row["process"],
+        "event": row["event"], "sequence": row["sequence"], "origin": _utc(row["origin_tai_ns"], tai_offset_s),
+        "origin_source": row["origin_source"], "origin_uncertainty_ms": round(row["origin_uncertainty_ns"] / MS, 3),
+        "arrived": _utc(row["arrived_tai_ns"], tai_offset_s),
+        "text": text if text is None or len(text) <= TEXT_SHOWN_MAX else f"{text[:TEXT_SHOWN_MAX]} … ({len(text)} characters)",
+        "fields": _browser_safe(json.loads(row["fields"])) if row["fields"] else {},
+        "evidence": row["evidence"].lower() if row["evidence"] else None,
+    }  # fmt: skip
+
+
+def _browser_safe(values: dict[str, object]) -> dict[str, object]:
+    return {
+        name: str(value) if isinstance(value, int) and abs(value) > _JSON_INT_MAX else value for name, value in values.items()
+    }
+
+
+def _utc(tai_ns: int, tai_offset_s: int) -> str:
+    return iso(tai_ns - tai_offset_s * SECOND)

@@ -1,0 +1,266 @@
+"""The message repository (S2-121): SQLite, write-ahead log, every commit on the disk before it returns."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from firmware.core.envelope import Envelope, Order
+from firmware.core.errors import Trouble
+from firmware.core.message import Field, Message
+from firmware.core.presence import Presence
+from firmware.hub.schema import SCHEMA
+
+BUSY_MS = 5000  # The page's process writes a command now and then.
+COMMITTED = "committed"
+
+
+class RepositoryFailed(Trouble):
+    """The database refused: full disk, locked for too long, damaged. Nothing of the transaction is in it; acknowledge nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceState:
+    """How far one command's evidence has come. parts: received in sequence; size: bytes of them."""
+
+    command: bytes
+    box: str
+    parts: int = 0
+    size: int = 0
+    frames: int = 0
+    is_complete: bool = False
+    since_utc_ns: int | None = None
+    until_utc_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPart:
+    """A part that came before its turn."""
+
+    part: int
+    is_last: bool
+    frames: int
+    since_utc_ns: int | None
+    until_utc_ns: int | None
+
+
+class Repository:
+    """One process's view of the database at `path`. Raises RepositoryFailed, never a bare sqlite3.Error."""
+
+    def __init__(self, path: str) -> None:
+        with _troubles():
+            # The page's library answers in threads of its own; each has a repository of its own and uses it alone.
+            self._base = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+            self._base.execute("pragma journal_mode = wal")
+            self._base.execute("pragma synchronous = full")
+            self._base.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Give the database up."""
+        self._base.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable at the end."""
+        with _troubles():
+            self._base.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._base.execute("rollback")
+                raise
+            self._base.execute("commit")
+
+    @contextmanager
+    def item(self) -> Iterator[None]:
+        """Within a transaction: all of one item's changes or none of them, without undoing the others'."""
+        self._do("savepoint item")
+        try:
+            yield
+        except BaseException:
+            self._do("rollback to item")
+            raise
+        finally:
+            self._do("release item")
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """A question of the page's; never changes anything."""
+        with _troubles():
+            cursor = self._base.execute(query, values)
+            cursor.row_factory = sqlite3.Row
+            return cursor.fetchall()
+
+    def _do(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with _troubles():
+            return self._base.execute(statement, values)
+
+    # Boxes.
+
+    def box_seen(self, site: str, box: str, now_tai_ns: int) -> None:
+        """Something was heard from it."""
+        self._do(
+            "insert into boxes (name, site, since_tai_ns, seen_tai_ns) values (?, ?, ?, ?)"
+            " on conflict (name) do update set seen_tai_ns = excluded.seen_tai_ns, site = excluded.site",
+            (box, site, now_tai_ns, now_tai_ns),
+        )
+
+    def box_said(self, box: str, presence: Presence, now_tai_ns: int) -> bool:
+        """Its birth, or its will. Returns whether it counts: the will of an earlier connection does not."""
+        if presence.state != "online":
+            row = self._do("select epoch from boxes where name = ?", (box,)).fetchone()
+            if row is not None and row[0] is not None and row[0] != presence.epoch:
+                return False
+        self._do(
+            "update boxes set state = ?, epoch = ?, since_tai_ns = ? where name = ?",
+            (presence.state, presence.epoch, now_tai_ns, box),
+        )
+        return True
+
+    def boxes(self) -> list[tuple[str, str]]:
+        """(site, name) of all boxes ever heard of."""
+        return [(row[0], row[1]) for row in self._do("select site, name from boxes order by name")]
+
+    # Envelopes and messages.
+
+    def has_envelope(self, identity: bytes) -> bool:
+        """Whether it was committed as what it is; one in quarantine was not."""
+        row = self._do("select 1 from envelopes where identity = ? and outcome = ?", (identity, COMMITTED)).fetchone()
+        return row is not None
+
+    def add_envelope(self, envelope: Envelope, *, size: int, outcome: str, now_tai_ns: int) -> None:
+        """What became of an envelope; a good copy replaces a bad one."""
+        self._do(
+            "insert into envelopes values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (identity) do update set"
+            " outcome = excluded.outcome, arrived_tai_ns = excluded.arrived_tai_ns where envelopes.outcome <> 'committed'",
+            (
+                envelope.identity, envelope.box, envelope.kind, int(envelope.priority), envelope.first_tai_ns,
+                envelope.last_tai_ns, size, now_tai_ns, outcome,
+            ),
+        )  # fmt: skip
+
+    def add_messages(self, messages: Sequence[Message], *, box: str, envelope: bytes, now_tai_ns: int) -> int:
+        """Returns how many were new; copies of known ones are absorbed."""
+        before = self._base.total_changes
+        rows = [_as_row(message, box, envelope, now_tai_ns) for message in messages]
+        with _troubles():
+            self._base.executemany(
+                "insert or ignore into messages (identity, box, envelope, priority, severity, kind, device, process, event, sequence,"
+                " origin_tai_ns, origin_uncertainty_ns, origin_source, arrived_tai_ns, text, fields, attachment_type, attachment)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+        return self._base.total_changes - before
+
+    def count(self, figure: str, by: int = 1) -> None:
+        """`by` more of these, kept over restarts."""
+        self._do(
+            "insert into figures values (?, ?) on conflict (name) do update set count = count + excluded.count", (figure, by)
+        )
+
+    def figures(self) -> dict[str, int]:
+        """All counts."""
+        return dict(self._do("select name, count from figures"))
+
+    # Commands.
+
+    def next_counter(self, signer: str, now_tai_ns: int) -> int:
+        """Above every counter this signer has used. It follows the clock, so that a lost database does not make old counters new."""
+        row = self._do("select counter from counters where signer = ?", (signer,)).fetchone()
+        counter = max(now_tai_ns // 1_000_000, (row[0] if row else 0) + 1)
+        self._do(
+            "insert into counters values (?, ?) on conflict (signer) do update set counter = excluded.counter", (signer, counter)
+        )
+        return counter
+
+    def add_command(self, order: Order, *, about: bytes | None, now_tai_ns: int) -> None:
+        """An order of ours, or of another signer's that lies in commands/outgoing; known ones stay as they are."""
+        self._do(
+            "insert or ignore into commands values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '', ?)",
+            (
+                order.identity, order.box, order.signer, order.deed, order.counter, order.made_tai_ns, order.expires_tai_ns,
+                json.dumps(dict(order.parameters)), about, now_tai_ns,
+            ),
+        )  # fmt: skip
+
+    def command_state(self, identity: bytes) -> str | None:
+        """ "waiting", "sent", "accepted", "refused", "expired", "done"; None for one never heard of."""
+        row = self._do("select state from commands where identity = ?", (identity,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set_command(self, identity: bytes, state: str, *, detail: str = "", now_tai_ns: int, box: str | None = None) -> bool:
+        """Returns whether there is such a command (of this box)."""
+        cursor = self._do(
+            "update commands set state = ?1, detail = ?2, changed_tai_ns = ?3 where identity = ?4 and (?5 is null or box = ?5)",
+            (state, detail, now_tai_ns, identity, box),
+        )
+        return cursor.rowcount > 0
+
+    # Evidence.
+
+    def evidence(self, command: bytes) -> EvidenceState | None:
+        """How far it has come; None when nothing has."""
+        row = self._do(
+            "select command, box, parts, bytes, frames, complete, since_utc_ns, until_utc_ns from evidence where command = ?",
+            (command,),
+        ).fetchone()
+        if row is None:
+            return None
+        return EvidenceState(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6], row[7])
+
+    def put_evidence(self, state: EvidenceState, now_tai_ns: int) -> None:
+        """This is how far it has come now."""
+        self._do(
+            "insert or replace into evidence values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                state.command, state.box, state.parts, state.size, state.frames, int(state.is_complete),
+                state.since_utc_ns, state.until_utc_ns, now_tai_ns,
+            ),
+        )  # fmt: skip
+
+    def complete_evidence(self) -> list[EvidenceState]:
+        """All that is complete."""
+        found = [self.evidence(row[0]) for row in self._do("select command from evidence where complete").fetchall()]
+        return [state for state in found if state is not None]
+
+    def hold_part(self, command: bytes, held: HeldPart) -> None:
+        """A part that came before its turn."""
+        self._do(
+            "insert or replace into held_parts values (?, ?, ?, ?, ?, ?)",
+            (command, held.part, int(held.is_last), held.frames, held.since_utc_ns, held.until_utc_ns),
+        )
+
+    def take_held_part(self, command: bytes, part: int) -> HeldPart | None:
+        """The part whose turn it is, if it came before; it is held no longer."""
+        row = self._do(
+            "delete from held_parts where command = ? and part = ? returning part, last, frames, since_utc_ns, until_utc_ns",
+            (command, part),
+        ).fetchone()
+        return HeldPart(row[0], bool(row[1]), row[2], row[3], row[4]) if row else None
+
+
+def _as_row(message: Message, box: str, envelope: bytes, now_tai_ns: int) -> tuple[object, ...]:
+    media_type, attachment = message.attachment or (None, None)
+    origin = message.origin_time
+    return (
+        message.identity, box, envelope, int(message.priority), int(message.severity), message.kind, message.device,
+        message.process, message.event, None if message.sequence is None else str(message.sequence),
+        origin.tai_ns, min(origin.uncertainty_ns, (1 << 63) - 1), origin.source, now_tai_ns, message.text,
+        _as_json(message.fields) if message.fields else None, media_type, attachment,
+    )  # fmt: skip
+
+
+def _as_json(fields: Mapping[str, Field]) -> str:
+    # JSON has no infinity, and a browser would refuse the whole answer for one.
+    return json.dumps(
+        {name: str(value) if isinstance(value, float) and math.isinf(value) else value for name, value in fields.items()}
+    )
+
+
+@contextmanager
+def _troubles() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise RepositoryFailed(f"expected the database to obey, it answered {type(problem).__name__}") from None

@@ -1,0 +1,46 @@
+"""The hub's ledger, as SQLite makes it. Times are ns TAI unless the name says otherwise; identities are 16 bytes."""
+
+SCHEMA = """create table if not exists boxes (
+    name text primary key, site text not null,
+    state text not null default 'unknown', epoch blob,           -- as of its last birth or will
+    since_tai_ns integer not null, seen_tai_ns integer not null  -- state since; anything heard last
+) without rowid;
+
+create table if not exists envelopes (
+    identity blob primary key, box text not null, kind text not null, priority integer not null,
+    first_tai_ns integer not null, last_tai_ns integer not null, size integer not null,
+    arrived_tai_ns integer not null, outcome text not null       -- 'committed', or 'quarantined: <why>'
+) without rowid;
+
+create table if not exists messages (
+    number integer primary key autoincrement,                    -- in order of arrival; what a page has seen up to
+    identity blob not null, box text not null, envelope blob not null,
+    priority integer not null, severity integer not null, kind text not null,
+    device text not null, process text not null, event text, sequence text, -- text: it may have 64 bits without a sign
+    origin_tai_ns integer not null, origin_uncertainty_ns integer not null, origin_source text not null,
+    arrived_tai_ns integer not null, text text, fields text, attachment_type text, attachment blob,
+    unique (box, identity)
+);
+create index if not exists messages_by_priority on messages (priority, number);
+create index if not exists messages_by_box on messages (box, number);
+
+create table if not exists commands (
+    identity blob primary key, box text not null, signer text not null, deed text not null, counter integer not null,
+    made_tai_ns integer not null, expires_tai_ns integer not null, parameters text not null, about blob,
+    state text not null, detail text not null default '', changed_tai_ns integer not null
+) without rowid;
+
+create table if not exists counters (signer text primary key, counter integer not null) without rowid;
+
+create table if not exists evidence (
+    command blob primary key, box text not null, parts integer not null, bytes integer not null, frames integer not null,
+    complete integer not null, since_utc_ns integer, until_utc_ns integer, changed_tai_ns integer not null
+) without rowid;
+
+create table if not exists held_parts (
+    command blob not null, part integer not null, last integer not null, frames integer not null,
+    since_utc_ns integer, until_utc_ns integer, primary key (command, part)
+) without rowid;
+
+create table if not exists figures (name text primary key, count integer not null) without rowid;
+"""

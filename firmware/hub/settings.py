@@ -1,0 +1,30 @@
+"""The section [hub] of scrubjay.toml."""
+
+from dataclasses import dataclass
+
+from firmware.core.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """Where the hub hears, what it keeps, and where its page is."""
+
+    brokers: tuple[str, ...] = setting(("127.0.0.1:1883",), 'Brokers as "host:port"; the hub listens at all of them at once.')
+    ca: str = setting("", "Certificate authority of the brokers (PEM file); empty: no TLS, for loopback only.")
+    certificate: str = setting("", "The hub's certificate (PEM file); empty: none.")
+    key: str = setting("", "The key of that certificate (PEM file).")
+    keepalive_s: int = setting(20, "A silent connection is noticed after one and a half times this.", low=1, high=3600)
+    backoff_s_max: int = setting(10, "Longest wait between two attempts to connect to one broker.", low=1, high=3600)
+    database: str = setting("hub.sqlite", "The database, a path of this machine.")
+    incoming_per_box: int = setting(
+        8, "Long items of one box being received at once; the one untouched longest gives way.", low=1, high=1000
+    )
+    quarantine_items_max: int = setting(
+        1000, "What could not be understood is kept with its reason, up to so many.", low=0, high=1_000_000
+    )
+    # A minute: an order lost with a broker costs no more, and a box that is away answers its broker's "nobody listens" cheaply.
+    resend_s: int = setting(60, "A command without an answer is published again after this.", low=1, high=86_400)
+    command_expires_s: int = setting(3600, "A command nobody has answered by then is given up.", low=10, high=604_800)
+    page_host: str = setting("127.0.0.1", "Address the page listens on.")
+    page_port: int = setting(8470, "Port the page listens on; 0 chooses a free one.", low=0, high=65_535)
+    page_names: tuple[str, ...] = setting((), "Further host names under which browsers may ask for the page.")

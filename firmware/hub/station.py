@@ -1,0 +1,283 @@
+"""The hub: what boxes publish into the repository, in one transaction a wake, and only then the acknowledgements."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from drivers.link import Received
+from firmware.core import durable, presence
+from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.message import Message, decoded_cbor
+from firmware.core.message import unpacked as messages_unpacked
+from firmware.core.report import Report
+from firmware.core.timestamp import SECOND
+from firmware.core.topics import Topic, parsed
+from firmware.hub.evidence import Evidence, TooFarAhead
+from firmware.hub.incoming import Incoming
+from firmware.hub.outgoing import OUTGOING, Outgoing
+from firmware.hub.port import Port
+from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
+from firmware.hub.settings import HubSettings
+
+QUARANTINE = "quarantine/hub"
+NEWS = "news"  # A name appears here after each commit; the page's process listens for it.
+AGAIN_NS = SECOND  # After the database or the disk refused.
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What to do once the transaction is durable, in this order."""
+
+    committed: list[tuple[Port, Topic, bytes]] = field(default_factory=list)
+    partial: list[tuple[Port, Topic, bytes, int]] = field(default_factory=list)
+    greet: list[tuple[Port, Topic]] = field(default_factory=list)
+    answered: list[bytes] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+    evidence: list[EvidenceState] = field(default_factory=list)
+
+
+class HubStation:
+    """Takes in, acknowledges, and sends commands out."""
+
+    name = "hub"
+
+    def __init__(self, board: Board, settings: HubSettings) -> None:
+        self.report = Report(self.name)
+        self._board = board
+        self._settings = settings
+        self._repository = Repository(settings.database)
+        self._ports = [Port(board, settings, broker) for broker in settings.brokers]
+        self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
+        self._evidence = Evidence(board.disk, self._repository)
+        self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
+
+    def start(self, now: Now) -> None:
+        durable.make_directory(self._board.disk, QUARANTINE)
+        self._board.disk.mkdir(NEWS)
+        self._incoming.start()
+        self._evidence.start()
+        self._outgoing.start()
+
+    def step(self, now: Now) -> Monotonic | None:
+        again: Monotonic | None = None
+        try:
+            heard = [(port, received) for port in self._ports for received in port.hear(now)]
+            if heard:
+                self._take_in(heard, now)
+            self._greet()
+            self._outgoing.look(now)
+            self._outgoing.send(self._ports, now)
+        except RepositoryFailed:
+            # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
+            self.report.drop("repository_failed")
+            again = now.monotonic.after(AGAIN_NS)
+        except (DiskFull, DiskFailed) as trouble:
+            self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
+            again = now.monotonic.after(AGAIN_NS)
+        for port in self._ports:
+            # Those that find no room go when the broker has answered some, which wakes us.
+            port.send_acknowledgements(now.monotonic)
+        self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
+        wishes = [again, self._outgoing.next_wish(), *(port.next_wish() for port in self._ports)]
+        return min((wish for wish in wishes if wish is not None), default=None)
+
+    def directories(self) -> Sequence[str]:
+        return (OUTGOING,)
+
+    def descriptors(self) -> Sequence[int]:
+        return [port.connection.link.fileno() for port in self._ports]
+
+    def stop(self, now: Now) -> None:
+        for port in self._ports:
+            port.connection.close()
+        self._repository.close()
+
+    # In.
+
+    def _take_in(self, heard: Sequence[tuple[Port, Received]], now: Now) -> None:
+        outcome = _Outcome()
+        counted: dict[str, int] = {}
+
+        def count(name: str, by: int = 1) -> None:
+            counted[name] = counted.get(name, 0) + by
+
+        with self._repository.transaction():
+            for port, received in heard:
+                topic = parsed(received.topic)
+                if topic is None:
+                    self.report.drop("unexpected_topic")
+                    continue
+                self._repository.box_seen(topic.site, topic.box, now.timestamp.tai_ns)
+                # What is not acknowledged comes again; a full disk at one piece of evidence must not keep the alarms out.
+                try:
+                    with self._repository.item():
+                        self._take(port, topic, received.payload, outcome, count, now)
+                except TooFarAhead:
+                    self.report.drop("evidence_too_far_ahead")
+                except DiskFull:
+                    self.report.drop("disk_full")
+                except DiskFailed:
+                    self.report.drop("disk_failed")
+            for name, by in counted.items():
+                self._repository.count(name, by)
+        for name, by in counted.items():
+            self.report.count(name, by)
+        self._act_on(outcome)
+
+    def _act_on(self, outcome: _Outcome) -> None:
+        """Everything is in the repository: say so, and clear away. A crash anywhere here costs a repetition."""
+        for port, topic, identity in outcome.committed:
+            port.committed(topic.site, topic.box, identity)
+        for port, topic, identity, size in outcome.partial:
+            port.partial(topic.site, topic.box, identity, size)
+        for port, topic in outcome.greet:
+            port.greet(topic.site, topic.box)
+            self._outgoing.again(topic.box)
+        for identity in outcome.answered:
+            self._outgoing.answered(identity)
+        for state in outcome.evidence:
+            self._evidence.finish(state)
+        for path in outcome.forget:
+            self._incoming.forget(path)
+        # Not synced: it is a knock on the door.
+        self._board.disk.write(f"{NEWS}/.latest", b"")
+        self._board.disk.rename(f"{NEWS}/.latest", f"{NEWS}/latest")
+
+    def _take(self, port: Port, topic: Topic, payload: bytes, outcome: _Outcome, count: Callable[..., None], now: Now) -> None:
+        if topic.channel == "state":
+            self._take_presence(port, topic, payload, outcome, now)
+        elif topic.channel == "bulk":
+            self._take_chunk(port, topic, payload, outcome, count, now)
+        elif topic.channel in ("p1", "p2", "p3", "p4"):
+            identity = self._take_envelope(topic, payload, outcome, count, now)
+            if identity is not None:
+                outcome.committed.append((port, topic, identity))
+        else:
+            self.report.drop("unexpected_topic")
+
+    def _take_presence(self, port: Port, topic: Topic, payload: bytes, outcome: _Outcome, now: Now) -> None:
+        try:
+            said = presence.unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_presence")
+            return
+        if self._repository.box_said(topic.box, said, now.timestamp.tai_ns) and said.state == "online":
+            outcome.greet.append((port, topic))
+
+    def _take_chunk(
+        self, port: Port, topic: Topic, payload: bytes, outcome: _Outcome, count: Callable[..., None], now: Now
+    ) -> None:
+        assert topic.transfer is not None, "as parsed"
+        identity = bytes.fromhex(topic.transfer)
+        if self._repository.has_envelope(identity):
+            outcome.committed.append((port, topic, identity))
+            return
+        try:
+            chunk = chunk_unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_chunk")
+            return
+        progress = self._incoming.take(topic.site, topic.box, identity, chunk)
+        if progress.whole is None:
+            outcome.partial.append((port, topic, identity, progress.size))
+            return
+        self._take_envelope(topic, self._board.disk.read(progress.whole), outcome, count, now)
+        # Its own identity was checked against its content or it is in quarantine; either way the box may forget this transfer.
+        outcome.committed.append((port, topic, identity))
+        outcome.forget.append(progress.whole)
+
+    def _take_envelope(self, topic: Topic, data: bytes, outcome: _Outcome, count: Callable[..., None], now: Now) -> bytes | None:
+        """Into the repository, or into quarantine. Returns the identity to acknowledge; None where it could not even be found."""
+        try:
+            envelope = unpacked(data)
+        except BadItem as trouble:
+            self._to_quarantine(data, "bad_envelope", trouble)
+            return _identity_in(data)
+        if self._repository.has_envelope(envelope.identity):
+            count("duplicate_envelopes")
+            return envelope.identity
+        stamp = now.timestamp.tai_ns
+        try:
+            if envelope.box != topic.box:
+                raise BadItem("expected an envelope of the box whose topic it came on")
+            content = content_of(envelope)
+            if envelope.kind == "group":
+                self._take_group(envelope, messages_unpacked(content), outcome, count, now)
+            else:
+                state = self._evidence.take(envelope, content, stamp)
+                count("evidence_parts")
+                if state.is_complete:
+                    outcome.evidence.append(state)
+                # Evidence is an answer too, and comes before the box's words about it, which wait for their group.
+                self._answered(state.command, "done" if state.is_complete else "accepted", envelope.box, outcome, stamp)
+        except BadItem as trouble:
+            # Acknowledged as what it is, and kept here for a person: the box would send it for ever.
+            self._to_quarantine(data, "bad_content", trouble)
+            self._repository.add_envelope(envelope, size=len(data), outcome=f"quarantined: {trouble}", now_tai_ns=stamp)
+        else:
+            self._repository.add_envelope(envelope, size=len(data), outcome=COMMITTED, now_tai_ns=stamp)
+            count("envelopes")
+            count("bytes", len(data))
+        return envelope.identity
+
+    def _take_group(
+        self, envelope: Envelope, messages: Sequence[Message], outcome: _Outcome, count: Callable[..., None], now: Now
+    ) -> None:
+        stamp = now.timestamp.tai_ns
+        new = self._repository.add_messages(messages, box=envelope.box, envelope=envelope.identity, now_tai_ns=stamp)
+        count("messages", new)
+        if new < len(messages):
+            count("duplicate_messages", len(messages) - new)
+        for message in messages:
+            if message.kind == "command-result":
+                self._take_result(envelope.box, message, outcome, stamp)
+
+    def _take_result(self, box: str, message: Message, outcome: _Outcome, now_tai_ns: int) -> None:
+        result, command = message.fields.get("result"), message.fields.get("command")
+        if result not in ("accepted", "refused") or not isinstance(command, str):
+            return
+        try:
+            identity = bytes.fromhex(command)
+        except ValueError:
+            return
+        cause = message.fields.get("cause")
+        self._answered(identity, str(result), box, outcome, now_tai_ns, detail=str(cause)[:64] if cause else "")
+
+    def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
+        # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.
+        if self._repository.command_state(command) == "done":
+            return
+        if self._repository.set_command(command, state, detail=detail, now_tai_ns=now_tai_ns, box=box):
+            outcome.answered.append(command)
+
+    def _to_quarantine(self, data: bytes, cause: str, trouble: BadItem) -> None:
+        self.report.drop(cause)
+        if len(self._board.disk.list(QUARANTINE)) >= 2 * self._settings.quarantine_items_max:
+            self.report.drop("quarantine_full")
+            return
+        name = f"hub-{hashlib.sha256(data).hexdigest()[:32]}"
+        durable.replace(self._board.disk, QUARANTINE, f"{name}.reason", f"{cause}: {trouble}\n".encode())
+        durable.replace(self._board.disk, QUARANTINE, name, data)
+
+    # Out.
+
+    def _greet(self) -> None:
+        for port in self._ports:
+            if port.connection.is_up and not port.greeted:
+                port.greeted = True
+                for site, box in self._repository.boxes():
+                    port.greet(site, box)
+                self._outgoing.again()
+
+
+def _identity_in(data: bytes) -> bytes | None:
+    """The identity an envelope that is none otherwise may still carry."""
+    try:
+        row = decoded_cbor(data)
+    except BadItem:
+        return None
+    identity = row.get(1) if isinstance(row, dict) else None
+    return identity if isinstance(identity, bytes) and len(identity) == 16 else None

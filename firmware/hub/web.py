@@ -1,0 +1,342 @@
+"""The hub's page (S2-120, S2-121, S2-107): messages as they arrive, boxes, and evidence on request. A process of its own.
+
+GET  /                       the page
+GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival
+GET  /api/boxes              boxes, and how many messages of each priority
+GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
+POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "hosts", "ports"}
+GET  /api/evidence/<command> how far it has come
+GET  /evidence/<command>.pcapng
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.resources import files
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from drivers.board import Board
+from firmware.core import report
+from firmware.core.durable import make_directory
+from firmware.core.envelope import is_name
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
+from firmware.core.report import Report
+from firmware.core.request import Request, from_parameters
+from firmware.core.station import ALIVE_EVERY_NS
+from firmware.core.timestamp import SECOND
+from firmware.hub import questions
+from firmware.hub.evidence import EVIDENCE
+from firmware.hub.guard import Guard
+from firmware.hub.order import request_evidence
+from firmware.hub.outgoing import OUTGOING
+from firmware.hub.questions import Selection
+from firmware.hub.repository import Repository, RepositoryFailed
+from firmware.hub.settings import HubSettings
+from firmware.hub.station import NEWS
+
+LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a commit
+BODY_BYTES_MAX = 8192
+AROUND_S_MAX = 3600
+QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
+PIECE_BYTES = 1 << 20
+FILES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+
+
+class Newsroom:
+    """Who waits for news. `knock` comes from the thread that hears the bell; everything else happens in the page's loop."""
+
+    def __init__(self) -> None:
+        self.listeners = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next = asyncio.Event()
+
+    def open(self) -> None:
+        """Called in the loop, before anybody waits."""
+        self._loop = asyncio.get_running_loop()
+
+    def knock(self) -> None:
+        """Something has changed."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def next(self) -> asyncio.Event:
+        """Set at the next knock. Take it before looking, so that nothing falls between."""
+        return self._next
+
+    def _wake(self) -> None:
+        former, self._next = self._next, asyncio.Event()
+        former.set()
+
+
+class Page:
+    """The answers."""
+
+    def __init__(self, board: Board, settings: HubSettings, newsroom: Newsroom) -> None:
+        self._board = board
+        self._settings = settings
+        self._newsroom = newsroom
+        self._threads = threading.local()
+        self._ordering = threading.Lock()
+
+    def app(self) -> Starlette:
+        """The application, guarded."""
+        routes = [Route(path, self._file, methods=["GET"]) for path in FILES]
+        routes += [
+            Route("/api/messages", self._messages, methods=["GET"]),
+            Route("/api/boxes", self._boxes, methods=["GET"]),
+            Route("/api/events", self._events, methods=["GET"]),
+            Route("/api/evidence", self._ask, methods=["POST"]),
+            Route("/api/evidence/{command}", self._progress, methods=["GET"]),
+            Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
+        ]
+        names = (self._settings.page_host, *self._settings.page_names)
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, names=names)],
+            exception_handlers={RepositoryFailed: _unavailable, DiskFull: _unavailable, DiskFailed: _unavailable, BadItem: _bad},
+        )
+
+    # Looking.
+
+    def _file(self, request: HttpRequest) -> Response:
+        name, media_type = FILES[request.url.path]
+        return Response(files("firmware.hub").joinpath(name).read_bytes(), media_type=media_type)
+
+    def _messages(self, request: HttpRequest) -> Response:
+        found = questions.messages(self._repository(), _selection(request), tai_offset_s=self._tai_offset_s())
+        return JSONResponse({"messages": found})
+
+    def _boxes(self, request: HttpRequest) -> Response:
+        repository = self._repository()
+        boxes = questions.boxes(repository, tai_offset_s=self._tai_offset_s())
+        return JSONResponse({"boxes": boxes, "messages": questions.counts(repository)})
+
+    async def _events(self, request: HttpRequest) -> Response:
+        selection = _selection(request)
+        resumed = request.headers.get("last-event-id", "")
+        if resumed.isascii() and resumed.isdecimal() and len(resumed) < 19:
+            selection = Selection(int(resumed), None, selection.priority, selection.box)
+        if self._newsroom.listeners >= LISTENERS_MAX:
+            return JSONResponse({"error": f"expected at most {LISTENERS_MAX} pages open at once"}, 503)
+        return StreamingResponse(self._stream(selection), media_type="text/event-stream")
+
+    async def _stream(self, selection: Selection) -> AsyncIterator[bytes]:
+        self._newsroom.listeners += 1
+        try:
+            while True:
+                news = self._newsroom.next()
+                found = await run_in_threadpool(self._after, selection)
+                if found:
+                    last = found[-1]["number"]
+                    assert isinstance(last, int), "as the repository counts"
+                    selection = Selection(last, None, selection.priority, selection.box)
+                    yield f"id: {last}\nevent: messages\ndata: {json.dumps(found)}\n\n".encode()
+                    if len(found) == questions.ROWS_MAX:
+                        continue
+                yield b"event: news\ndata:\n\n"
+                try:
+                    await asyncio.wait_for(news.wait(), QUIET_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            self._newsroom.listeners -= 1
+
+    def _after(self, selection: Selection) -> list[dict[str, object]]:
+        return questions.messages(self._repository(), selection, tai_offset_s=self._tai_offset_s())
+
+    # Evidence.
+
+    async def _ask(self, request: HttpRequest) -> Response:
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_BYTES_MAX:
+                return JSONResponse({"error": f"expected at most {BODY_BYTES_MAX} bytes"}, 413)
+        command = await run_in_threadpool(self._order, body)
+        return JSONResponse({"command": command.hex()}, 202)
+
+    def _order(self, body: bytes) -> bytes:
+        wish = _json_object(body)
+        now = self._board.clock.now()
+        repository = self._repository()
+        box, about = wish.get("box"), _identity(wish.get("message"))
+        if not isinstance(box, str) or not is_name(box) or box not in {name for _, name in repository.boxes()}:
+            raise BadItem("expected box: the name of a box this hub has heard of")
+        if about is not None:
+            origin = questions.origin_utc_ns(repository, box=box, identity=about, tai_offset_s=now.tai_offset_s)
+            if origin is None:
+                raise BadItem("expected message: the identity of a message of this box")
+            since, until = origin - _seconds(wish, "before_s") * SECOND, origin + _seconds(wish, "after_s") * SECOND
+        else:
+            since, until = _moment(wish, "since_utc_ns"), _moment(wish, "until_utc_ns")
+        parameters: dict[str, int | str | None] = {"since": max(since, 0), "until": max(until, 0)}
+        for name in ("hosts", "ports"):
+            value = wish.get(name)
+            if value is not None and not isinstance(value, str):
+                raise BadItem(f"expected {name} as a text with commas")
+            parameters[name] = value or None
+        asked: Request = from_parameters(parameters)
+        made = now.timestamp.tai_ns
+        expires = made + self._settings.command_expires_s * SECOND
+        with self._ordering:
+            order = request_evidence(
+                self._board, repository, box=box, request=asked, about=about, made_tai_ns=made, expires_tai_ns=expires
+            )
+        return order.identity
+
+    def _progress(self, request: HttpRequest) -> Response:
+        command = _identity(request.path_params["command"])
+        found = command and questions.evidence(self._repository(), command, tai_offset_s=self._tai_offset_s())
+        return JSONResponse(found) if found else JSONResponse({"error": "expected a command this hub knows"}, 404)
+
+    def _download(self, request: HttpRequest) -> Response:
+        command = _identity(request.path_params["command"])
+        path = f"{EVIDENCE}/{command.hex()}.pcapng" if command else ""
+        try:
+            size = self._board.disk.size(path) if command else 0
+        except Missing:
+            size = 0
+        if not size:
+            return JSONResponse({"error": "expected evidence that is complete"}, 404)
+        headers = {"Content-Disposition": f'attachment; filename="{path.rpartition("/")[2]}"', "Content-Length": str(size)}
+        return StreamingResponse(self._pieces(path, size), media_type="application/vnd.tcpdump.pcap", headers=headers)
+
+    def _pieces(self, path: str, size: int) -> Iterator[bytes]:
+        for offset in range(0, size, PIECE_BYTES):
+            yield self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, size - offset))
+
+    # Small print.
+
+    def _repository(self) -> Repository:
+        # One a thread of the library's pool (40 at most): SQLite's connections are nobody's to share.
+        repository: Repository | None = getattr(self._threads, "repository", None)
+        if repository is None:
+            repository = self._threads.repository = Repository(self._settings.database)
+        return repository
+
+    def _tai_offset_s(self) -> int:
+        return self._board.clock.now().tai_offset_s
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens. It runs beside the main thread and so takes no signals: those are the supervisor's."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets=sockets)  # type: ignore[arg-type]
+        self._on_started()
+
+    @property
+    def address(self) -> str:
+        """ "host:port" it listens on."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"{host}:{port}"
+
+
+def serve(board: Board, settings: HubSettings) -> None:
+    """Serve the page until the supervisor asks to end. The address stands in state/web.json."""
+    board.disk.mkdir("state")
+    board.disk.mkdir(NEWS)
+    make_directory(board.disk, OUTGOING)
+    bell = board.bell()
+    bell.watch_directory(NEWS)
+    newsroom = Newsroom()
+    config = uvicorn.Config(
+        Page(board, settings, newsroom).app(), host=settings.page_host, port=settings.page_port, lifespan="off",
+        log_level="warning", access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=1,
+    )  # fmt: skip
+
+    def started() -> None:
+        newsroom.open()
+        bell.ring()
+
+    server = _Server(config, started)
+    thread = threading.Thread(target=server.run, name="page")
+    thread.start()
+    figures = Report("web")
+    is_ready = False
+    while not board.supervisor.stop_requested() and (thread.is_alive() or not is_ready):
+        now = board.clock.now()
+        if server.started and not is_ready:
+            is_ready = True
+            figures.gauge("address", f"http://{server.address}/")
+            board.supervisor.ready(f"page http://{server.address}/")
+        if not thread.is_alive():
+            break
+        board.supervisor.alive()
+        figures.gauge("pages_open", newsroom.listeners)
+        report.publish(board.disk, "web", [figures], now)
+        until = now.monotonic.after(ALIVE_EVERY_NS)
+        bell.wait(until)
+        if board.clock.now().monotonic < until:
+            newsroom.knock()
+    board.supervisor.stopping()
+    server.should_exit = True
+    thread.join()
+
+
+def _selection(request: HttpRequest) -> Selection:
+    numbers: dict[str, int | None] = {}
+    for name in ("after", "before", "newest", "priority"):
+        text = request.query_params.get(name, "")
+        if text and not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise BadItem(f"expected {name} as a number")
+        numbers[name] = int(text) if text else None
+    box = request.query_params.get("box") or None
+    return Selection(numbers["after"] or 0, numbers["before"], numbers["priority"], box, numbers["newest"])
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError):
+        wish = None
+    if not isinstance(wish, dict):
+        raise BadItem("expected a JSON object")
+    return wish
+
+
+def _identity(value: object) -> bytes | None:
+    """16 bytes from 32 hexadecimal digits; None for nothing. Raises BadItem for anything else."""
+    if value is None:
+        return None
+    try:
+        identity = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        identity = b""
+    if len(identity) != 16:
+        raise BadItem("expected an identity of 32 hexadecimal digits")
+    return identity
+
+
+def _seconds(wish: dict[str, object], name: str) -> int:
+    value = wish.get(name, 30)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= AROUND_S_MAX:
+        raise BadItem(f"expected {name} from 0 to {AROUND_S_MAX}")
+    return value
+
+
+def _moment(wish: dict[str, object], name: str) -> int:
+    value = wish.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadItem(f"expected message, or {name} as UTC ns since 1970")
+    return value
+
+
+def _bad(request: HttpRequest, trouble: Exception) -> Response:
+    return JSONResponse({"error": str(trouble)}, 400)
+
+
+def _unavailable(request: HttpRequest, trouble: Exception) -> Response:
+    return JSONResponse({"error": str(trouble)}, 503)

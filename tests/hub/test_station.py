@@ -1,0 +1,508 @@
+"""The hub: what comes in is durable before it is acknowledged, and nothing foreign can stop it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cbor2
+import pytest
+
+from drivers.clock import ClockState, Timestamp
+from drivers.link import Connected, LinkRequest, Received
+from firmware.core import message, pcapng
+from firmware.core.envelope import (
+    Ack,
+    Chunk,
+    Command,
+    Envelope,
+    Order,
+    ack_unpacked,
+    chunk_packed,
+    command_packed,
+    order_packed,
+    packed,
+    sealed_envelope,
+)
+from firmware.core.message import Message, Priority, Severity
+from firmware.core.presence import Presence
+from firmware.core.presence import packed as presence_packed
+from firmware.hub.repository import Repository
+from firmware.hub.settings import HubSettings
+from firmware.hub.station import HubStation
+from simulator.board import SimulatedBoard
+from simulator.clock import SimulatedClock, Timeline
+from simulator.disk import Failing, SimulatedDisk
+from simulator.identity import SimulatedIdentity
+from simulator.link import SimulatedBroker, SimulatedLink
+
+BROKER = "broker:1883"
+TREE = "scrubjay/v1/site-1/box-1"
+COMMAND = bytes(range(16))
+
+
+class World:
+    """A hub, and a box the test plays."""
+
+    def __init__(self, directory: Path, **settings: object) -> None:
+        self.timeline = Timeline()
+        self.broker = SimulatedBroker(self.timeline)
+        self.disk = SimulatedDisk()
+        self.board = SimulatedBoard(
+            disk=self.disk, clock=SimulatedClock(self.timeline), identity=SimulatedIdentity(name="hub-1"), make_link=self._link
+        )
+        self.settings = HubSettings(brokers=(BROKER,), database=str(directory / "hub.sqlite"), **settings)  # type: ignore[arg-type]
+        self.box = self._link()
+        self.acks: list[Ack] = []
+        self.commands: list[bytes] = []
+        self.start()
+        self.box.connect(LinkRequest(BROKER, "box"))
+        self.run()
+
+    def _link(self) -> SimulatedLink:
+        return SimulatedLink({BROKER: self.broker}, self.timeline)
+
+    def start(self) -> None:
+        self.station = HubStation(self.board, self.settings)
+        self.station.start(self.board.clock.now())
+        self.repository = Repository(self.settings.database)
+
+    def restart(self) -> None:
+        """The process ends between two steps."""
+        self.station.stop(self.board.clock.now())
+        self.start()
+        self.run()
+
+    def run(self, seconds: float = 0.01) -> None:
+        for _ in range(10):
+            self.station.step(self.board.clock.now())
+            for event in self.box.events():
+                if isinstance(event, Connected):
+                    self.box.subscribe([f"{TREE}/ack", f"{TREE}/cmd"])
+                elif isinstance(event, Received) and event.topic.endswith("/ack"):
+                    self.acks.append(ack_unpacked(event.payload))
+                elif isinstance(event, Received):
+                    self.commands.append(event.payload)
+            self.timeline.advance(int(seconds * 1e8))
+
+    def say(self, channel: str, payload: bytes) -> None:
+        self.box.publish(f"{TREE}/{channel}", payload)
+
+    def born(self) -> None:
+        self.say("state", presence_packed(Presence("online", bytes(8), 0)))
+        self.run()
+
+    def committed(self) -> list[bytes]:
+        return [identity for ack in self.acks for identity in ack.committed]
+
+    def partial(self) -> dict[bytes, int]:
+        return {identity: size for ack in self.acks for identity, size in ack.partial.items()}
+
+    def texts(self) -> list[str]:
+        return [row["text"] for row in self.repository.rows("select text from messages order by number")]
+
+    @property
+    def drops(self) -> dict[str, int]:
+        return self.station.report.drops
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield World(tmp_path)
+
+
+def said(text: str, number: int = 1, kind: str = "published", **fields: str) -> Message:
+    stamp = Timestamp(10**18 + number, 1000, "ptp", ClockState.LOCKED)
+    return Message("robot-1", "arm", kind, Priority.P1, Severity.ERROR, stamp, stamp, sequence=number, text=text, fields=fields)
+
+
+def group(*messages: Message, box: str = "box-1") -> Envelope:
+    return sealed_envelope(
+        box=box, kind="group", priority=Priority.P1, first_tai_ns=1, last_tai_ns=2, content=message.packed(messages)
+    )
+
+
+def section(number: int, frames: int = 2) -> bytes:
+    body = pcapng.section_header() + pcapng.interface("eth1")
+    return body + b"".join(pcapng.enhanced_packet(number * 1000 + frame, bytes(60), 60) for frame in range(frames))
+
+
+def part(number: int, *, last: bool = False, asked_by: bytes | None = COMMAND, content: bytes | None = None) -> Envelope:
+    return sealed_envelope(
+        box="box-1", kind="evidence", priority=Priority.P2, first_tai_ns=number, last_tai_ns=number,
+        content=section(number) if content is None else content, asked_by=asked_by,
+        facts={"part": number, "last": int(last), "frames": 999, "from_utc_ns": 5, "until_utc_ns": 6},
+    )  # fmt: skip
+
+
+def test_acknowledged_when_committed_and_once_for_a_wake(world: World) -> None:
+    """(S2-120) Several envelopes of one wake: one transaction, one acknowledgement with all of them."""
+    envelopes = [group(said(f"message {number}", number)) for number in range(5)]
+    for envelope in envelopes:
+        world.say("p1", packed(envelope))
+    world.run()
+
+    assert [envelope.identity for envelope in envelopes] == world.committed()
+    assert len(world.acks) == 1
+    assert [f"message {number}" for number in range(5)] == world.texts()
+
+
+def test_duplicates_are_absorbed_and_acknowledged_again(world: World) -> None:
+    """(S2-121) The same envelope twice, and the same message in two envelopes: once in the repository, both counted."""
+    first, second = group(said("a")), group(said("a"), said("b", 2))
+    for envelope in (first, first, second):
+        world.say("p1", packed(envelope))
+        world.run()
+
+    assert ["a", "b"] == world.texts()
+    assert [first.identity, first.identity, second.identity] == world.committed()
+    assert {"duplicate_envelopes": 1, "duplicate_messages": 1} == {
+        name: count for name, count in world.repository.figures().items() if name.startswith("duplicate")
+    }
+
+
+def test_nothing_is_acknowledged_when_the_database_refuses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or broken database: no acknowledgement, no half; the same envelope later is taken."""
+    envelope = group(said("a"))
+    world.repository.rows("select 1")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.station._repository, "_base", Broken())
+        world.say("p1", packed(envelope))
+        world.run()
+    assert [] == world.committed()
+    assert world.drops["repository_failed"] >= 1
+
+    world.say("p1", packed(envelope))
+    world.run()
+    assert [envelope.identity] == world.committed()
+
+
+class Broken:
+    def execute(self, *_: object) -> object:
+        import sqlite3
+
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize(
+    ("payload", "cause"),
+    [
+        (packed(group(said("a"), box="box-2")), "bad_content"),
+        (packed(replace(group(said("a")), raw_size=5)), "bad_content"),
+        (packed(sealed_envelope(box="box-1", kind="group", priority=Priority.P1, first_tai_ns=1, last_tai_ns=2, content=b"no batch")), "bad_content"),
+        (packed(part(0, asked_by=None)), "bad_content"),
+        (packed(part(0, content=b"no section")), "bad_content"),
+        (cbor2.dumps({0: 1, 1: bytes(16), 2: "box-1"}), "bad_envelope"),
+    ],
+)  # fmt: skip
+def test_poison_is_quarantined_and_acknowledged_as_such(world: World, payload: bytes, cause: str) -> None:
+    """What is addressed and cannot be understood would be sent for ever: kept with a reason, said to be so, and forgotten by the box."""
+    identity = cbor2.loads(payload)[1]
+    world.say("p1", payload)
+    good = group(said("good"))
+    world.say("p1", packed(good))
+    world.run()
+
+    assert [identity, good.identity] == world.committed()
+    assert {cause: 1} == world.drops
+    assert len(world.disk.list("quarantine/hub")) == 2
+    assert ["good"] == world.texts()
+
+
+@pytest.mark.parametrize("channel", ["p1", "state", f"bulk/{bytes(16).hex()}"])
+@pytest.mark.parametrize("payload", [b"", b"\xff" * 100, cbor2.dumps([1]), cbor2.dumps({0: 1, 1: "x"})])
+def test_noise_is_counted_and_never_acknowledged(world: World, channel: str, payload: bytes) -> None:
+    """Bytes without an identity: one drop by cause, no answer, and the next message comes in."""
+    world.say(channel, payload)
+    world.say("p1", packed(group(said("good"))))
+    world.run()
+
+    assert sum(world.drops.values()) == 1
+    assert len(world.committed()) == 1
+
+
+def test_quarantine_is_bounded(tmp_path: Path) -> None:
+    """A flood of noise fills a hundredth of nothing."""
+    world = World(tmp_path, quarantine_items_max=3)
+    for number in range(10):
+        world.say("p1", b"noise %d" % number)
+        world.run()
+
+    assert len(world.disk.list("quarantine/hub")) == 6
+    assert world.drops == {"bad_envelope": 10, "quarantine_full": 7}
+
+
+def test_a_good_copy_replaces_one_in_quarantine(world: World) -> None:
+    """A forged or broken copy under a good identity must not keep the good one out."""
+    good = group(said("a"))
+    world.say("p1", packed(replace(good, body=b"x", codec="none")))
+    world.run()
+    world.say("p1", packed(good))
+    world.run()
+
+    assert ["a"] == world.texts()
+
+
+# Long items.
+
+
+def chunks(envelope: Envelope, size: int) -> list[bytes]:
+    import hashlib
+
+    data = packed(envelope)
+    digest = hashlib.sha256(data).digest()
+    return [chunk_packed(Chunk(at, len(data), digest, data[at : at + size])) for at in range(0, len(data), size)]
+
+
+def long_group() -> Envelope:
+    return group(*[said(f"{number} {SimulatedIdentity(seed=number).entropy(200).hex()}", number) for number in range(40)])
+
+
+@pytest.mark.parametrize("size", [1, 97, 1000, 4096])
+def test_pieces_of_any_size(world: World, size: int) -> None:
+    """Whole when the digest is right, wherever the pieces were cut."""
+    envelope = long_group() if size > 1 else group(said("a"))
+    for chunk in chunks(envelope, size):
+        world.say(f"bulk/{envelope.identity.hex()}", chunk)
+        world.run(0.001)
+
+    assert [envelope.identity] == world.committed()
+    assert [] == world.disk.list("incoming")
+
+
+def test_pieces_ahead_behind_and_twice(world: World) -> None:
+    """The answer is always how much is there in sequence; nothing is put where it does not belong."""
+    envelope = long_group()
+    pieces = chunks(envelope, 1000)
+    channel = f"bulk/{envelope.identity.hex()}"
+    for chunk, expected in ((pieces[2], 0), (pieces[0], 1000), (pieces[0], 1000), (pieces[1], 2000), (pieces[0], 2000)):
+        world.acks.clear()
+        world.say(channel, chunk)
+        world.run()
+        assert {envelope.identity: expected} == world.partial()
+
+
+def test_pieces_survive_a_restart(world: World) -> None:
+    """What is there in sequence is still there; the question gets the answer."""
+    envelope = long_group()
+    pieces = chunks(envelope, 1000)
+    for chunk in pieces[:3]:
+        world.say(f"bulk/{envelope.identity.hex()}", chunk)
+    world.run()
+    world.restart()
+    world.say(f"bulk/{envelope.identity.hex()}", pieces[0])
+    world.run()
+
+    assert {envelope.identity: 3000} == world.partial()
+
+
+def test_spoilt_pieces_are_asked_for_again(world: World) -> None:
+    """A digest that does not fit: all of it from the beginning, counted."""
+    envelope = long_group()
+    pieces = chunks(envelope, 1000)
+    for chunk in pieces[:3]:
+        world.say(f"bulk/{envelope.identity.hex()}", chunk)
+    world.run()
+    (name,) = world.disk.list("incoming")
+    spoilt = bytearray(world.disk.read(f"incoming/{name}"))
+    spoilt[5] ^= 1
+    world.disk.write(f"incoming/{name}", spoilt)
+    for chunk in pieces[3:]:
+        world.say(f"bulk/{envelope.identity.hex()}", chunk)
+    world.run()
+
+    assert {envelope.identity: 0} == {envelope.identity: world.partial()[envelope.identity]}
+    assert world.drops == {"bad_digest": 1}
+    for chunk in pieces:
+        world.say(f"bulk/{envelope.identity.hex()}", chunk)
+    world.run()
+    assert [envelope.identity] == world.committed()
+
+
+def test_one_box_cannot_fill_the_hub_with_beginnings(tmp_path: Path) -> None:
+    """The transfer untouched longest gives way, counted."""
+    world = World(tmp_path, incoming_per_box=3)
+    for number in range(6):
+        envelope = group(said(SimulatedIdentity(seed=number).entropy(500).hex(), number))
+        world.say(f"bulk/{envelope.identity.hex()}", chunks(envelope, 100)[0])
+        world.run()
+
+    assert len(world.disk.list("incoming")) == 3
+    assert world.drops == {"incoming_given_up": 3}
+
+
+# Evidence.
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1), (0, 0, 1, 1, 2, 2)])
+def test_parts_in_any_order_make_one_file(world: World, order: tuple[int, ...]) -> None:
+    """(S2-107) One valid pcapng file, visible when it is whole, with frames counted here and not believed."""
+    for position, number in enumerate(order):
+        is_whole = {0, 1, 2} <= set(order[:position])
+        assert is_whole == world.disk.exists(f"evidence/{COMMAND.hex()}.pcapng")
+        world.say("p2", packed(part(number, last=number == 2)))
+        world.run()
+    content = section(0) + section(1) + section(2)
+
+    assert content == world.disk.read(f"evidence/{COMMAND.hex()}.pcapng")
+    assert len(list(pcapng.packets(content))) == 6
+    assert b'"frames": 6' in world.disk.read(f"evidence/{COMMAND.hex()}.json")
+    assert [] == world.disk.list("held")
+
+
+def test_evidence_appended_and_not_committed_is_appended_once(world: World) -> None:
+    """The power goes between the file and the database: the file is cut to what the database knows."""
+    world.say("p2", packed(part(0)))
+    world.run()
+    name = f"evidence/.{COMMAND.hex()}.pcapng"
+    file = world.disk.reopen(name, size=world.disk.size(name))
+    file.append([b"a part the database never heard of"])
+    file.close()
+    world.restart()
+    world.say("p2", packed(part(1, last=True)))
+    world.run()
+
+    assert section(0) + section(1) == world.disk.read(f"evidence/{COMMAND.hex()}.pcapng")
+
+
+def test_evidence_complete_before_the_power_went(world: World) -> None:
+    """Committed and not yet visible: start-up makes it so."""
+    world.say("p2", packed(part(0, last=True)))
+    world.run()
+    world.disk.rename(f"evidence/{COMMAND.hex()}.pcapng", f"evidence/.{COMMAND.hex()}.pcapng")
+    world.disk.remove(f"evidence/{COMMAND.hex()}.json")
+    world.restart()
+
+    assert [f"{COMMAND.hex()}.json", f"{COMMAND.hex()}.pcapng"] == world.disk.list("evidence")
+
+
+def test_a_full_disk_keeps_evidence_out_not_alarms(world: World) -> None:
+    """What finds no room is not acknowledged; what does is."""
+    world.disk.fill(leave_bytes=30)
+    alarm = group(said("alarm"))
+    world.say("p2", packed(part(0)))
+    world.say("p1", packed(alarm))
+    world.run()
+
+    assert [alarm.identity] == world.committed()
+    assert world.drops["disk_full"] >= 1
+
+
+def test_a_sick_disk_is_survived(world: World) -> None:
+    """Everything refused, and then well again."""
+    world.disk.failing = Failing.READ_ONLY
+    world.say("p2", packed(part(0, last=True)))
+    world.run()
+    world.disk.failing = Failing.NOT
+    world.say("p2", packed(part(0, last=True)))
+    world.run()
+
+    assert [part(0, last=True).identity] == world.committed()
+
+
+# Boxes and commands.
+
+
+def state(world: World) -> str:
+    return str(world.repository.rows("select state from boxes where name = 'box-1'")[0]["state"])
+
+
+def test_presence_and_the_will_of_an_earlier_connection(world: World) -> None:
+    """(S2-120) A will published late does not make a box lost that has come back."""
+    world.say("state", presence_packed(Presence("online", b"11111111", 0)))
+    world.run()
+    assert state(world) == "online"
+    world.say("state", presence_packed(Presence("online", b"22222222", 0)))
+    world.say("state", presence_packed(Presence("lost", b"11111111", 0)))
+    world.run()
+    assert state(world) == "online"
+    world.say("state", presence_packed(Presence("lost", b"22222222", 0)))
+    world.run()
+    assert state(world) == "lost"
+
+
+def test_boxes_are_greeted(world: World) -> None:
+    """At a box's birth, and at the hub's own: an empty acknowledgement says the hub is here."""
+    world.born()
+    assert [Ack()] == world.acks
+    world.restart()
+    assert [Ack(), Ack()] == world.acks
+
+
+def order(counter: int, *, expires: int = 1 << 62) -> tuple[str, bytes, bytes]:
+    identity = bytes([counter]) * 16
+    data = order_packed(Order(identity, "hub-1", "box-1", "retrieval", counter, 0, expires, {"since": 1}))
+    return f"{counter:020d}-{identity.hex()}", command_packed(Command(data, bytes(64))), identity
+
+
+def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
+    """(S2-107) By counter; at the box's birth again; gone when the box has answered."""
+    world.born()
+    (second, second_data, second_identity), (first, first_data, first_identity) = order(2), order(1)
+    world.station._outgoing._spool.publish_all([(second, second_data), (first, first_data)])
+    world.run()
+    assert [first_data, second_data] == world.commands
+
+    world.commands.clear()
+    world.born()
+    assert [first_data, second_data] == world.commands
+
+    answer = said("command accepted", kind="command-result", command=first_identity.hex(), result="accepted")
+    world.say("p3", packed(group(answer)))
+    world.run()
+    assert [second] == world.disk.list("commands/outgoing")
+    assert ("accepted", "sent") == (
+        world.repository.command_state(first_identity), world.repository.command_state(second_identity),
+    )  # fmt: skip
+
+
+def test_a_command_nobody_answers_is_sent_again_and_expires(world: World) -> None:
+    """Once a minute, until it has expired; then it is gone and says so."""
+    world.born()
+    name, data, identity = order(1, expires=world.timeline.tai_ns + 150_000_000_000)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    for _ in range(4):
+        world.run(50)
+
+    assert [data] * 3 == world.commands
+    assert world.repository.command_state(identity) == "expired"
+    assert [] == world.disk.list("commands/outgoing")
+
+
+def test_evidence_is_an_answer(world: World) -> None:
+    """(S2-107) The first part stops the repetition, the last one ends it, and the box's words that come later change nothing."""
+    world.born()
+    name, data, identity = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    world.say("p2", packed(part(0, asked_by=identity)))
+    world.run()
+    assert (world.repository.command_state(identity), world.disk.list("commands/outgoing")) == ("accepted", [])
+    world.say("p2", packed(part(1, last=True, asked_by=identity)))
+    world.say("p3", packed(group(said("accepted", kind="command-result", command=identity.hex(), result="accepted"))))
+    world.run()
+    assert world.repository.command_state(identity) == "done"
+
+
+def test_only_the_box_that_was_asked_may_answer(world: World) -> None:
+    """Another box's word about a command changes nothing."""
+    world.born()
+    name, data, identity = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    answer = said("x", kind="command-result", command=identity.hex(), result="accepted")
+    world.box.publish("scrubjay/v1/site-1/box-2/p3", packed(group(answer, box="box-2")))
+    world.run()
+
+    assert world.repository.command_state(identity) == "sent"
+
+
+def test_a_command_that_is_none_is_quarantined(world: World) -> None:
+    """And does not hold up those behind it."""
+    world.born()
+    name, data, _ = order(1)
+    world.station._outgoing._spool.publish_all([("0-noise", b"noise"), (name, data)])
+    world.run()
+
+    assert [data] == world.commands
+    assert world.drops == {"bad_command": 1}

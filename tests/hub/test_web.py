@@ -1,0 +1,309 @@
+"""The page's interface, asked over HTTP as a browser would, of the real server on a real store."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.clock import ClockState, Timestamp
+from drivers.linux.board import LinuxBoard
+from drivers.linux.supervisor import LinuxSupervisor
+from firmware.core.envelope import command_unpacked, order_unpacked
+from firmware.core.message import Message, Priority, Severity
+from firmware.core.presence import Presence
+from firmware.core.signature import is_signed_by
+from firmware.hub.repository import EvidenceState, Repository
+from firmware.hub.settings import HubSettings
+from firmware.hub.web import serve
+
+SECOND = 1_000_000_000
+TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
+COMMAND = bytes(range(16))
+
+
+class Stopped(LinuxSupervisor):
+    """A supervisor the test asks to end, instead of the keeper."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.stop = False
+        self.started = threading.Event()
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def ready(self, status: str) -> None:
+        self.status = status
+        self.started.set()
+
+
+class Hub:
+    """A serving page, its store and a way to ask it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.board = LinuxBoard(directory / "store", directory / "identity")
+        self.supervisor = Stopped()
+        self.board.supervisor = self.supervisor
+        self.settings = HubSettings(database=str(directory / "hub.sqlite"), page_port=0)
+        self.repository = Repository(self.settings.database)
+        self.thread = threading.Thread(target=serve, args=(self.board, self.settings))
+        self.thread.start()
+        assert self.supervisor.started.wait(10), "the page did not start"
+        self.port = int(self.supervisor.status.rpartition(":")[2].strip("/"))
+
+    def ask(
+        self, path: str, *, method: str = "GET", body: object = None, headers: dict[str, str] | None = None, raw: bytes = b""
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            data = json.dumps(body).encode() if body is not None else raw
+            known = {"Content-Type": "application/json"} if method == "POST" else {}
+            connection.request(method, path, body=data, headers={**known, **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> dict[str, object]:
+        status, _, body = self.ask(path)
+        assert status == 200, body
+        found = json.loads(body)
+        assert isinstance(found, dict)
+        return found
+
+    def add(self, number: int, priority: Priority = Priority.P1, text: str = "arm stopped", **fields: object) -> bytes:
+        stamp = Timestamp(TAI + number * SECOND, 1000, "ptp", ClockState.LOCKED)
+        one = Message(
+            "robot-1", "arm", "published", priority, Severity.ERROR, stamp, stamp, sequence=number, text=text, fields=fields
+        )  # type: ignore[arg-type]
+        with self.repository.transaction():
+            self.repository.box_seen("site-1", "box-1", TAI)
+            self.repository.box_said("box-1", Presence("online", bytes(8), TAI), TAI)
+            self.repository.add_messages([one], box="box-1", envelope=bytes(16), now_tai_ns=TAI + number * SECOND)
+        return one.identity
+
+    def knock(self) -> None:
+        self.board.disk.write("news/.latest", b"")
+        self.board.disk.rename("news/.latest", "news/latest")
+
+    def end(self) -> None:
+        self.supervisor.stop = True
+        self.knock()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+        self.repository.close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    hub = Hub(tmp_path)
+    yield hub
+    hub.end()
+
+
+def test_messages_in_order_of_arrival_and_by_choice(hub: Hub) -> None:
+    """(S2-121) All, those after a number, the newest few, one priority, one box."""
+    for number in range(5):
+        hub.add(number, Priority(number % 2 + 1))
+
+    def numbers(question: str) -> list[object]:
+        found = hub.get(f"/api/messages{question}")["messages"]
+        assert isinstance(found, list)
+        return [row["number"] for row in found]
+
+    assert [1, 2, 3, 4, 5] == numbers("")
+    assert [4, 5] == numbers("?after=3")
+    assert [4, 5] == numbers("?newest=2")
+    assert [1, 2] == numbers("?newest=2&before=3")
+    assert [2, 4] == numbers("?priority=2")
+    assert [] == numbers("?box=box-2")
+
+
+def test_a_message_says_what_who_and_when(hub: Hub) -> None:
+    """UTC, priority, severity, origin, text and fields; numbers a browser would round come as text."""
+    identity = hub.add(1, temperature_c=41.5, serial=1 << 60, endless=float("inf"))
+    (found,) = hub.get("/api/messages")["messages"]  # type: ignore[misc]
+
+    assert {"temperature_c": 41.5, "serial": str(1 << 60), "endless": "inf"} == found["fields"]
+    assert ("2026-11-22T10:15:01.000Z", 1, 3, "box-1", identity.hex(), None) == (
+        found["origin"], found["priority"], found["severity"], found["box"], found["identity"], found["evidence"],
+    )  # fmt: skip
+
+
+def test_boxes_with_state_and_counts(hub: Hub) -> None:
+    """(S2-120) Who is there, since when, and how much of what has come."""
+    hub.add(1)
+    hub.add(2, Priority.P3)
+    found = hub.get("/api/boxes")
+
+    assert {"1": 1, "3": 1} == found["messages"]
+    assert [{"name": "box-1", "site": "site-1", "state": "online", "since": "2026-11-22T10:15:00.000Z", "seen": "2026-11-22T10:15:00.000Z"}] == found["boxes"]  # fmt: skip
+
+
+def test_evidence_is_asked_for_signed_and_followed(hub: Hub) -> None:
+    """(S2-107) ±30 s around a message become a signed order in commands/outgoing/; progress and file follow."""
+    identity = hub.add(60)
+    status, _, body = hub.ask(
+        "/api/evidence", method="POST", body={"box": "box-1", "message": identity.hex(), "before_s": 30, "after_s": 10}
+    )
+    assert status == 202
+    command = json.loads(body)["command"]
+    (name,) = hub.board.disk.list("commands/outgoing")
+    signed = command_unpacked(hub.board.disk.read(f"commands/outgoing/{name}"))
+    order = order_unpacked(signed.order)
+    utc = TAI + 60 * SECOND - 37 * SECOND
+
+    assert is_signed_by(hub.board.identity.public_key(), signed.signature, signed.signed_bytes)
+    assert ("box-1", "retrieval", command) == (order.box, order.deed, order.identity.hex())
+    assert {"since": utc - 30 * SECOND, "until": utc + 10 * SECOND} == order.parameters
+    assert ("waiting", None) == tuple(hub.get(f"/api/evidence/{command}")[key] for key in ("state", "download"))
+
+    with hub.repository.transaction():
+        hub.repository.put_evidence(EvidenceState(order.identity, "box-1", 1, 2_500_000, 7, True), TAI)
+    content = bytes(range(250)) * 10_000
+    hub.board.disk.mkdir("evidence")
+    hub.board.disk.write(f"evidence/{command}.pcapng", content)
+    link = hub.get(f"/api/evidence/{command}")["download"]
+    status, headers, body = hub.ask(str(link))
+
+    assert (200, content) == (status, body)
+    assert f'attachment; filename="{command}.pcapng"' == headers["content-disposition"]
+    assert command == hub.get("/api/messages")["messages"][0]["evidence"]  # type: ignore[index]
+
+
+def test_counters_grow_whatever_the_clock_does(hub: Hub) -> None:
+    """Two orders of one signer never share a counter: a box refuses the second."""
+    identity = hub.add(1).hex()
+    for _ in range(3):
+        hub.ask("/api/evidence", method="POST", body={"box": "box-1", "message": identity})
+    orders = [
+        order_unpacked(command_unpacked(hub.board.disk.read(f"commands/outgoing/{name}")).order)
+        for name in hub.board.disk.list("commands/outgoing")
+    ]
+
+    assert len({order.counter for order in orders}) == 3
+    with hub.repository.transaction():
+        later = hub.repository.next_counter(orders[0].signer, 0)
+    assert later > max(order.counter for order in orders)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{", b'{"box": 1}', b'{"box": "box-9", "since_utc_ns": 0, "until_utc_ns": 1}', b'{"box": "../box"}',
+        b'{"box": "box-1"}', b'{"box": "box-1", "message": "zz"}', b'{"box": "box-1", "message": "00"}',
+        b'{"box": "box-1", "message": "00000000000000000000000000000000"}',
+        b'{"box": "box-1", "since_utc_ns": 5, "until_utc_ns": 1}', b'{"box": "box-1", "since_utc_ns": 1e400, "until_utc_ns": 1}',
+        b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 2, "hosts": "nobody"}',
+        b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 2, "ports": [1]}', b"[" * 5000,
+        b'{"box": "box-1", "since_utc_ns": true, "until_utc_ns": 2}', b"\xff\xfe",
+        b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 99999999999999999999999999}',
+    ],
+)  # fmt: skip
+def test_a_bad_wish_is_answered_not_carried_out(hub: Hub, body: bytes) -> None:
+    """400 with a sentence, nothing in commands/outgoing/."""
+    hub.add(1)
+    status, _, answer = hub.ask("/api/evidence", method="POST", raw=body)
+
+    assert status == 400
+    assert json.loads(answer)["error"].startswith("expected")
+    assert [] == hub.board.disk.list("commands/outgoing")
+
+
+def test_too_long_a_wish(hub: Hub) -> None:
+    """Bounded before it is parsed."""
+    assert hub.ask("/api/evidence", method="POST", raw=bytes(20_000))[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_nobody_elses_page_may_ask(hub: Hub, headers: dict[str, str], status: int) -> None:
+    """DNS rebinding and cross-site requests are refused before anything is looked at."""
+    identity = hub.add(1).hex()
+    body = {"box": "box-1", "message": identity}
+
+    assert status == hub.ask("/api/evidence", method="POST", body=body, headers=headers)[0]
+    assert [] == hub.board.disk.list("commands/outgoing")
+
+
+def test_own_origin_may_ask(hub: Hub) -> None:
+    """The page itself, under any of its names."""
+    identity = hub.add(1).hex()
+    for name in (f"127.0.0.1:{hub.port}", f"localhost:{hub.port}"):
+        headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
+        assert hub.ask("/api/evidence", method="POST", body={"box": "box-1", "message": identity}, headers=headers)[0] == 202
+
+
+def test_the_page_and_its_parts(hub: Hub) -> None:
+    """Served with a policy under which nothing foreign runs; advisory, and says so."""
+    for path in ("/", "/page.js", "/page.css"):
+        status, headers, body = hub.ask(path)
+        assert status == 200
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "nosniff" == headers["x-content-type-options"]
+        assert b"http://" not in body and b"https://" not in body
+    assert b"never commands a robot" in hub.ask("/")[2]
+    script = hub.ask("/page.js")[2]
+    assert b"innerHTML" not in script and b"eval(" not in script
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/messages?after=x", "/api/messages?after=-1", "/api/messages?newest=99999999999999999999", "/api/evidence/zz"],
+)
+def test_bad_questions(hub: Hub, path: str) -> None:
+    """400, not a stack trace."""
+    assert hub.ask(path)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/evidence/" + "0" * 32, f"/evidence/{COMMAND.hex()}.pcapng", "/evidence/..%2f..%2fetc.pcapng", "/x"]
+)
+def test_what_is_not_there(hub: Hub, path: str) -> None:
+    """404 (or 400 for what cannot be)."""
+    assert hub.ask(path)[0] in (400, 404)
+
+
+def test_messages_are_pushed_as_they_arrive(hub: Hub) -> None:
+    """(S2-121) Server-sent events: what is there, then what comes, woken by the hub's knock and by nothing else."""
+    hub.add(1)
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=10)
+    connection.request("GET", "/api/events?after=0")
+    answer = connection.getresponse()
+    assert "text/event-stream" in answer.headers["content-type"]
+
+    def next_messages() -> list[int]:
+        while True:
+            line = answer.readline()
+            if line.startswith(b"data: ["):
+                return [row["number"] for row in json.loads(line[6:])]
+
+    assert [1] == next_messages()
+    hub.add(2)
+    hub.add(3)
+    hub.knock()
+    assert [2, 3] == next_messages()
+    connection.close()
+
+
+def test_text_from_boxes_stays_text(hub: Hub) -> None:
+    """Markup in a message crosses as JSON text and is marked as such."""
+    hub.add(1, text="<script>alert(1)</script>")
+    _, headers, body = hub.ask("/api/messages")
+
+    assert headers["content-type"] == "application/json"
+    assert json.loads(body)["messages"][0]["text"] == "<script>alert(1)</script>"
