@@ -112,7 +112,8 @@ def _checked(where: str, section: str, key: str, value: Any, kind: type) -> obje
     meta = known[key].metadata
     low, high, choices = meta.get("low"), meta.get("high"), meta.get("choices")
     for entry in value if isinstance(value, tuple) else (value,):
-        if (low is not None and entry < low) or (high is not None and entry > high):
+        # Asked this way round because "not a number" is neither below nor above anything.
+        if not ((low is None or entry >= low) and (high is None or entry <= high)):
             raise BadSettings(
                 f"{spot}: expected {low if low is not None else '…'} to {high if high is not None else '…'}, got {entry!r}"
             )

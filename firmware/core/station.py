@@ -5,6 +5,7 @@ from typing import Protocol
 
 from drivers.bell import Bell
 from drivers.clock import Clock, Monotonic, Now
+from drivers.errors import DiskFailed, DiskFull
 from drivers.supervisor import Supervisor
 from firmware.core.report import Report
 
@@ -48,6 +49,65 @@ class Station(Protocol):
         ...
 
 
+class Loop:
+    """The stations of one process, stepped in turn. `run` waits between turns on a real machine; the storm has its own time."""
+
+    def __init__(
+        self,
+        stations: Sequence[Station],
+        *,
+        clock: Clock,
+        bell: Bell,
+        supervisor: Supervisor,
+        publish_reports: Callable[[Sequence[Report], Now], None],
+    ) -> None:
+        self._stations = stations
+        self._clock = clock
+        self._bell = bell
+        self._supervisor = supervisor
+        self._publish_reports = publish_reports
+        self._alive_at = Monotonic(0)
+
+    def start(self) -> None:
+        """Start every station, watch what they wait for, and say so."""
+        now = self._clock.now()
+        for station in self._stations:
+            station.start(now)
+            for directory in station.directories():
+                self._bell.watch_directory(directory)
+        self._supervisor.ready(" ".join(station.name for station in self._stations))
+        self._alive_at = now.monotonic
+
+    def turn(self) -> Monotonic:
+        """Step every station once, and return the moment of the next turn at the latest.
+
+        A step with nothing to do costs microseconds, and nobody is forgotten. A station that wants more is stepped again in the
+        next turn, after the others, so that a backlog at one delays none.
+        """
+        wishes = [station.step(self._clock.now()) for station in self._stations]
+        now = self._clock.now()
+        if now.monotonic >= self._alive_at:
+            self._supervisor.alive()
+            self._report(now)
+            self._alive_at = now.monotonic.after(ALIVE_EVERY_NS)
+        self._bell.watch_descriptors([fd for station in self._stations for fd in station.descriptors() if fd >= 0])
+        return min([wish for wish in wishes if wish is not None] + [self._alive_at])
+
+    def stop(self) -> None:
+        """Stop every station, and publish the last reports."""
+        self._supervisor.stopping()
+        for station in self._stations:
+            station.stop(self._clock.now())
+        self._report(self._clock.now())
+
+    def _report(self, now: Now) -> None:
+        try:
+            self._publish_reports([station.report for station in self._stations], now)
+        except (DiskFull, DiskFailed):
+            # Figures are about now and the next ones come in two seconds; a full disk must not end who listens (storm seed 1).
+            return
+
+
 def run(
     stations: Sequence[Station],
     *,
@@ -56,30 +116,11 @@ def run(
     supervisor: Supervisor,
     publish_reports: Callable[[Sequence[Report], Now], None],
 ) -> None:
-    """Step the stations of one process until the keeper asks it to end.
-
-    Each wake steps every station once: a step with nothing to do costs microseconds, and nobody is forgotten. A station that
-    wants more is stepped again before the next wait, in turn with the others, so that a backlog at one delays none.
-    """
-    now = clock.now()
-    for station in stations:
-        station.start(now)
-        for directory in station.directories():
-            bell.watch_directory(directory)
-    supervisor.ready(" ".join(station.name for station in stations))
-    alive_at = now.monotonic
+    """Run the stations of one process until the keeper asks it to end."""
+    loop = Loop(stations, clock=clock, bell=bell, supervisor=supervisor, publish_reports=publish_reports)
+    loop.start()
     while not supervisor.stop_requested():
-        wishes = [station.step(clock.now()) for station in stations]
-        now = clock.now()
-        if now.monotonic >= alive_at:
-            supervisor.alive()
-            publish_reports([station.report for station in stations], now)
-            alive_at = now.monotonic.after(ALIVE_EVERY_NS)
-        until = min([wish for wish in wishes if wish is not None] + [alive_at])
-        bell.watch_descriptors([fd for station in stations for fd in station.descriptors() if fd >= 0])
-        if until > now.monotonic:
+        until = loop.turn()
+        if until > clock.now().monotonic:
             bell.wait(until)
-    supervisor.stopping()
-    for station in stations:
-        station.stop(clock.now())
-    publish_reports([station.report for station in stations], clock.now())
+    loop.stop()
