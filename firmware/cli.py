@@ -1,0 +1,508 @@
+"""The command line: builds the real board, and hands it to whoever does the work. The only place that knows Linux.
+
+Every list has --json; every error says what was expected, what came, and what to do. Exit status: 0 done, 1 the answer is no,
+2 it could not be done.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware.core.envelope import is_name
+from firmware.core.errors import BadSettings, Trouble
+from firmware.core.settings import Settings, layer_from_assignments
+from firmware.core.timestamp import parse_utc
+
+if TYPE_CHECKING:
+    from drivers.linux.board import LinuxBoard
+    from firmware.core.store import Query
+
+PROGRAM = "scrubjay"
+ROOT_DEFAULT = "/var/lib/scrubjay"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    work: Callable[[argparse.Namespace], int] = parsed.work
+    try:
+        return work(parsed)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Our reader has seen enough; that is no error.
+        return 0
+    except (Trouble, ValueError) as problem:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
+        return 2
+    except OSError as problem:
+        print(f"{PROGRAM}: {problem.filename or 'the system'}: {problem.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+# ---- roles and boards
+
+
+def _run(a: argparse.Namespace) -> int:
+    from firmware.roles import ROLES, run_process
+
+    settings = _settings(a)
+    processes = {process.name: process for process in ROLES[a.role]}
+    unknown = {name for name in (*a.without, *([a.process] if a.process else [])) if name not in processes}
+    if unknown:
+        raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
+    if a.process is not None:
+        run_process(processes[a.process], _board(a, settings), settings)
+        return 0
+    _keep_role(a, [name for name in processes if name not in a.without])
+    return 0
+
+
+def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
+    from drivers.linux.bell import LinuxBell
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.supervisor import LinuxKeeper, LinuxSupervisor
+    from firmware.core.keep import keep
+
+    root = Path(a.root).resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    shared = [
+        f"--root={root}",
+        *(f"--settings={Path(path).resolve()}" for path in a.settings),
+        *(f"--set={pair}" for pair in a.set),
+    ]
+    command = [sys.executable, "-m", "firmware.cli", "run", a.role, *shared]
+    bell, supervisor = LinuxBell(root), LinuxSupervisor()
+    supervisor.listen(bell.ring)
+    keeper = LinuxKeeper(root / "logs")
+    try:
+        keep(
+            {name: [*command, "--process", name] for name in names},
+            environment=dict(os.environ),
+            keeper=keeper,
+            clock=LinuxClock(),
+            bell=bell,
+            supervisor=supervisor,
+            say=lambda line: print(f"role={a.role} {line}", flush=True),
+        )
+    finally:
+        keeper.close()
+
+
+def _settings(a: argparse.Namespace) -> Settings:
+    from firmware.roles import SECTIONS
+
+    layers = [(str(path), Path(path).read_text()) for path in a.settings]
+    if a.set:
+        layers.append(layer_from_assignments(a.set))
+    return Settings(SECTIONS[a.role], layers)
+
+
+def _board(a: argparse.Namespace, settings: Settings | None = None) -> "LinuxBoard":
+    from drivers.linux.board import LinuxBoard
+    from drivers.linux.identity import introduce
+    from firmware.roles import BoardSettings
+
+    section = settings.of(BoardSettings) if settings is not None else BoardSettings()
+    root = Path(a.root)
+    root.mkdir(parents=True, exist_ok=True)
+    identity = Path(section.identity) if section.identity else root / "identity"
+    introduce(identity, name=section.name, site=section.site)
+    if section.tap.startswith("recording:"):
+        from simulator.tap import RecordingTap
+
+        return LinuxBoard(root, identity, open_tap=RecordingTap.opener(section.tap.removeprefix("recording:")))
+    if section.tap not in ("ring", "portable"):
+        raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")
+    return LinuxBoard(root, identity, portable_tap=section.tap == "portable")
+
+
+def _settings_table(a: argparse.Namespace) -> int:
+    rows = [row for row in _settings(a).rows() if row[3] or not a.changed]
+    if a.json:
+        print(
+            json.dumps([{"setting": r[0], "value": r[1], "default": r[2], "from": r[3], "meaning": r[4]} for r in rows], indent=1)
+        )
+        return 0
+    for name, value, default, origin, meaning in rows:
+        print(f"{name} = {value!r}" + (f"  (default {default!r}, from {origin})" if origin else "") + f"\n    {meaning}")
+    return 0
+
+
+def _identity(a: argparse.Namespace) -> int:
+    from drivers.linux.identity import LinuxIdentity, introduce, trust
+
+    directory = Path(a.directory or Path(a.root) / "identity")
+    introduce(directory, name=a.name, site=a.site)
+    for pair in a.trust:
+        signer, equals, key = pair.partition("=")
+        if not equals or len(key) != 64 or not is_name(signer):
+            raise ValueError(f"--trust: expected SIGNER=64 hexadecimal digits, got {pair!r}")
+        trust(directory, signer, bytes.fromhex(key))
+    identity = LinuxIdentity(directory)
+    row = {
+        "name": identity.name,
+        "site": identity.site,
+        "public_key": identity.public_key().hex(),
+        "trusted": {signer: key.hex() for signer, key in identity.trusted().items()},
+    }
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
+    return 0
+
+
+# ---- the recorder alone
+
+
+def _record(a: argparse.Namespace) -> int:
+    from firmware.capture.record import record
+    from firmware.capture.settings import CaptureSettings
+
+    pairs = [f"capture.interface={a.interface}", *a.set]
+    settings = Settings({"capture": CaptureSettings}, [layer_from_assignments(pairs)]).of(CaptureSettings)
+    a.root = a.output
+    board = _board(a)
+    summary = record(
+        board,
+        settings,
+        filter=a.filter,
+        duration_s=a.duration,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(json.dumps(summary) if a.json else "\n".join(f"{key}: {value}" for key, value in summary.items()))
+    return 0
+
+
+# ---- reading a store
+
+
+def _verify(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.verify import as_json, lines, verify
+
+    key = bytes.fromhex(Path(a.key).read_text().strip()) if a.key else _own_key(Path(a.directory))
+    verdict = verify(LinuxDisk(_store(a.directory)), "segments", key)
+    print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
+    return 0 if verdict.ok else 1
+
+
+def _own_key(directory: Path) -> bytes | None:
+    path = _store(directory) / "identity" / "key.pub"
+    return bytes.fromhex(path.read_text().strip()) if path.exists() else None
+
+
+def _store(directory: str | Path) -> Path:
+    """The root of a store, given itself or its segments/."""
+    path = Path(directory)
+    if not path.is_dir():
+        raise ValueError(f"expected the directory of a store, there is none at {directory}")
+    return path.resolve().parent if path.resolve().name == "segments" else path
+
+
+def _query(a: argparse.Namespace) -> "Query":
+    from firmware.core.store import Query
+
+    return Query(
+        since_utc_ns=parse_utc(a.since) if a.since else None,
+        until_utc_ns=parse_utc(a.until) if a.until else None,
+        hosts=tuple(a.host),
+        ports=tuple(a.port),
+        macs=tuple(a.mac),
+        protocols=tuple(a.proto),
+        vlans=tuple(a.vlan),
+    )
+
+
+def _find(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.find import find
+
+    with Path(a.write or os.devnull).open("wb") as out:
+        summary = find(
+            LinuxDisk(_store(a.directory)),
+            _query(a),
+            sink=out.write,
+            progress=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    print(json.dumps(summary.as_json()) if a.json else "\n".join(summary.lines()))
+    return 0 if summary.frame_count else 1
+
+
+def _ls(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.listing import segments
+
+    table = segments(LinuxDisk(_store(a.directory)))
+    print(json.dumps(table.as_json(), indent=1) if a.json else "\n".join(table.lines()))
+    return 0
+
+
+def _show(a: argparse.Namespace) -> int:
+    from firmware.retrieval.listing import shown
+
+    print("\n".join(shown(Path(a.file).read_bytes())))
+    return 0
+
+
+def _status(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.health.status import as_json, lines, read_states
+
+    now_tai_ns = LinuxClock().now().timestamp.tai_ns
+    states = read_states(LinuxDisk(_store(a.root)))
+    print(
+        json.dumps(as_json(states, now_tai_ns=now_tai_ns), indent=1)
+        if a.json
+        else "\n".join(lines(states, now_tai_ns=now_tai_ns))
+    )
+    return 0 if states else 1
+
+
+# ---- the room's side and the operator's side
+
+
+def _publish(a: argparse.Namespace) -> int:
+    import socket
+
+    from drivers.linux.clock import LinuxClock
+    from firmware.intake.publisher import Publisher
+
+    fields = dict(pair.partition("=")[::2] for pair in a.field)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        publisher = Publisher(wire.sendto, host=a.to, process=a.process, clock_utc_ns=lambda: LinuxClock().now().utc_ns)
+        publisher.publish(a.priority, a.text, severity=a.severity, event=a.event, fields=fields)
+    print(f"sent to {a.to} port {47000 + a.priority}; a datagram is not acknowledged")
+    return 0
+
+
+def _fleet_list(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, box_line
+
+    boxes = Fleet(a.hub).boxes()
+    print(json.dumps(boxes, indent=1) if a.json else "\n".join(map(box_line, boxes)) or "the hub has heard of no box")
+    return 0
+
+
+def _fleet_watch(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, message_line
+
+    for message in Fleet(a.hub).watch():
+        print(json.dumps(message) if a.json else message_line(message), flush=True)
+    return 0
+
+
+def _fleet_retrieve(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, Wish
+
+    if not a.about and not (a.since and a.until):
+        raise ValueError("expected --about a message's identity, or --since and --until")
+    wish = Wish(
+        box=a.box,
+        about=a.about,
+        around_s=a.around,
+        since_utc_ns=parse_utc(a.since) if a.since else None,
+        until_utc_ns=parse_utc(a.until) if a.until else None,
+        hosts=a.host,
+        ports=a.port,
+    )
+    fleet = Fleet(a.hub)
+    state = fleet.retrieve(
+        wish, lambda now: print(f"{now['state']}: {now['parts']} parts, {now['frames']} frames", file=sys.stderr)
+    )
+    if state["complete"] and a.write:
+        with Path(a.write).open("wb") as out:
+            fleet.download(state["download"], out)
+    print(json.dumps(state) if a.json else f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes")
+    return 0 if state["complete"] else 1
+
+
+def _console(a: argparse.Namespace) -> int:
+    from firmware.roles import BOX, run_process
+
+    console = next(process for process in BOX if process.name == "console")
+    a.role, a.set = "box", [*a.set, f"console.device={a.tty}"]
+    settings = _settings(a)
+    run_process(console, _board(a, settings), settings)
+    return 0
+
+
+# ---- the simulator
+
+
+def _demo(a: argparse.Namespace) -> int:
+    from simulator.demo import demo
+
+    return demo(Path(a.into), keep=a.keep, room=not a.no_room, say=lambda line: print(line, flush=True))
+
+
+def _replay(a: argparse.Namespace) -> int:
+    from simulator.replay import replay, send
+
+    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
+    if a.to:
+        return send(Path(a.file), a.to, speed=a.speed, say=say)
+    return replay(Path(a.file), Path(a.into), speed=a.speed, say=say)
+
+
+def _sim(a: argparse.Namespace) -> int:
+    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
+    if a.what == "room":
+        from simulator.room import stay
+
+        return stay(say=say)
+    from simulator.storm import table
+
+    seeds = range(a.seed, a.seed + a.count)
+    return table(seeds, say=say)
+
+
+def _bench(a: argparse.Namespace) -> int:
+    bench = Path(__file__).parent.parent / "tests" / "bench"
+    if not bench.is_dir():
+        raise ValueError(f"expected the benchmarks in {bench}; they come with the source, not with the installed program")
+    os.execv(sys.executable, [sys.executable, str(bench / "run.py"), *a.names])  # replaces us: their exit is ours
+
+
+# ---- arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[[argparse.Namespace], int], meaning: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=meaning, description=meaning)
+        sub.set_defaults(work=work)
+        return sub
+
+    def settings_arguments(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+        sub.add_argument("--settings", action="append", default=[], metavar="FILE", help="TOML file; later ones win")
+        sub.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting; wins over files")
+
+    sub = command("demo", _demo, "a simulated room, a box, a broker and a hub on this machine; prints what happens")
+    sub.add_argument("--into", default="build/demo", help="directory of the results (default %(default)s)")
+    sub.add_argument("--keep", action="store_true", help="stay up, with the hub's page on localhost")
+    sub.add_argument("--no-room", action="store_true", help="replay the shipped recording instead of making a room")
+
+    sub = command("run", _run, "all processes of a role, or one of them")
+    sub.add_argument("role", choices=("box", "hub"))
+    sub.add_argument("--process", help="only this one, in this process; what systemd starts")
+    sub.add_argument("--without", action="append", default=[], metavar="PROCESS", help="all but this one")
+    settings_arguments(sub)
+
+    sub = command("settings", _settings_table, "every setting, what it means and where its value comes from")
+    sub.add_argument("role", nargs="?", default="box", choices=("box", "hub"))
+    sub.add_argument("--changed", action="store_true", help="only those that are not at their default")
+    sub.add_argument("--json", action="store_true")
+    settings_arguments(sub)
+
+    sub = command("identity", _identity, "who this machine is, and whose commands it takes; made at first use")
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--directory", help="directory of the identity (default: identity/ in the store)")
+    sub.add_argument("--name", default="", help="call it so from now on")
+    sub.add_argument("--site", default="")
+    sub.add_argument(
+        "--trust", action="append", default=[], metavar="SIGNER=KEY", help="take this signer's commands; the key in hexadecimal"
+    )
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("record", _record, "only the recorder")
+    sub.add_argument("interface")
+    sub.add_argument("-o", "--output", required=True, metavar="DIR", help="directory of the store; made if missing")
+    sub.add_argument("-f", "--filter", help="pcap-filter expression; everything without it")
+    sub.add_argument("-t", "--duration", type=float, metavar="SECONDS", help="stop after this long; otherwise at Ctrl-C")
+    sub.add_argument("--set", action="append", default=[], metavar="capture.KEY=VALUE")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("replay", _replay, "the whole chain on a recording, or the recording onto an interface")
+    sub.add_argument("file")
+    sub.add_argument("--speed", default="1", help="times real time, or max (default %(default)s)")
+    sub.add_argument("--into", default="build/replay", help="directory of the results (default %(default)s)")
+    sub.add_argument("--to", metavar="IFACE", help="send the frames here instead")
+
+    sub = command("find", _find, "frames of a store by time, host, port, …; fields together narrow, several of one widen")
+    sub.add_argument("directory")
+    sub.add_argument("--since", help="UTC, 2026-11-22T10:15:00 or seconds since 1970")
+    sub.add_argument("--until")
+    sub.add_argument("--host", action="append", default=[], metavar="IP")
+    sub.add_argument("--port", action="append", default=[], type=int)
+    sub.add_argument("--mac", action="append", default=[])
+    sub.add_argument("--proto", action="append", default=[], help="tcp, udp, icmp, arp, ptp, … or a number")
+    sub.add_argument("--vlan", action="append", default=[], type=int)
+    sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("verify", _verify, "seals, chain, signatures, digests and gaps of a store; names whatever was altered")
+    sub.add_argument("directory")
+    sub.add_argument(
+        "--key", metavar="FILE", help="the box's public key, 64 hexadecimal digits (default: identity/key.pub in the store)"
+    )
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("ls", _ls, "the segments of a store")
+    sub.add_argument("directory")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("show", _show, "a seal, a batch of messages, a release item or an envelope, for people")
+    sub.add_argument("file")
+
+    sub = command("status", _status, "what every process did, and what it could not do, by cause")
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("publish", _publish, "send a message as a task device would")
+    sub.add_argument("text")
+    sub.add_argument("--priority", type=int, choices=(1, 2, 3, 4), default=2)
+    sub.add_argument("--severity", type=int, choices=range(8), default=5, help="RFC 5424: 0 emergency … 7 debug")
+    sub.add_argument("--process", default="cli")
+    sub.add_argument("--event", help="key that messages about one event share")
+    sub.add_argument("--field", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument(
+        "--to", default="255.255.255.255", metavar="ADDRESS", help="broadcast, multicast or a host (default %(default)s)"
+    )
+
+    sub = command("console", _console, "the serial console")
+    sub.add_argument("--tty", default="/dev/ttyS0")
+    settings_arguments(sub)
+
+    fleet = commands.add_parser("fleet", help="the operator's side: list, watch, retrieve").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    for name, work, meaning in (
+        ("list", _fleet_list, "the boxes of a hub and how they are"),
+        ("watch", _fleet_watch, "messages as they arrive"),
+        ("retrieve", _fleet_retrieve, "ask a box for frames, wait for them, write them"),
+    ):
+        sub = fleet.add_parser(name, help=meaning, description=meaning)
+        sub.set_defaults(work=work)
+        sub.add_argument("--hub", default="http://127.0.0.1:8470", help="the hub's page (default %(default)s)")
+        sub.add_argument("--json", action="store_true")
+    sub.add_argument("--box", required=True, help="whose frames")
+    sub.add_argument("--about", metavar="IDENTITY", help="around this message")
+    sub.add_argument("--around", type=int, default=30, metavar="SECONDS", help="before and after it (default %(default)s)")
+    sub.add_argument("--since", help="UTC, 2026-11-22T10:15:00 or seconds since 1970")
+    sub.add_argument("--until")
+    sub.add_argument("--host", action="append", default=[], metavar="IP")
+    sub.add_argument("--port", action="append", default=[], type=int)
+    sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
+
+    sub = command("sim", _sim, "the simulator: a room in network namespaces, or storms of the whole box in virtual time")
+    sub.add_argument("what", choices=("room", "storm"))
+    sub.add_argument("--seed", type=int, default=1, help="storm: the first seed")
+    sub.add_argument("--count", type=int, default=1, help="storm: how many seeds")
+
+    sub = command("bench", _bench, "figures beside their peers, measured in the same run")
+    sub.add_argument("names", nargs="*", help="which; all without")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
