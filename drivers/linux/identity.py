@@ -6,24 +6,23 @@ name, site         one line each; made at first use ("box-" and the beginning of
 trusted/<signer>.pub   public keys of signers, 64 hexadecimal digits each
 """
 
+import base64
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from typing import TYPE_CHECKING
 
 from drivers.errors import DiskFailed
 
+# The library is loaded by who signs and by nobody else: it is 6 MiB in each of seven processes.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 _KEY = re.compile(r"[0-9a-f]{64}")
+_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*")
+_PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410 §7: this, then the 32 bytes of the key
 
 
 class LinuxIdentity:
@@ -38,13 +37,14 @@ class LinuxIdentity:
             (directory / "trusted").mkdir(mode=0o755, parents=True, exist_ok=True)
             if not (directory / "key").exists():
                 _make_key(directory)
-            self._key = _key_or_none(directory)
-            public = _settled(directory / "key.pub", _public_bytes(self._key).hex() if self._key else "")
+            self._seed = _seed_or_none(directory)
+            self._key: Ed25519PrivateKey | None = None
+            if self._seed and not (directory / "key.pub").exists():
+                _settled(directory / "key.pub", _public_bytes(_loaded(self._seed)).hex())
+            public = (directory / "key.pub").read_text("utf-8").strip()
             if not _KEY.fullmatch(public):
                 raise DiskFailed(f"expected 64 hexadecimal digits in {directory / 'key.pub'}")
             self._public_key = bytes.fromhex(public)
-            if self._key and _public_bytes(self._key) != self._public_key:
-                raise DiskFailed(f"expected key and key.pub in {directory} to belong together")
             self._name = _settled(directory / "name", f"box-{public[:12]}")
             self._site = _settled(directory / "site", "unassigned")
         except OSError as problem:
@@ -66,7 +66,12 @@ class LinuxIdentity:
 
     def sign(self, data: bytes) -> bytes:
         if self._key is None:
-            raise DiskFailed(f"expected a key in {self._directory} that this process may read")
+            if self._seed is None:
+                raise DiskFailed(f"expected a key in {self._directory} that this process may read")
+            key = _loaded(self._seed)
+            if _public_bytes(key) != self._public_key:
+                raise DiskFailed(f"expected key and key.pub in {self._directory} to belong together")
+            self._key = key
         return self._key.sign(data)
 
     def trusted(self) -> Mapping[str, bytes]:
@@ -106,33 +111,39 @@ def trust(directory: Path, signer: str, public_key: bytes) -> None:
 
 
 def _make_key(directory: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     fresh = Ed25519PrivateKey.generate()
     data = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _written(directory / "key", data, 0o600, replace=False)
 
 
-def _key_or_none(directory: Path) -> Ed25519PrivateKey | None:
-    try:
-        return _key(directory)
-    except PermissionError:
-        return None
+def _loaded(seed: bytes) -> "Ed25519PrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
-def _public_bytes(key: Ed25519PrivateKey) -> bytes:
+def _public_bytes(key: "Ed25519PrivateKey") -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def _key(directory: Path) -> Ed25519PrivateKey:
+def _seed_or_none(directory: Path) -> bytes | None:
+    """The 32 bytes of the private key, looked at once so that a broken one is named at the start; None where it may not be read."""
     path = directory / "key"
     if path.stat().st_mode & 0o037:
         raise DiskFailed(f"expected mode 0600 (or 0640) on {path}: others may read it")
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
+        found = _PEM.fullmatch(path.read_bytes())
+    except PermissionError:
+        return None
+    der = base64.b64decode(found[1]) if found else b""
+    if len(der) != len(_PKCS8_ED25519) + 32 or not der.startswith(_PKCS8_ED25519):
         raise DiskFailed(f"expected an Ed25519 private key in PEM in {path}")
-    return key
+    return der[len(_PKCS8_ED25519) :]
 
 
 def _settled(path: Path, default: str) -> str:
