@@ -1,0 +1,28 @@
+# Scrubjay. Every target does its own set-up: missing Debian packages and the virtual environment in .venv.
+#
+#   make demo          a simulated room, a box, a broker and a hub on this machine: the main job, with figures; ends by itself
+#   make demo KEEP=1   the same, and stays up with the hub's page on localhost until Ctrl-C
+#   make test          style, types, imports, then every test
+#   make bench         the figures beside their peers, measured in the same run
+#   make lint          style, types, imports only
+
+.PHONY: demo test bench lint setup
+BIN = .venv/bin
+
+setup:
+	@bash tools/setup.sh
+
+demo: setup
+	@$(BIN)/scrubjay demo --into build/demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+bench: setup
+	@$(BIN)/scrubjay bench
