@@ -41,14 +41,16 @@ class BrokerFailed(Trouble):
 class RealBroker:
     """A broker process on 127.0.0.1. `start` again after `kill` listens on the same port.
 
-    directory: where its configuration and log are kept. tls: speak TLS. port: 0 chooses a free one.
+    directory: where its configuration and log are kept. tls: speak TLS. port: 0 chooses a free one. embedded: amqtt
+    even where mosquitto is installed.
     """
 
-    def __init__(self, directory: Path, *, tls: BrokerTls | None = None, port: int = 0) -> None:
+    def __init__(self, directory: Path, *, tls: BrokerTls | None = None, port: int = 0, embedded: bool = False) -> None:
         self._directory = directory
         self._tls = tls
         self.port = port or free_port()
-        self.kind = "mosquitto" if mosquitto() else "amqtt"
+        self._embedded = embedded
+        self.kind = "mosquitto" if mosquitto() and not embedded else "amqtt"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -95,7 +97,7 @@ class RealBroker:
             process.wait()
 
     def _command(self) -> list[str]:
-        binary = mosquitto()
+        binary = None if self._embedded else mosquitto()
         if binary is not None:
             configuration = self._directory / "mosquitto.conf"
             configuration.write_text(self._configuration(), "utf-8")
@@ -103,7 +105,8 @@ class RealBroker:
         if importlib.util.find_spec("amqtt") is not None and self._tls is None:
             configuration = self._directory / "amqtt.yaml"
             configuration.write_text(
-                f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{self.port}\nauth:\n  allow-anonymous: true\n",
+                f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{self.port}\n"
+                "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n",
                 "utf-8",
             )
             return [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(configuration)]

@@ -1,4 +1,6 @@
-"""The link, real: paho-mqtt 2 as a thin wire, MQTT 5, QoS 1.
+"""The link, real: paho-mqtt 2 as a thin wire, MQTT 5, QoS 1; MQTT 3.1.1 where the broker speaks nothing newer.
+
+Nothing of ours depends on what only MQTT 5 has: without it a refusal comes as a lost connection, and the window is this file's.
 
 paho keeps nothing for us: each attempt gets a client of its own, so nothing is remembered, resent or reconnected behind the
 uplink's back (paho #492, #698: all its queue in flight at once after a reconnect). It is driven through its interface for
@@ -9,12 +11,13 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -30,6 +33,8 @@ UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this 
 RECEIVE_MAXIMUM = 256
 INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get as far as our memory.
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
+UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
+RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
 _NO_LIMIT = 268_435_455  # the longest packet MQTT can express (§2.1.4)
 
 
@@ -119,20 +124,9 @@ class _Connection:
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"link-{number}", daemon=True)
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, request.client, protocol=MQTTv5, reconnect_on_failure=False, manual_ack=True
-        )
-        self._client.connect_timeout = CONNECT_S_MAX
-        self._client.max_inflight_messages_set(0)  # The window is the uplink's; paho's ignores the broker's Receive Maximum.
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_publish = self._on_publish
-        self._client.on_message = self._on_message
-        self._client.on_socket_open = _set_options
-        # With a writer registered paho leaves writing to the thread below instead of doing it in whoever publishes.
-        self._client.on_socket_register_write = _nothing
-        if request.will_topic is not None:
-            self._client.will_set(request.will_topic, request.will_payload, qos=1, retain=True)
+        self._too_new = False
+        self._version = MQTTv5
+        self._client = self._new_client(MQTTv5)
 
     def start(self) -> None:
         self._thread.start()
@@ -169,9 +163,31 @@ class _Connection:
         # What has not left by now stays; the thread finds its wire closed, and ends.
         self._close_wire()
 
+    def _new_client(self, version: MQTTProtocolVersion) -> Client:
+        request = self._request
+        client = Client(
+            CallbackAPIVersion.VERSION2, request.client, protocol=version, reconnect_on_failure=False, manual_ack=True
+        )
+        client.connect_timeout = CONNECT_S_MAX
+        client.max_inflight_messages_set(0)  # The window is the uplink's; paho's ignores the broker's Receive Maximum.
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_socket_open = _set_options
+        # With a writer registered paho leaves writing to the thread below instead of doing it in whoever publishes.
+        client.on_socket_register_write = _nothing
+        if request.will_topic is not None:
+            client.will_set(request.will_topic, request.will_payload, qos=1, retain=True)
+        return client
+
     def _run(self) -> None:
         try:
-            self._connect_and_serve()
+            self._connect_and_serve(MQTTv5)
+            if self._too_new and not self._closed:
+                self._close_wire()
+                self._client, self._reason = self._new_client(MQTTv311), ""
+                self._connect_and_serve(MQTTv311)
         except (OSError, ValueError, ssl.SSLError) as trouble:
             self._reason = self._reason or type(trouble).__name__
         finally:
@@ -183,20 +199,27 @@ class _Connection:
             self._wake.close()
             self._woken.close()
 
-    def _connect_and_serve(self) -> None:
-        request, client = self._request, self._client
+    def _connect_and_serve(self, version: MQTTProtocolVersion) -> None:
+        request, client, self._version = self._request, self._client, version
         if request.ca is not None:
             client.tls_set(ca_certs=request.ca, certfile=request.certificate, keyfile=request.key)
         host, _, port = request.broker.rpartition(":")
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = INCOMING_BYTES_MAX
+        properties = None
+        if version == MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.MaximumPacketSize = INCOMING_BYTES_MAX
         client.connect(host.strip("[]"), int(port), keepalive=request.keepalive_s, properties=properties)
+        answer_by = time.monotonic() + CONNECT_S_MAX
         poll = select.poll()  # Not select(2), which ends at descriptor 1023.
         poll.register(self._woken.fileno(), select.POLLIN)
         while not self._closed or client.want_write():
             wire = client.socket()
             if wire is None:
+                return
+            if not self.is_up and time.monotonic() > answer_by:
+                # Silence is also how a broker of MQTT 3.1.1 may answer what it cannot take apart (amqtt 0.12).
+                self._reason, self._too_new = "the broker did not answer", True
                 return
             poll.register(wire.fileno(), select.POLLIN | (select.POLLOUT if client.want_write() else 0))
             # Bytes TLS has already taken from the kernel ring no bell.
@@ -238,8 +261,9 @@ class _Connection:
     ) -> None:
         if code.is_failure:
             self._reason = f"the broker refused: {code.value:#04x}"
+            self._too_new = code.value == UNSUPPORTED_VERSION
             return
-        receive_maximum = getattr(properties, "ReceiveMaximum", 65_535)
+        receive_maximum = getattr(properties, "ReceiveMaximum", 65_535) if self._version == MQTTv5 else RECEIVE_MAXIMUM_V311
         self._packet_bytes_max = getattr(properties, "MaximumPacketSize", _NO_LIMIT)
         self.is_up = True
         self._push(self, Connected(receive_maximum, self._packet_bytes_max), 0)
