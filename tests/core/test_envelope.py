@@ -27,7 +27,7 @@ def test_content_comes_back(content, repeat):
 
 
 def test_codec_follows_the_content():
-    """Small groups by deflate, long ones by LZ4, what does not shrink is left alone (S2-062, S2-064)."""
+    """Small groups by deflate, long ones by LZ4, what does not shrink is left alone (S2-062)."""
     codecs = [an_envelope(content).codec for content in (b"abc" * 100, b"abc" * 50_000, bytes(range(256))[:64])]
 
     assert ["deflate", "lz4", "none"] == codecs

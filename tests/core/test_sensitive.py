@@ -100,6 +100,29 @@ def test_documents_are_sensitive_as_a_whole() -> None:
     assert {"clinical"} == {tag.why for tag in find_tags(None, {"resourceType": "Observation", "valueQuantity/value": 6.3})}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PID|1||PATID1234^5^M11||JONES^WILLIAM^A^III|",
+        "\x0bNK1|1|Aniston",
+        "arm 3 stopped\rGT1|1||Bixby|",
+        "association for Doe^Jane refused",
+        "61|M|SMITH^JOHN|2106-3",
+        '"div": "<div xmlns=\\"http://www.w3.org/1999/xhtml\\"><p>Jane Doe',
+        'Everywoman1", "given": [ "Eve" ]',
+    ],
+)
+def test_pieces_of_documents_are_sensitive(text: str) -> None:
+    """What a datagram holds of a clinical document, wherever it was cut, as long as it can be told from a log line. (S2-082)"""
+    assert [(0, 0)] == [(tag.start, tag.end) for tag in find_tags(text, {})]
+
+
+@pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint"])
+def test_log_lines_are_no_documents(text: str) -> None:
+    """Tables, powers and pipes of ordinary log lines stay."""
+    assert () == find_tags(text, {})
+
+
 def test_every_hl7_file_is_clinical() -> None:
     """Each of a collection nobody here wrote is tagged whole. (S2-089)"""
     folder = DATA / "messages" / "hl7v2"

@@ -31,7 +31,7 @@ def test_defaults_stand_where_nothing_is_said() -> None:
 
 
 def test_later_layers_win() -> None:
-    """Each value comes from the last layer that names it, and settings say which (S2-040, S2-047)."""
+    """Each value comes from the last layer that names it, and settings say which (S2-047)."""
     settings = made(
         '[capture]\nsegment_s = 10\ninterface = "a"', "[capture]\nsegment_s = 20\nports = [7]\nloud = true\nshare = 1"
     )

@@ -25,7 +25,7 @@ def test_monotonic_time_only_grows(clock: Clock) -> None:
 
 
 def test_the_stamp_says_how_good_it_is(clock: Clock) -> None:
-    """A stamp is labelled with state, source and an uncertainty that is not zero (S2-011, S2-014)."""
+    """A stamp is labelled with state, source and an uncertainty that is not zero (S2-014)."""
     stamp = clock.now().timestamp
 
     assert stamp.uncertainty_ns > 0

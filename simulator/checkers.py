@@ -1,0 +1,374 @@
+"""What must be true of a box and a hub whatever happened to them. `Witness` watches while it happens, `findings` judges afterwards.
+
+A checker never asks a station: it looks at the wire, at disk operations as they happen, at what lies on the disks in the end,
+and at what the hub's database says.
+"""
+
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from drivers.disk import Disk
+from drivers.tap import HeardFrame
+from firmware.core import lz4chain, pcapng
+from firmware.core.envelope import chunk_unpacked, content_of, unpacked
+from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.message import Message
+from firmware.core.message import unpacked as messages_of
+from firmware.core.receipt import unpacked as receipt_of
+from firmware.core.seal import Seal
+from firmware.core.seal import unpacked as seal_of
+from firmware.core.segment import FRAMES, SEAL
+from firmware.core.store import Store, verify
+from firmware.core.timestamp import SECOND
+from firmware.core.topics import parsed
+from simulator.parrots import planted
+from simulator.world import Life, Machine, WorldBoard
+
+FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
+MessageKey = tuple[object, ...]
+SPOOLS = ("inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
+# A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
+OWN_PROCESSES = ("capture", "clock", "command", "health", "retention", "retrieval")  # what the box says itself names nobody
+NOTICED_NS = 3 * SECOND
+
+
+@dataclass(slots=True)
+class Asked:
+    """One order of the hub's own. power_cuts: of the box when it was made; later ones may take unsynced frames it has seen.
+
+    made_ns: true time. A clock set back stamps later frames into a time already asked for; those it need not hold.
+    """
+
+    identity: bytes
+    made_ns: int
+    since_utc_ns: int
+    until_utc_ns: int
+    power_cuts: int
+
+
+@dataclass(slots=True)
+class Witness:
+    """What was seen while it happened."""
+
+    box: Machine
+    hub: Machine
+    offered: dict[FrameKey, int] = field(default_factory=dict)  # with the true time
+    synced: set[FrameKey] = field(default_factory=set)
+    sealed: dict[str, tuple[Seal, tuple[FrameKey, ...]]] = field(default_factory=dict)  # every segment ever published
+    promised: dict[MessageKey, str] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    forged: set[bytes] = field(default_factory=set)
+    poison: set[str] = field(default_factory=set)
+    clock_steps_ns: int = 0
+    power_cuts: int = 0
+    publication_count: int = 0
+    seen: list[str] = field(default_factory=list)
+    _visible: dict[str, tuple[Life | None, list[Message]]] = field(default_factory=dict)  # with who published it
+    _read_to: dict[str, int] = field(default_factory=dict)
+    _durable: set[str] = field(default_factory=set)  # names in the outbox whose publish has returned
+    _identities: dict[str, bytes] = field(default_factory=dict)
+    _on_wire: set[bytes] = field(default_factory=set)
+    _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    _planted: tuple[bytes, ...] = field(default_factory=planted)
+
+    def watch(self) -> None:
+        """From now on."""
+        self.box.disk.after = self._operation
+        self.box.world.published = self._published
+        self.box.world.connecting = self._connecting
+        self.box.world.turned = self._turned
+
+    def heard(self, frames: Iterable[HeardFrame]) -> None:
+        """These passed by on the wire."""
+        for frame in frames:
+            self.offered[frame.stamp_ns, zlib.crc32(frame.data)] = self.box.world.now_ns
+
+    def power_was_cut(self) -> None:
+        """The page cache is gone; what was read of open files may be too."""
+        self.power_cuts += 1
+        self._visible.clear()
+        self._read_to.clear()
+
+    # The box's disk.
+
+    def _operation(self, what: str, path: str) -> None:
+        directory, _, name = path.rpartition("/")
+        if what == "sync" and name == FRAMES:
+            self._frames_synced(path)
+        elif directory == "segments" and what == "rename" and not name.startswith("."):
+            self._segment_sealed(name)
+        elif directory == "inbox" and what == "rename" and "~" not in name and not name.startswith("."):
+            try:
+                self._visible[name] = self.box.world.current, messages_of(self.box.disk.read(path))
+            except BadItem:
+                return
+        elif path == "inbox" and what == "sync_dir":
+            self._promise(list(self._visible))
+        elif directory == "outbox" and what == "rename":
+            self._identities.pop(name, None)
+        elif path == "outbox" and what == "sync_dir":
+            self._durable |= {entry for entry in self.box.disk.list("outbox") if not entry.startswith(".")}
+
+    def _turned(self, life: Life) -> None:
+        # Whatever a writer did or forgot in its turn: with the turn its publish has returned. One killed before that promised nothing.
+        if life.machine is self.box and not self.box.is_sick:
+            self._promise([name for name, (writer, _) in self._visible.items() if writer is life])
+
+    def _promise(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.promised |= {key_of(message): token_of(message) for message in self._visible.pop(name)[1]}
+
+    def _frames_synced(self, path: str) -> None:
+        disk = self.box.disk
+        start, size = self._read_to.get(path, 0), disk.size(path)
+        for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=start + at, size=count), size - start):
+            link = disk.read(path, offset=start + offset, size=stored)
+            self.synced |= set(_frame_keys(lz4chain.decompressed(link)))
+        self._read_to[path] = size
+
+    def _segment_sealed(self, name: str) -> None:
+        disk = self.box.disk
+        keys = tuple(_stored_frames(disk, f"segments/{name}/{FRAMES}"))
+        self.sealed[name] = seal_of(disk.read(f"segments/{name}/{SEAL}")), keys
+
+    # The wire to the broker.
+
+    def _connecting(self, board: WorldBoard) -> None:
+        if board.identity is self.box.identity:
+            self._on_wire.clear()
+
+    def _published(self, board: WorldBoard, topic: str, data: bytes) -> None:
+        where = parsed(topic)
+        if board.identity is not self.box.identity or where is None:
+            return
+        self.publication_count += 1
+        self._look_for_identities(f"a publication on {where.channel}", data)
+        if where.channel in ("p1", "p2", "p3", "p4"):
+            envelope = unpacked(data)
+            self._look_for_identities(f"an envelope on {where.channel}", content_of(envelope))
+            self._look_at_priorities(int(envelope.priority), where.channel)
+            self._on_wire.add(envelope.identity)
+        elif where.channel == "bulk" and where.transfer is not None:
+            chunk = chunk_unpacked(data)
+            pieces = self._pieces.setdefault(where.transfer, {})
+            pieces[chunk.offset] = chunk.data
+            whole = b"".join(piece for _, piece in sorted(pieces.items()))
+            identity = bytes.fromhex(where.transfer)
+            if len(whole) == chunk.size:
+                self._look_for_identities("an envelope in pieces", content_of(unpacked(whole)))
+            name = next((name for name, known in self._waiting() if known == identity), None)
+            if name is not None:
+                self._look_at_priorities(int(name[1]), where.channel)
+            self._on_wire.add(identity)
+
+    def _look_for_identities(self, what: str, data: bytes) -> None:
+        if any(word in data for word in self._planted):
+            self.seen.append(f"something identifiable left in {what}")
+
+    def _look_at_priorities(self, priority: int, channel: str) -> None:
+        if self.box.is_sick:
+            return  # it may be unable to look
+        for name, identity in self._waiting():
+            if int(name[1]) < priority and name in self._durable and identity not in self._on_wire:
+                self.seen.append(f"priority {priority} was sent on {channel} while {name} waited")
+                return
+
+    def _waiting(self) -> Iterator[tuple[str, bytes]]:
+        for entry in self.box.disk.list("outbox"):
+            if entry.startswith(".") or "~" in entry:
+                continue
+            if entry not in self._identities:
+                try:
+                    self._identities[entry] = unpacked(self.box.disk.read(f"outbox/{entry}")).identity
+                except BadItem:
+                    continue
+            yield entry, self._identities[entry]
+
+
+def key_of(message: Message) -> MessageKey:
+    """What stays of a message when something in it was taken out: who, when, how important; and of the box's own words, all."""
+    return _key(
+        message.device, message.process, message.kind, int(message.priority), int(message.severity), message.origin_time.tai_ns,
+        None if message.sequence is None else str(message.sequence), message.event, message.text,
+    )  # fmt: skip
+
+
+def _key(*columns: Any) -> MessageKey:  # Any: as the database gives them
+    return columns if columns[1] in OWN_PROCESSES else columns[:-1]
+
+
+def token_of(message: Message) -> str:
+    """For people: which message a finding is about."""
+    words = [message.process, *(message.text or "").split()]
+    return next((word for word in words if word.startswith("tok-")), f"{message.process}/{message.kind}")
+
+
+def findings(witness: Witness, database: str) -> list[str]:
+    """Everything that should not be, after the faults are over and all is drained and stopped."""
+    return [
+        *(f"{count} × {crash}" for crash, count in Counter([*witness.box.crashes, *witness.hub.crashes]).items()),
+        *dict.fromkeys(witness.seen),
+        *_messages(witness, database),
+        *_frames(witness),
+        *_commands(witness, database),
+        *_leftovers(witness),
+        *_hub_holds(witness, database),
+    ]
+
+
+def _messages(witness: Witness, database: str) -> Iterator[str]:
+    """Every message whose publish into the inbox returned is at the hub exactly once."""
+    counts: Counter[MessageKey] = Counter()
+    for row in _rows(
+        database, "select device, process, kind, priority, severity, origin_tai_ns, sequence, event, text from messages"
+    ):
+        counts[_key(*row)] += 1
+    missing = [token for key, token in witness.promised.items() if counts[key] == 0]
+    twice = [f"{key[1]}/{key[2]}" for key, count in counts.items() if count > 1]
+    if missing:
+        yield f"{len(missing)} of {len(witness.promised)} promised messages never reached the hub: {', '.join(missing[:5])}"
+    if twice:
+        yield f"{len(twice)} messages are at the hub more than once: {', '.join(twice[:5])}"
+
+
+def _frames(witness: Witness) -> Iterator[str]:
+    """Seals verify; what was synced is sealed; what is missing is stated."""
+    disk = witness.box.disk
+    verdict = verify(disk, "segments", witness.box.identity.public_key())
+    for finding in verdict.findings:
+        yield f"verify: {finding.segment}: {finding.what}: {finding.text}"
+    recorded: Counter[FrameKey] = Counter()
+    seals: list[Seal] = []
+    for name in Store(disk).names():
+        seals.append(seal_of(disk.read(f"segments/{name}/{SEAL}")))
+        keys = list(_stored_frames(disk, f"segments/{name}/{FRAMES}"))
+        recorded.update(keys)
+        if len(keys) != seals[-1].frames:
+            yield f"{name}: {len(keys)} frames where the seal says {seals[-1].frames}"
+    for name in _deleted(witness):
+        seals.append(witness.sealed[name][0])
+        recorded.update(witness.sealed[name][1])
+    lost = witness.synced - recorded.keys()
+    if lost:
+        yield f"{len(lost)} frames were synced and are in no sealed segment"
+    strange = recorded.keys() - witness.offered.keys()
+    if strange:
+        yield f"{len(strange)} recorded frames were never on the wire"
+    yield from _unstated(witness, recorded, seals)
+
+
+def _deleted(witness: Witness) -> list[str]:
+    """Segments the box deleted with a receipt, which verify has found in order; their frames are accounted for."""
+    disk = witness.box.disk
+    names = {receipt_of(disk.read(f"receipts/{name}")).segment for name in disk.list("receipts") if not name.startswith(".")}
+    return sorted(names & witness.sealed.keys() - set(disk.list("segments")))
+
+
+def _unstated(witness: Witness, recorded: Counter[FrameKey], seals: Sequence[Seal]) -> Iterator[str]:
+    slack = NOTICED_NS + witness.clock_steps_ns
+    spans = [(gap.first_ns, gap.last_ns) for seal in seals for gap in seal.gaps if gap.frames is None or gap.cause == "several"]
+    # A segment that was interrupted lost with its writer's memory what it would have said about drops: they are unknown.
+    spans += [
+        (seal.opened.tai_ns - seal.tai_offset_s * SECOND, max(gap.last_ns for gap in seal.gaps))
+        for seal in seals
+        if seal.cause in ("interrupted", "disk_failed")
+    ]
+    missing = [stamp for stamp, crc in witness.offered if (stamp, crc) not in recorded]
+    outside = [stamp for stamp in missing if not any(first - slack <= stamp <= last + slack for first, last in spans)]
+    stated = sum(count for seal in seals for count in seal.drops.values())
+    if len(outside) > stated:
+        yield f"{len(outside)} of {len(witness.offered)} frames are neither recorded nor in a stated gap, {stated} are stated as dropped"
+
+
+def _commands(witness: Witness, database: str) -> Iterator[str]:
+    """Each order of the hub's is answered by as many frames as the store holds; nobody else's is carried out."""
+    disk = witness.box.disk
+    frames = [key for name in Store(disk).names() for key in _stored_frames(disk, f"segments/{name}/{FRAMES}")]
+    rows = {row[0]: row for row in _rows(database, "select command, frames, complete from evidence")}
+    for asked in witness.asked:
+        state = _rows(database, "select state, detail from commands where identity = ?", asked.identity)
+        if asked.identity not in rows or not rows[asked.identity][2]:
+            yield f"order {asked.identity.hex()[:8]} was never answered in full; the hub says {state}"
+            continue
+        held = [key for key in frames if asked.since_utc_ns <= key[0] <= asked.until_utc_ns]
+        least = sum(witness.offered.get(key, 0) <= asked.made_ns for key in held)
+        got = rows[asked.identity][1]
+        gone = witness.power_cuts > asked.power_cuts or bool(_deleted(witness))
+        if got < least or (got > len(held) and not gone):
+            yield f"order {asked.identity.hex()[:8]}: {got} frames of evidence, the store holds {least} to {len(held)}"
+    for identity in rows.keys() & witness.forged:
+        yield f"a forged or foreign order {identity.hex()[:8]} was carried out"
+    for identity in rows.keys() - {asked.identity for asked in witness.asked} - witness.forged:
+        yield f"evidence nobody asked for: {identity.hex()[:8]}"
+
+
+def _leftovers(witness: Witness) -> Iterator[str]:
+    """Spools are drained, and in quarantine is nothing but what was planted there."""
+    disk = witness.box.disk
+    for path in SPOOLS:
+        # Hidden ones are what a killed writer left; the consumer's next start removes them, and nobody reads them before.
+        names = [name for name in disk.list(path) if not name.startswith(".")]
+        if names:
+            yield f"{path} is not drained: {', '.join(names[:3])}"
+    for machine in (witness.box, witness.hub):
+        for path in _files(machine.disk, "quarantine"):
+            if not path.endswith(".reason"):
+                continue
+            name, reason = path.rpartition("/")[2].removesuffix(".reason"), machine.disk.read(path).decode("utf-8", "replace")
+            # Killed four times over one order a process gives it up, and says so: here that is the storm's doing, not the order's.
+            given_up = name.startswith("cmd-") and reason.startswith("too many attempts")
+            if name not in witness.poison and not given_up:
+                yield f"{machine.name}: in quarantine: {path}: {reason}"
+
+
+def _hub_holds(witness: Witness, database: str) -> Iterator[str]:
+    """Nothing identifiable in the hub's database or files."""
+    words = planted()
+    for path in _files(witness.hub.disk, ""):
+        data = witness.hub.disk.read(path)
+        if any(word in data for word in words):
+            yield f"the hub holds something identifiable in {path.partition('/')[0]}/"
+    for text, fields, attachment in _rows(database, "select text, fields, attachment from messages"):
+        said = json.dumps(json.loads(fields), ensure_ascii=False) if fields else ""
+        data = f"{text}{said}".encode() + (attachment or b"")
+        if any(word in data for word in words):
+            yield "the hub holds something identifiable in a message"
+
+
+def _rows(database: str, query: str, *values: object) -> list[tuple[Any, ...]]:  # Any: columns are of their query's types
+    base = sqlite3.connect(database)
+    try:
+        return base.execute(query, values).fetchall()
+    finally:
+        base.close()
+
+
+def _files(disk: Disk, path: str) -> Iterator[str]:
+    for name in disk.list(path):
+        below = f"{path}/{name}" if path else name
+        try:
+            disk.size(below)
+        except Missing:
+            yield from _files(disk, below)
+        else:
+            yield below
+
+
+def _stored_frames(disk: Disk, path: str) -> Iterator[FrameKey]:
+    for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=at, size=count), disk.size(path)):
+        try:
+            yield from _frame_keys(lz4chain.decompressed(disk.read(path, offset=offset, size=stored)))
+        except (Corrupt, BadItem):
+            return  # verify names it
+
+
+def _frame_keys(section: bytes) -> Iterator[FrameKey]:
+    # A link that begins no section of its own refers to the interface described in the first one.
+    described = section if section[:4] == b"\x0a\x0d\x0d\x0a" else pcapng.section_header() + pcapng.interface("x") + section
+    for packet in pcapng.packets(described):
+        yield packet.stamp_ns, zlib.crc32(packet.data)

@@ -1,0 +1,144 @@
+"""Do the checkers bite? Each planted fault is one a tired programmer makes; each must fail the storm on one of a few seeds.
+
+Where a fault is planted, the true code is beside it in the firmware and passes the same seeds (test_storm.py).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+
+from drivers.disk import Buffer
+from firmware.core.spool import Item, Spool
+from firmware.deidentify import station as deidentify
+from firmware.group.station import GroupStation
+from firmware.hub import station as hub
+from firmware.uplink.station import UplinkStation
+from simulator.storm import run
+
+SEEDS = range(1, 31)  # until one bites; usually the first
+
+
+def bites(finding: str) -> None:
+    """At least one of the storms finds this."""
+    found: list[str] = []
+    for seed in SEEDS:
+        found += run(seed).findings
+        if any(finding in line for line in found):
+            return
+    raise AssertionError(f"expected {finding!r} to be found, got {found}")
+
+
+def test_rename_without_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 1 broken: an item is renamed into place before its bytes are on the disk."""
+
+    def careless(self: Spool, items: Iterable[tuple[str, Buffer]]) -> None:
+        names = []
+        for name, data in items:
+            self.disk.write(f"{self.path}/.{name}", data)
+            names.append(name)
+        for name in names:
+            self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+        if names:
+            self.disk.sync_dir(self.path)
+
+    monkeypatch.setattr(Spool, "publish_all", careless)
+    bites("promised messages never reached the hub")
+
+
+def test_directory_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 1 broken at its end: acknowledged before the name is durable."""
+
+    def careless(self: Spool, items: Iterable[tuple[str, Buffer]]) -> None:
+        for name, data in items:
+            self.disk.write(f"{self.path}/.{name}", data)
+            self.disk.sync(f"{self.path}/.{name}")
+            self.disk.rename(f"{self.path}/.{name}", f"{self.path}/{name}")
+
+    monkeypatch.setattr(Spool, "publish_all", careless)
+    bites("never reached the hub")
+
+
+def test_hub_acknowledges_before_it_has_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An envelope acknowledged while its transaction may still be lost."""
+
+    def careless(self: hub.HubStation, heard: Sequence[tuple[hub.Port, hub.Received]], now: hub.Now) -> None:
+        for port, received in heard:
+            topic = hub.parsed(received.topic)
+            if topic is not None and topic.channel in ("p1", "p2", "p3", "p4"):
+                port.committed(topic.site, topic.box, hub.unpacked(received.payload).identity)
+        for port, _ in heard:
+            port.send_acknowledgements(now.monotonic)
+        honest(self, heard, now)
+
+    honest = hub.HubStation._take_in
+    monkeypatch.setattr(hub.HubStation, "_take_in", careless)
+    bites("promised messages never reached the hub")
+
+
+def test_uplink_believes_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker's acknowledgement taken for the hub's."""
+
+    def careless(self: UplinkStation, now: hub.Now) -> None:
+        tokens = {token: entry.identity for token, entry in self._on_wire.items()}
+        honest(self, now)
+        answered = [identity for token, identity in tokens.items() if token not in self._on_wire and identity is not None]
+        if answered:
+            self._move_to_sent(answered, now.monotonic)
+
+    honest = UplinkStation._hear
+    monkeypatch.setattr(UplinkStation, "_hear", careless)
+    bites("promised messages never reached the hub")
+
+
+def test_settle_before_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 4 broken: the item is removed before what came of it is published onward."""
+
+    def careless(self: deidentify.DeidentifyStation) -> None:
+        for name in sorted(self._ready):
+            item, data = self._ready[name]
+            self._release.settle(item)
+            self._disk.sync_dir("release")
+            self._outbox.publish(name, data)
+            del self._ready[name]
+
+    monkeypatch.setattr(deidentify.DeidentifyStation, "_publish", careless)
+    bites("promised messages never reached the hub")
+
+
+def test_a_path_around_deidentify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is released goes to the outbox as it was."""
+    monkeypatch.setattr(deidentify, "cleaned_message", lambda message, words: (message, 0))
+    bites("something identifiable left")
+
+
+def test_evidence_unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames leave whole."""
+    monkeypatch.setattr(deidentify, "cleaned_evidence", lambda section, rules, counts: iter([section]))
+    bites("something identifiable left in an envelope")
+
+
+def test_settle_without_any_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group dropped in silence."""
+
+    def careless(self: GroupStation, name: str) -> None:
+        self._inbox.settle(Item(name, 0, b""))
+
+    monkeypatch.setattr(GroupStation, "_settle", careless)
+    bites("never reached the hub")
+
+
+@pytest.mark.parametrize(
+    "order", [reversed, lambda names: sorted(names, key=lambda name: name[3:])], ids=["last first", "by time only"]
+)
+def test_priorities_ignored(monkeypatch: pytest.MonkeyPatch, order: Callable[[Iterable[str]], Iterable[str]]) -> None:
+    """An uplink that sends in another order."""
+    honest = UplinkStation._look
+
+    def careless(self: UplinkStation, now: hub.Now) -> None:
+        honest(self, now)
+        names = list(order(self._queue))
+        self._queue.clear()
+        self._queue.extend(names)
+
+    monkeypatch.setattr(UplinkStation, "_look", careless)
+    bites("waited")
