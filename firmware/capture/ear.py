@@ -30,6 +30,7 @@ class Ear:
         self._deaf_since_ns: int | None = None
         self._retry_ns = RETRY_NS_MIN
         self._retry_at: Monotonic | None = None
+        self.trouble = ""  # why it does not hear, as the driver said it; never foreign bytes
 
     @property
     def hears(self) -> bool:
@@ -54,9 +55,10 @@ class Ear:
             return False
         try:
             self._tap = self._board.tap(self._request)
-        except TapFailed:
-            self._gone(now)
+        except TapFailed as trouble:
+            self._gone(trouble, now)
             return False
+        self.trouble = ""
         self._retry_ns, self._retry_at = RETRY_NS_MIN, None
         self._counted, self._polled_at = {}, now
         self._note_deaf(now)
@@ -69,10 +71,10 @@ class Ear:
             return None
         try:
             return self._tap.next()
-        except TapFailed:
+        except TapFailed as trouble:
             self._poll(now)
             self.close()
-            self._gone(now)
+            self._gone(trouble, now)
             raise
 
     def hold(self, block: Block) -> None:
@@ -105,7 +107,8 @@ class Ear:
             self._tap.close()
             self._tap = None
 
-    def _gone(self, now: Now) -> None:
+    def _gone(self, trouble: TapFailed, now: Now) -> None:
+        self.trouble = str(trouble)
         if self._deaf_since_ns is None:
             self._deaf_since_ns = now.utc_ns
         self._retry_at = now.monotonic.after(self._retry_ns)

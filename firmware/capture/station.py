@@ -76,8 +76,9 @@ class CaptureStation:
     def start(self, now: Now) -> None:
         """Listen first: what is heard while the last segment is put right waits in the ring."""
         if self._writer is None:
-            self._hear(now)
+            self._ear.open(now)
             self._begin(now, "interrupted")
+            self._hear(now)  # What there is to say about the interface has a place to lie only now.
 
     def step(self, now: Now) -> Monotonic | None:
         self._hear(now)
@@ -114,6 +115,7 @@ class CaptureStation:
 
     def _hear(self, now: Now) -> None:
         self._ear.open(now)
+        self.report.gauge("interface_trouble", self._ear.trouble or "none")
         if self._ear.hears is self._heard:
             return
         before, self._heard = self._heard, self._ear.hears
@@ -351,8 +353,9 @@ class CaptureStation:
             return
         try:
             self._notices.say(now, "error", Priority.P2, severity, text, event=event)
-        except (DiskFull, DiskFailed):
-            self.report.drop("notice_unsaid")  # The report and the next seal say it.
+        except (DiskFull, DiskFailed, Missing):
+            # Missing: the disk was full or failed before there was an inbox. The report and the next seal say it.
+            self.report.drop("notice_unsaid")
 
     def _wake(self, now: Now) -> Monotonic | None:
         wishes = [self._ear.wake()]

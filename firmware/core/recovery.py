@@ -70,24 +70,26 @@ def recover(disk: Disk, path: str, receipts: str, *, identity: Identity, now: No
     chain = chain_end(disk, path, receipts)
     sealed: list[str] = []
     frames = removed = 0
-    silent = _unfinished(disk, path, chain)
+    silent, is_told = _unfinished(disk, path, chain), False
     hidden = [name for name in disk.list(path) if name.startswith(".") and sequence_of(name) is not None]
     for name in sorted(hidden, key=lambda entry: sequence_of(entry) or 0):
         found = None
         if not _is_deleted(disk, receipts, name[1:]):
-            silent_ns = min(silent, default=None) if not sealed else None
+            silent_ns = min(silent, default=None)
             found = _finish(disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns)
         if found is None:
             disk.remove(f"{path}/{name}")
             removed += 1
-            silent += _named(name)
+            silent += [] if is_told else _named(name)
             continue
         made, digest = found
+        # Sealed just now, it says itself until when nothing was heard; sealed by its writer and only not renamed, it does not.
+        is_told = made.made == now.timestamp
+        silent = [] if is_told else _end_of(made)
         chain = Chain(made.sequence, digest)
         sealed.append(made.name)
         frames += made.frames
-    # What was sealed here says itself that it was interrupted, and until when.
-    return Recovered(chain, tuple(sealed), frames, removed, min(silent, default=None) if not sealed else None)
+    return Recovered(chain, tuple(sealed), frames, removed, min(silent, default=None))
 
 
 def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
@@ -97,9 +99,12 @@ def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
         made = seal.unpacked(disk.read(f"{path}/{newest}/{SEAL}")) if newest is not None else None
     except (BadItem, Missing):
         return []  # verify names it
-    if made is None or made.cause == "stop":
-        return []
-    return [made.made.tai_ns - made.tai_offset_s * SECOND]
+    return _end_of(made) if made is not None else []
+
+
+def _end_of(made: Seal) -> list[int]:
+    """When it was sealed, UTC ns, unless in an orderly stop."""
+    return [made.made.tai_ns - made.tai_offset_s * SECOND] if made.cause != "stop" else []
 
 
 def _named(name: str) -> list[int]:

@@ -21,6 +21,9 @@ _ICMP_SIZE = 8
 # Neighbour discovery (RFC 4861) up to its options: router and neighbour solicitation and advertisement, redirect.
 _ICMP6_SIZES = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
 _IGMP_SIZE = 8  # of version 3 the kind and the number of groups, of 1 and 2 the whole message
+_TCP_SIZE = 20  # without options
+# Maximum segment size, window scale, selective acknowledgement permitted and given, time stamps (RFC 9293, 7323, 2018).
+_TCP_OPTION_SIZES = {2: (4,), 3: (3,), 4: (2,), 5: (10, 18, 26, 34), 8: (10,)}
 _ARP_HEADER = b"\x00\x01\x08\x00\x06\x04"  # Ethernet addresses for IPv4 addresses
 _ARP_SIZE = 28
 _SPANNING_TREE = b"\x42\x42\x03\x00\x00"  # LLC and protocol identifier of IEEE 802.1D
@@ -46,13 +49,47 @@ def kept_size(data: bytes, wire_bytes: int, rules: FrameRules) -> int:
         frame = parsed(data)
     except BadItem:
         return 0
-    if frame.trouble is not None:
-        return frame.payload_start
+    headers_end = _headers_end(frame, data)
+    if frame.trouble is not None or headers_end < frame.payload_start:
+        return headers_end
     end = frame.payload_start + _payload_size(frame, data, wire_bytes, rules)
     # Short frames are padded, by some cards with what was in memory: only zeros count as nothing.
     if end == frame.payload_end and not any(data[end:]):
         return len(data)
     return end
+
+
+def _headers_end(frame: Frame, data: bytes) -> int:
+    """Where the headers end that say who, when and how much. Options may say anything: one wrong bit in a header's length makes
+    options of the payload (storm seed 710). IP's stay, TCP's leave where every one of them is what it should be.
+    """
+    fixed = {headers.IPV4: 20, headers.IPV6: 40}.get(frame.ethertype)
+    if fixed is None:
+        return frame.payload_start
+    ip_end = headers.ETHERNET_SIZE + 4 * len(frame.vlans) + fixed
+    if frame.transport_start > ip_end:
+        return min(ip_end, frame.payload_start)
+    if frame.protocol == headers.TCP and frame.source_port is not None:
+        options = data[frame.transport_start + _TCP_SIZE : frame.payload_start]
+        return frame.payload_start if _are_tcp_options(options) else frame.transport_start + _TCP_SIZE
+    return frame.payload_start
+
+
+def _are_tcp_options(options: bytes) -> bool:
+    """Whether these are options of the usual kinds and sizes, and behind their end nothing but zeros."""
+    at = 0
+    while at < len(options):
+        kind = options[at]
+        if kind == 0:
+            return not any(options[at:])
+        if kind == 1:
+            at += 1
+            continue
+        size = options[at + 1] if at + 1 < len(options) else 0
+        if size not in _TCP_OPTION_SIZES.get(kind, ()) or at + size > len(options):
+            return False
+        at += size
+    return True
 
 
 def _payload_size(frame: Frame, data: bytes, wire_bytes: int, rules: FrameRules) -> int:

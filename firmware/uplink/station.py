@@ -69,6 +69,7 @@ class UplinkStation:
         self._hold: Monotonic | None = None
         self._refusals = 0
         self._settle_by: Monotonic | None = None
+        self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
     def start(self, now: Now) -> None:
         make_directory(self._board.disk, OUTBOX)
@@ -108,8 +109,9 @@ class UplinkStation:
             match event:
                 case Connected():
                     self._begin(event, now)
-                case Disconnected():
+                case Disconnected(reason):
                     self.report.count("disconnected")
+                    self._trouble = reason
                     self._forget_flights()
                     self._connection.lost(now.monotonic)
                 case Acknowledged(token):
@@ -267,6 +269,7 @@ class UplinkStation:
         if any(now.since(entry.since) >= STUCK_NS_MAX for entry in self._on_wire.values()):
             # Connected in name only. Another broker may do better.
             self.report.drop("broker_stuck")
+            self._trouble = "the broker answered nothing"
             self._link.disconnect()
             self._forget_flights()
             self._connection.lost(now)
@@ -393,6 +396,7 @@ class UplinkStation:
     def _gauge(self, now: Monotonic) -> None:
         oldest = self._flights.oldest()
         self.report.gauge("broker", self._connection.broker if self._connection.is_up else "none")
+        self.report.gauge("broker_trouble", "none" if self._connection.is_up else self._trouble or "none yet")
         self.report.gauge("outbox_items", len(self._queue) + len(self._flights))
         self.report.gauge("in_flight", len(self._flights))
         self.report.gauge("oldest_unacknowledged_s", now.since(oldest) // SECOND if oldest is not None else 0)

@@ -300,6 +300,19 @@ def test_interface_gone_and_back(recorder):
     assert ["interface_gone", "interface_back"] == recorder.said()
 
 
+def test_first_start_of_a_box_without_its_interface(make_recorder):
+    """On an empty disk, before any other process has made the inbox: it stays, says so there, and names the reason."""
+    recorder = make_recorder()
+    recorder.disk.remove("inbox")
+    recorder.disk.remove("segments")
+    recorder.interface = False
+    recorder.boot()
+    recorder.run(1, rate=0)
+
+    assert ["interface_gone"] == recorder.said()
+    assert "expected an interface, it is gone" == recorder.station.report.gauges["interface_trouble"]
+
+
 def test_no_interface_at_the_start(make_recorder):
     """A cable plugged in later is heard later; until then the box runs, says so and waits, it does not spin."""
     recorder = make_recorder()

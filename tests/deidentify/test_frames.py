@@ -136,3 +136,27 @@ def test_hostile_frames() -> None:
                 assert 0 <= kept_size(bytes(heard.data), heard.wire_bytes, RULES) <= len(heard.data)
         except BadCaptureFile:
             continue
+
+
+PATIENT = b"Zebulon Quackenbush, born 1961-02-03, and more of him"
+
+
+@pytest.mark.parametrize(
+    ("packet", "position", "value", "headers"),
+    [(Ether() / IP() / UDP(dport=5004) / PATIENT, 14, 0x4A, 34), (Ether() / IP() / TCP(dport=104) / PATIENT, 46, 0xF0, 54)],
+    ids=["IP options", "TCP options"],
+)
+def test_options_are_no_way_out(packet: Any, position: int, value: int, headers: int) -> None:
+    """A header length wrong by a bit makes options of the payload: IP's never leave, TCP's only where they are options."""
+    data = bytearray(bytes(packet))
+    data[position] = value
+
+    assert headers == kept_size(bytes(data), len(data), RULES)
+
+
+def test_usual_tcp_options_leave() -> None:
+    """What Wireshark computes round trips and losses from stays with the frame."""
+    options = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 2)), ("NOP", None), ("WScale", 7)]
+    packet = Ether() / IP() / TCP(dport=104, options=options) / PATIENT
+
+    assert bytes(packet)[: -len(PATIENT)] == kept(packet)
