@@ -15,6 +15,7 @@ __all__ = [
     "compact",
     "iso",
     "parse_utc",
+    "span",
 ]
 
 SECOND = 1_000_000_000  # ns
@@ -32,6 +33,14 @@ def iso(utc_ns: int) -> str:
     """UTC for people, to the millisecond: 2026-11-22T10:15:00.000Z."""
     moment = _moment(utc_ns)
     return f"{moment.strftime('%Y-%m-%dT%H:%M:%S').rjust(19, '0')}.{utc_ns // MS % 1000:03d}Z"
+
+
+def span(ns: int) -> str:
+    """A length of time for people, to three figures: 600 s, 12.5 ms, 9 µs, 40 ns."""
+    for unit, size in (("s", SECOND), ("ms", MS), ("µs", 1000)):
+        if abs(ns) >= size:
+            return f"{ns / size:.3g} {unit}" if abs(ns) < 1000 * size else f"{round(ns / size)} {unit}"
+    return f"{ns} ns"
 
 
 def parse_utc(text: str) -> int:

@@ -8,7 +8,7 @@ from firmware.core import envelope, index, message, pcapng, receipt, release, se
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
-from firmware.core.timestamp import SECOND, Timestamp, iso
+from firmware.core.timestamp import SECOND, Timestamp, iso, span
 
 TAI_OFFSET_S = 37  # For showing moments of files that do not carry TAI minus UTC; since 2017.
 MASK = "[sensitive]"
@@ -210,7 +210,7 @@ def _printable(value: object) -> str:
 
 def _stamp(stamp: Timestamp, tai_offset_s: int = TAI_OFFSET_S) -> str:
     moment = iso(stamp.tai_ns - tai_offset_s * SECOND)
-    return f"{moment} ±{stamp.uncertainty_ns} ns, {stamp.source} {stamp.state.value}"
+    return f"{moment} ±{span(stamp.uncertainty_ns)}, {stamp.source} {stamp.state.value}"
 
 
 def _moment(tai_ns: int) -> str:

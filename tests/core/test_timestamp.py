@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware.core.timestamp import SECOND, Monotonic, Timestamp, compact, iso, parse_utc
+from firmware.core.timestamp import SECOND, Monotonic, Timestamp, compact, iso, parse_utc, span
 from simulator.clock import SimulatedClock
 
 NS = 1_795_342_500 * SECOND  # 2026-11-22T10:15:00Z
@@ -54,3 +54,12 @@ def test_kinds_of_time_do_not_mix() -> None:
         sorted([now.monotonic, now.timestamp])  # type: ignore[type-var]
     assert isinstance(now.monotonic, Monotonic) and isinstance(now.timestamp, Timestamp)
     assert 37 * SECOND == now.timestamp.tai_ns - now.utc_ns
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(0, "0 ns"), (40, "40 ns"), (9_000, "9 µs"), (12_500_000, "12.5 ms"), (600 * SECOND, "600 s"), (86_400 * SECOND, "86400 s")],
+)
+def test_spans_are_for_people(ns: int, text: str) -> None:
+    """A length of time is written in the unit a person would choose."""
+    assert text == span(ns)
