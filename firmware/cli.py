@@ -240,6 +240,52 @@ def _ls(a: argparse.Namespace) -> int:
     return 0
 
 
+def _pin(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.shelf import rows
+    from firmware.retention.pins import overlapping, pin
+
+    disk = LinuxDisk(_store(a.directory))
+    shelf = rows(disk)
+    if a.segment:
+        segments = a.segment
+        unknown = set(segments) - {row.name for row in shelf if not row.is_open}
+        if unknown:
+            raise ValueError(f"expected sealed segments of this store, as `{PROGRAM} ls` shows them; there is no {min(unknown)}")
+    elif a.since and a.until:
+        segments = overlapping(shelf, since_utc_ns=parse_utc(a.since), until_utc_ns=parse_utc(a.until))
+    else:
+        raise ValueError("expected segments, or --since and --until")
+    pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns)
+    print("\n".join(segments) or "no sealed segment holds frames of that time")
+    return 0 if segments else 1
+
+
+def _unpin(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retention.pins import unpin
+
+    disk = LinuxDisk(_store(a.directory))
+    for segment in a.segment:
+        unpin(disk, segment)
+    return 0
+
+
+def _pins(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retention.pins import pins
+
+    held = pins(LinuxDisk(_store(a.directory)))
+    if a.json:
+        print(
+            json.dumps([{"segment": entry.segment, "reason": entry.reason, "pinned": entry.pinned} for entry in held], indent=1)
+        )
+    else:
+        print("\n".join(f"{entry.segment}  {entry.pinned}  {entry.reason}" for entry in held) or "nothing is pinned")
+    return 0
+
+
 def _show(a: argparse.Namespace) -> int:
     from firmware.retrieval.listing import shown
 
@@ -448,6 +494,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true")
 
     sub = command("ls", _ls, "the segments of a store")
+    sub.add_argument("directory")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("pin", _pin, "hold segments: they are deleted neither for their age nor for room")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="*", help="by name, as ls shows them; or all of an interval:")
+    sub.add_argument("--since", help="UTC, 2026-11-22T10:15:00 or seconds since 1970")
+    sub.add_argument("--until")
+    sub.add_argument("--reason", required=True, help="for the person who finds the pin years later")
+
+    sub = command("unpin", _unpin, "hold segments no longer")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="+")
+
+    sub = command("pins", _pins, "what is held, since when and why")
     sub.add_argument("directory")
     sub.add_argument("--json", action="store_true")
 

@@ -1,0 +1,80 @@
+"""Pins: legal hold. A segment with a file of its name in pins/ is deleted neither for its age nor for room (S2-094, S2-095).
+
+The file says who asked, why and when, for the person who finds it years later: {"reason": …, "pinned": "2026-11-22T10:15:00.000Z"}.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drivers.disk import Disk
+from firmware.core.durable import make_directory, read_or_none, replace
+from firmware.core.errors import Missing
+from firmware.core.segment import sequence_of
+from firmware.core.shelf import Row
+from firmware.core.timestamp import iso
+
+PINS = "pins"
+REASON_MAX = 1000
+_BYTES_MAX = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One segment held. reason, pinned: as given; "" where the file does not say."""
+
+    segment: str
+    reason: str
+    pinned: str
+
+
+def pins(disk: Disk) -> list[Pin]:
+    """Every pin, in the order of the segments' names. A file that makes no sense is a pin all the same: it was meant to hold."""
+    return [_read(disk, name) for name in disk.list(PINS) if sequence_of(name) is not None and not name.startswith(".")]
+
+
+def pin(disk: Disk, segments: Sequence[str], *, reason: str, now_utc_ns: int) -> None:
+    """Hold these segments; it lasts on return. One that is held already gets the new reason."""
+    if not 0 < len(reason) <= REASON_MAX:
+        raise ValueError(f"expected a reason of 1 to {REASON_MAX} characters, for the person who finds the pin later")
+    make_directory(disk, PINS)
+    for segment in segments:
+        assert sequence_of(segment) is not None, "a segment's name"
+        replace(disk, PINS, segment, json.dumps({"reason": reason, "pinned": iso(now_utc_ns)}).encode())
+
+
+def unpin(disk: Disk, segment: str) -> None:
+    """Hold it no longer. Raises Missing when it was not held."""
+    if sequence_of(segment) is None:
+        raise Missing("expected the name of a segment, as `scrubjay pins` lists it")
+    disk.remove(f"{PINS}/{segment}")
+    disk.sync_dir(PINS)
+
+
+def overlapping(shelf: Sequence[Row], *, since_utc_ns: int, until_utc_ns: int) -> list[str]:
+    """Sealed segments that hold, or may hold, frames of this interval. One whose seal cannot be read may."""
+    return [
+        row.name
+        for row in shelf
+        if not row.is_open
+        and (
+            row.seal is None
+            or (
+                row.seal.first_ns is not None
+                and row.seal.last_ns is not None
+                and row.seal.first_ns <= until_utc_ns
+                and row.seal.last_ns >= since_utc_ns
+            )
+        )
+    ]
+
+
+def _read(disk: Disk, name: str) -> Pin:
+    try:
+        row = json.loads(read_or_none(disk, f"{PINS}/{name}", size=_BYTES_MAX) or b"")
+    except (ValueError, RecursionError):
+        row = None
+    match row:
+        case {"reason": str(reason), "pinned": str(pinned)}:
+            return Pin(name, reason, pinned)
+    return Pin(name, "", "")
