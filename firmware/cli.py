@@ -19,6 +19,7 @@ from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
+    from firmware.core.sift import Sift
     from firmware.core.store import Query
 
 PROGRAM = "scrubjay"
@@ -208,11 +209,24 @@ def _query(a: argparse.Namespace) -> "Query":
     return Query(
         since_utc_ns=parse_utc(a.since) if a.since else None,
         until_utc_ns=parse_utc(a.until) if a.until else None,
-        hosts=tuple(a.host),
+        # A direction names a host as well; the index knows hosts, the sift which way.
+        hosts=tuple(a.host) or tuple(a.source if a.source else a.destination),
         ports=tuple(a.port),
         macs=tuple(a.mac),
         protocols=tuple(a.proto),
         vlans=tuple(a.vlan),
+    )
+
+
+def _sift(a: argparse.Namespace) -> "Sift":
+    from drivers.linux.frame_filter import frame_filter
+    from firmware.core.sift import Sift, address, pattern
+
+    return Sift(
+        sources=tuple(map(address, a.source)),
+        destinations=tuple(map(address, a.destination)),
+        pattern=pattern(a.contains) if a.contains else b"",
+        accept=frame_filter(a.filter) if a.filter else None,
     )
 
 
@@ -224,6 +238,7 @@ def _find(a: argparse.Namespace) -> int:
         summary = find(
             LinuxDisk(_store(a.directory)),
             _query(a),
+            _sift(a),
             sink=out.write,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
@@ -483,6 +498,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mac", action="append", default=[])
     sub.add_argument("--proto", action="append", default=[], help="tcp, udp, icmp, arp, ptp, … or a number")
     sub.add_argument("--vlan", action="append", default=[], type=int)
+    sub.add_argument("--from", dest="source", action="append", default=[], metavar="IP", help="sent by")
+    sub.add_argument("--to", dest="destination", action="append", default=[], metavar="IP", help="sent to")
+    sub.add_argument("--contains", metavar="TEXT", help="bytes anywhere in the frame: a text, or 0x and hexadecimal digits")
+    sub.add_argument("-f", "--filter", help="pcap-filter expression, as tcpdump takes it")
     sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
     sub.add_argument("--json", action="store_true")
 

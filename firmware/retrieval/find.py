@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from drivers.disk import Disk
 from firmware.core import pcapng
 from firmware.core.query import Query
+from firmware.core.sift import Sift, sifted
 from firmware.core.store import Store
 from firmware.core.timestamp import iso
 
@@ -37,10 +38,12 @@ class Summary:
         return [f"{self.frame_count} frames, {self.size} bytes, from {len(self.segments)} segments", span]
 
 
-def find(disk: Disk, query: Query, *, sink: Callable[[bytes], object], progress: Callable[[str], object]) -> Summary:
+def find(
+    disk: Disk, query: Query, sift: Sift | None = None, *, sink: Callable[[bytes], object], progress: Callable[[str], object]
+) -> Summary:
     """Write one pcapng section with every frame that matches, piece by piece, into `sink`.
 
-    progress: gets a line for people now and then. Raises BadItem for a query that cannot be understood, before anything is written.
+    sift: what the frames themselves must be, beyond the query. progress: gets a line for people now and then. Raises BadItem for a query that cannot be understood, before anything is written.
     """
     walk = Store(disk).walk(query)
     head = pcapng.section_header() + pcapng.interface("scrubjay")
@@ -49,7 +52,8 @@ def find(disk: Disk, query: Query, *, sink: Callable[[bytes], object], progress:
     first: int | None = None
     last: int | None = None
     segments: dict[str, None] = {}
-    for looked, hit in enumerate(walk, start=1):
+    for looked, found in enumerate(walk, start=1):
+        hit = sifted(found, sift) if found is not None and sift is not None else found
         if hit is not None:
             sink(hit.blocks)
             frames += hit.frame_count

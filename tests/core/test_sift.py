@@ -1,0 +1,62 @@
+"""What the index cannot answer: direction, contents, a compiled filter; every frame that is wanted, and no other. (S2-107)"""
+
+import pytest
+
+from drivers.errors import BadFilter
+from drivers.linux.frame_filter import frame_filter
+from firmware.core import pcapng
+from firmware.core.errors import BadItem
+from firmware.core.query import Query
+from firmware.core.sift import Sift, address, pattern, sifted
+from firmware.core.store import Store
+from simulator.board import SimulatedBoard
+from simulator.written_store import frame, write_segment
+
+ARM, CONSOLE = "10.77.0.11", "10.77.0.12"
+
+
+def wanted(sift: Sift) -> list[int]:
+    """Which of four frames a second apart are taken: arm→console, console→arm, arm→console with "stop", an empty one."""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    frames = [
+        frame(start, source=ARM, destination=CONSOLE),
+        frame(start + 1, source=CONSOLE, destination=ARM),
+        frame(start + 2, source=ARM, destination=CONSOLE, payload=b"please stop now", port=36000),
+        frame(start + 3, source="10.77.0.99", destination="10.77.0.98", payload=b""),
+    ]
+    write_segment(board, [frames])
+    found = [hit for hit in (sifted(hit, sift) for hit in Store(board.disk).search(Query())) if hit is not None]
+
+    section = pcapng.section_header() + pcapng.interface("")
+    return [packet.stamp_ns - start for hit in found for packet in pcapng.packets(section + hit.blocks)]
+
+
+@pytest.mark.parametrize(
+    ("sift", "expected"),
+    [
+        (Sift(), [0, 1, 2, 3]),
+        (Sift(sources=(address(ARM),)), [0, 2]),
+        (Sift(destinations=(address(ARM), address("10.77.0.98"))), [1, 3]),
+        (Sift(sources=(address(ARM),), destinations=(address(ARM),)), []),
+        (Sift(pattern=pattern("stop")), [2]),
+        (Sift(pattern=pattern("0x73746f70")), [2]),
+        (Sift(accept=frame_filter("udp dst port 36000")), [2]),
+        (Sift(sources=(address(CONSOLE),), pattern=b"hello", accept=frame_filter("udp")), [1]),
+    ],
+)
+def test_all_that_ask_must_agree(sift: Sift, expected: list[int]) -> None:
+    """Direction, contents and filter narrow each other. (S2-107)"""
+    assert expected == wanted(sift)
+
+
+def test_what_is_no_ip_was_sent_by_nobody() -> None:
+    """A frame that cannot be taken apart answers no question about direction, and breaks nothing."""
+    assert not Sift(sources=(address(ARM),)).takes(b"\x00" * 9)
+
+
+@pytest.mark.parametrize("wrong", [lambda: address("arm-2"), lambda: pattern("0xabc"), lambda: frame_filter("prot 7")])
+def test_what_cannot_be_understood_is_said(wrong: object) -> None:
+    """Each is an error that says what was expected."""
+    with pytest.raises((BadItem, BadFilter), match="expected"):
+        wrong()  # type: ignore[operator]
