@@ -4,9 +4,10 @@
 #   make demo KEEP=1   the same, and stays up with the hub's page on localhost until Ctrl-C
 #   make test          style, types, imports, then every test
 #   make bench         the figures beside their peers, measured in the same run
+#   make picture       docs/hub.png anew, from the demo's room
 #   make lint          style, types, imports only
 
-.PHONY: demo test bench lint setup
+.PHONY: demo test bench lint picture setup
 BIN = .venv/bin
 
 setup:
@@ -26,3 +27,6 @@ test: lint
 
 bench: setup
 	@$(BIN)/scrubjay bench
+
+picture: setup
+	@$(BIN)/python tools/picture.py

@@ -35,6 +35,7 @@ tcpdump         | tcpdump                              | peer of the benchmark, 
 wireshark-common | capinfos                            | capinfos and dumpcap: the independent count of frames, peer of the benchmark
 tshark          | tshark                               | the independent reader of segments and evidence
 netsniff-ng     | netsniff-ng                          | peer of the benchmark
+chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
 "
 

@@ -1,11 +1,13 @@
 """`scrubjay fleet`: the operator's side, on a command line. It speaks to the hub as the page does and knows no more than it."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from firmware.core.errors import Trouble
 
@@ -17,6 +19,25 @@ Plain = dict[str, Any]  # Any: JSON of the hub, shown and not reasoned about
 
 class HubFailed(Trouble):
     """The hub did not answer, or said no. Look at its address, or at what it said."""
+
+
+class Sink(Protocol):
+    """Something that takes bytes, as a file does."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+@contextmanager
+def understood(address: str) -> Iterator[None]:
+    """Whatever answers at this address in another way than a hub of this version does: HubFailed instead of our surprise at it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, http.client.HTTPException) as problem:
+        raise HubFailed(
+            f"expected the answers of a hub of this version at {address}, got others ({type(problem).__name__}); is it the hub's page?"
+        ) from None
+    except TimeoutError:
+        raise HubFailed(f"expected an answer from {address}, it said nothing for a long time") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +102,7 @@ class Fleet:
                     return state
                 _next_event(news)
 
-    def download(self, path: str, into: BinaryIO) -> int:
+    def download(self, path: str, into: Sink) -> int:
         """Bytes written."""
         size = 0
         with self._open(path, timeout=ANSWER_S_MAX) as answer:
@@ -104,7 +125,9 @@ class Fleet:
         except urllib.error.HTTPError as refusal:
             raise HubFailed(f"the hub said {refusal.code}: {_reason(refusal)}") from None
         except (urllib.error.URLError, OSError) as problem:
-            raise HubFailed(f"no answer from the hub at {self._address}: {getattr(problem, 'reason', problem)}") from None
+            raise HubFailed(
+                f"expected a hub at {self._address}, got no answer: {getattr(problem, 'reason', problem)}; is `scrubjay run hub` up?"
+            ) from None
 
 
 def box_line(box: Plain) -> str:

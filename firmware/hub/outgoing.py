@@ -28,8 +28,8 @@ class _Command:
 
 
 class Outgoing:
-    """The spool commands/outgoing/. Names begin with the counter, so that a box gets one signer's orders in the order of their
-    counters: it refuses one that was overtaken.
+    """The spool commands/outgoing/. Names begin with the counter, so that a box gets one signer's orders in the order they were made,
+    but for those the broker loses: they go again, and a box takes them late.
     """
 
     def __init__(self, board: Board, repository: Repository, report: Report, *, resend_s: int) -> None:

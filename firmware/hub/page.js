@@ -2,20 +2,36 @@
 "use strict";
 
 const SHOWN_MAX = 400;
+const PAGE_ROWS = 100;
+const TEXT_SHORT = 240; // characters of a text shown in its row; the rest opens
+const SUMMARY_FIELDS = 6;
+const REFRESH_MS = 1000;
+const ANNOUNCE_MS = 3000; // A screen reader hears of news this often at most; a room says fifty things a second.
+const RETRY_MS = 5000;
 const PRIORITIES = { 1: "P1 alarm", 2: "P2 warning", 3: "P3 report", 4: "P4 detail" };
-const SEVERITIES = ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
+const SEVERITIES = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
+// Controls, and what turns the direction of writing or has no width: they would show a text as what it is not.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
 const $ = (id) => document.getElementById(id);
-const filter = { priority: "", box: "" };
-const open = new Map(); // command → the row's evidence corner, while it is not complete
+const chosen = { priorities: new Set(["1", "2", "3"]), box: "" }; // Detail is a click away: fifty a second would bury an alarm.
+const corners = new Map(); // command → evidence corners of rows that wait for it
 let source = null;
 let last = 0;
 let first = null;
-let refreshing = null;
+let turn = 0; // which choice of the filter an answer belongs to
+let held = null; // messages that came while the list is on hold
+let clock = null; // [the hub's time, our own] in ms at the last look
+let boxes = [];
+let counts = {};
+
+function visible(value) {
+  return String(value).replace(INVISIBLE, (sign) => `⟨U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
 
 function text(tag, value, className) {
   const node = document.createElement(tag);
-  node.textContent = value;
+  node.textContent = visible(value);
   if (className) node.className = className;
   return node;
 }
@@ -25,178 +41,395 @@ function moment(iso) {
   return iso.replace("T", " ").replace("Z", "");
 }
 
+function day(iso) {
+  return moment(iso).slice(0, 10);
+}
+
+function second(iso) {
+  return moment(iso).slice(11, 19);
+}
+
+function hubNow() {
+  return clock === null ? Date.now() : clock[0] + performance.now() - clock[1];
+}
+
+function ago(iso) {
+  const seconds = Math.max(0, Math.round((hubNow() - Date.parse(iso)) / 1000));
+  if (seconds < 2) return "just now";
+  if (seconds < 120) return `${seconds} s ago`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < 172800 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} days ago`;
+}
+
+function size(bytes) {
+  return bytes < 1048576 ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`;
+}
+
 function query(extra) {
   const values = new URLSearchParams(extra);
-  for (const [name, value] of Object.entries(filter)) if (value) values.set(name, value);
+  if (chosen.priorities.size < 4) for (const priority of chosen.priorities) values.append("priority", priority);
+  if (chosen.box) values.set("box", chosen.box);
   return values.toString();
 }
 
 async function get(path) {
   const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`expected ${path}, the hub answered ${answer.status}`);
+  if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
   return answer.json();
 }
+
+function connection(state, words) {
+  $("connection").className = state;
+  if ($("connection").textContent !== words) $("connection").textContent = words;
+}
+
+// Rows.
 
 function row(message) {
   const item = $("message").content.firstElementChild.cloneNode(true);
   item.classList.add(`p${message.priority}`);
   const time = item.querySelector("time");
   time.dateTime = message.origin;
-  time.textContent = moment(message.origin);
-  time.title = `arrived ${moment(message.arrived)}; clock ${message.origin_source}, ±${message.origin_uncertainty_ms} ms`;
+  time.append(text("span", day(message.origin)), ` ${moment(message.origin).slice(11)}`);
+  time.title = `arrived ${moment(message.arrived)}; clock: ${message.origin_source}, ±${message.origin_uncertainty_ms} ms`;
   item.querySelector(".priority").textContent = PRIORITIES[message.priority];
   item.querySelector(".severity").textContent = SEVERITIES[message.severity];
-  item.querySelector(".origin").textContent = [message.box, message.device, message.process].filter((name, at, all) => name !== all[at - 1]).join(" › ") + ` · ${message.kind}`;
-  item.querySelector(".text").textContent = message.text ?? "";
-  const fields = Object.entries(message.fields);
-  if (fields.length) {
-    item.querySelector("details").hidden = false;
-    const list = item.querySelector("dl");
-    for (const [name, value] of fields) list.append(text("dt", name), text("dd", String(value)));
-  }
+  const where = item.querySelector(".where");
+  const names = [message.box, message.device, message.process].filter((name, at, all) => name && name !== all[at - 1]);
+  names.forEach((name, at) => where.append(at ? " › " : "", text("bdi", name)));
+  const label = message.event ?? (message.kind === "published" ? null : message.kind);
+  if (label) where.append(" · ", text("bdi", label, "event"));
+  fill(item.querySelector(".what"), message);
   const corner = item.querySelector(".evidence");
   corner.querySelector("button").addEventListener("click", () => ask(message, corner));
+  name(corner.querySelector("button"));
   if (message.evidence) follow(message.evidence, corner);
   return item;
 }
 
+function fill(what, message) {
+  const whole = message.text ?? "";
+  const isLong = whole.length > TEXT_SHORT;
+  what.querySelector(".text").textContent = visible(isLong ? `${[...whole].slice(0, TEXT_SHORT).join("")}…` : whole);
+  const fields = Object.entries(message.fields);
+  if (!fields.length && !isLong) return;
+  const details = what.querySelector("details");
+  details.hidden = false;
+  const summary = details.querySelector("summary");
+  for (const [name, value] of fields.slice(0, SUMMARY_FIELDS)) summary.append(text("bdi", `${name} ${value}`.slice(0, 60)), " ");
+  if (fields.length > SUMMARY_FIELDS) summary.append(`+${fields.length - SUMMARY_FIELDS}`);
+  if (isLong) summary.prepend(text("bdi", `whole text, ${whole.length} characters`), " ");
+  // The rest is made when somebody opens it: most rows are never opened.
+  details.addEventListener("toggle", () => {
+    if (isLong) details.querySelector(".whole").textContent = visible(whole);
+    const list = details.querySelector("dl");
+    for (const [name, value] of fields) list.append(text("dt", name), text("dd", value));
+  }, { once: true });
+}
+
 function put(messages, { older = false } = {}) {
-  const list = $("messages");
   for (const message of messages) {
-    if (older) list.append(row(message));
-    else list.prepend(row(message));
     last = Math.max(last, message.number);
     first = first === null ? message.number : Math.min(first, message.number);
   }
-  if (!older) while (list.children.length > SHOWN_MAX) list.lastElementChild.remove();
-  $("empty").hidden = list.children.length > 0;
+  const rows = messages.slice(older ? 0 : -SHOWN_MAX).map(row);
+  const list = $("messages");
+  if (older) list.append(...rows);
+  else {
+    list.prepend(...rows.reverse());
+    if (list.children.length > SHOWN_MAX) {
+      while (list.children.length > SHOWN_MAX) list.lastElementChild.remove();
+      $("older").hidden = true; // What was cut off is asked for again by choosing anew.
+    }
+  }
+  showEmpty();
+}
+
+function arrive(messages) {
+  const fresh = messages.filter((message) => message.number > last && (held === null || message.number > (held.at(-1)?.number ?? 0)));
+  if (!fresh.length) return;
+  announce(fresh);
+  if (held === null) put(fresh);
+  else {
+    held = [...held, ...fresh].slice(-SHOWN_MAX);
+    showHold();
+  }
+}
+
+let untold = [];
+function announce(fresh) {
+  if (!untold.length) {
+    setTimeout(() => {
+      const worst = untold.reduce((one, other) => (other.priority < one.priority ? other : one));
+      const more = untold.length > 1 ? `${untold.length} new messages, most important ` : "New message, ";
+      $("news").textContent = visible(`${more}${PRIORITIES[worst.priority]}: ${(worst.text ?? worst.process).slice(0, 120)}`);
+      untold = [];
+    }, ANNOUNCE_MS);
+  }
+  untold = [...untold, ...fresh].slice(-SHOWN_MAX);
+}
+
+function showEmpty() {
+  const empty = $("empty");
+  empty.hidden = $("messages").children.length > 0;
+  if (empty.hidden) return;
+  const hidden = Object.entries(counts).reduce((sum, [priority, count]) => sum + (chosen.priorities.has(priority) ? 0 : count), 0);
+  const shown = [...chosen.priorities].sort().map((priority) => PRIORITIES[priority]).join(", ");
+  const of = chosen.box ? ` of ${visible(chosen.box)}` : "";
+  if (chosen.priorities.size === 4) empty.textContent = `No message${of} has arrived yet. Messages appear here by themselves.`;
+  else empty.textContent = `No ${shown}${of}. ${hidden ? `${hidden} messages of other priorities are not shown. ` : ""}Messages appear here by themselves.`;
+}
+
+// Evidence.
+
+function name(button) {
+  const around = $("around").selectedOptions[0].textContent.trim();
+  button.textContent = `Evidence ${around}`;
+  button.title = `Ask the box for the frames ${around} around this message`;
 }
 
 async function ask(message, corner) {
   const button = corner.querySelector("button");
-  button.disabled = true;
-  const answer = await fetch("/api/evidence", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ box: message.box, message: message.identity, before_s: 30, after_s: 30 }),
-  });
-  if (!answer.ok) {
-    button.disabled = false;
-    corner.querySelector("span").textContent = `not asked: ${(await answer.json()).error}`;
-    return;
+  if (button.getAttribute("aria-disabled") === "true") return;
+  // Not `disabled`: that would take the focus away from whoever works with the keyboard.
+  button.setAttribute("aria-disabled", "true");
+  say(corner, "asking the hub");
+  corner.querySelector("a").hidden = true;
+  const around = Number($("around").value);
+  try {
+    const answer = await fetch("/api/evidence", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ box: message.box, message: message.identity, before_s: around, after_s: around }),
+    });
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.error);
+    follow(said.command, corner);
+    refresh();
+  } catch (problem) {
+    button.setAttribute("aria-disabled", "false");
+    say(corner, `not asked: ${problem.message}`);
   }
-  follow((await answer.json()).command, corner);
+}
+
+function say(corner, words) {
+  const label = corner.querySelector("span");
+  if (label.textContent !== words) label.textContent = words;
 }
 
 function follow(command, corner) {
-  corner.querySelector("button").disabled = true;
-  open.set(command, corner);
-  progress(command, corner);
+  corner.querySelector("button").setAttribute("aria-disabled", "true");
+  if (!corners.has(command)) corners.set(command, new Set());
+  corners.get(command).add(corner);
+  get(`/api/evidence/${command}`).then((state) => show(state)).catch(() => {});
 }
 
-async function progress(command, corner) {
-  const state = await get(`/api/evidence/${command}`);
-  const label = corner.querySelector("span");
-  if (state.complete) {
-    open.delete(command);
-    label.textContent = `${state.frames} frames, ${Math.ceil(state.bytes / 1024)} KiB`;
+function words(state) {
+  if (state.complete) return `${state.frames} frames, ${size(state.bytes)}`;
+  if (state.state === "refused" || state.state === "expired") return state.detail ? `${state.state}: ${visible(state.detail)}` : state.state;
+  if (state.parts) return `${state.parts} parts, ${size(state.bytes)} so far`;
+  if (state.state === "accepted" && state.until && Date.parse(state.until) > hubNow()) return `recording until ${second(state.until)}`;
+  return { waiting: "waiting for the box", sent: "asked", accepted: "the box is looking", done: "on its way" }[state.state] ?? state.state;
+}
+
+function isOver(state) {
+  return state.complete || state.state === "refused" || state.state === "expired";
+}
+
+function show(state) {
+  for (const corner of corners.get(state.command) ?? []) {
+    say(corner, words(state));
     const link = corner.querySelector("a");
-    link.href = state.download;
-    link.hidden = false;
-  } else if (state.state === "refused" || state.state === "expired") {
-    open.delete(command);
-    label.textContent = state.detail ? `${state.state}: ${state.detail}` : state.state;
-    corner.querySelector("button").disabled = false;
-  } else {
-    const words = { waiting: "waiting for the box", sent: "asked", accepted: "the box is looking" };
-    label.textContent = state.parts ? `${state.parts} parts, ${Math.ceil(state.bytes / 1024)} KiB so far` : (words[state.state] ?? state.state);
+    link.hidden = !state.complete;
+    if (state.complete) link.href = state.download;
+    if (isOver(state)) corner.querySelector("button").setAttribute("aria-disabled", "false");
+  }
+  if (isOver(state)) corners.delete(state.command);
+}
+
+function showRequests(requests) {
+  $("requests-section").hidden = !requests.length;
+  const list = $("requests");
+  const known = new Map([...list.children].map((item) => [item.dataset.command, item]));
+  const items = requests.map((state) => {
+    const item = known.get(state.command) ?? document.createElement("li");
+    const shown = JSON.stringify(state) + words(state);
+    if (item.shown === shown) return item; // Left alone, so that whoever is in it with the keyboard stays there.
+    item.shown = shown;
+    item.dataset.command = state.command;
+    const range = state.since && state.until ? `${moment(state.since).slice(5, 19)} – ${second(state.until)}` : "";
+    item.replaceChildren(text("strong", state.box), text("span", range), text("span", words(state), isOver(state) && !state.complete ? "bad" : ""));
+    if (state.complete) {
+      const link = text("a", "Download");
+      link.href = state.download;
+      link.download = "";
+      item.append(link);
+    }
+    return item;
+  });
+  if (items.length !== list.children.length || items.some((item, at) => item !== list.children[at])) list.replaceChildren(...items);
+}
+
+async function lookAtEvidence() {
+  const { evidence } = await get("/api/evidence");
+  showRequests(evidence);
+  const newest = new Set(evidence.map((state) => state.command));
+  evidence.forEach(show);
+  for (const [command, places] of corners) {
+    for (const corner of places) if (!corner.isConnected) places.delete(corner);
+    if (!places.size) corners.delete(command);
+    else if (!newest.has(command)) show(await get(`/api/evidence/${command}`));
   }
 }
 
-function showCounts(counts) {
-  const bar = $("priorities");
-  bar.replaceChildren();
-  for (const priority of ["", 1, 2, 3, 4]) {
-    const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    const button = text("button", priority ? `${PRIORITIES[priority]} · ${counts[priority] ?? 0}` : `all · ${all}`);
+// Boxes, counts, choice.
+
+function showCounts() {
+  for (const button of $("priorities").children) {
+    const priority = button.dataset.priority;
+    button.querySelector("b").textContent = counts[priority] ?? 0;
+    button.setAttribute("aria-pressed", String(chosen.priorities.has(priority)));
+  }
+}
+
+function makePriorities() {
+  for (const [priority, words] of Object.entries(PRIORITIES)) {
+    const button = text("button", `${words} `, `p${priority}`);
     button.type = "button";
-    button.setAttribute("aria-pressed", String(filter.priority === String(priority)));
+    button.dataset.priority = priority;
+    button.append(text("b", "–"));
     button.addEventListener("click", () => {
-      filter.priority = String(priority);
+      if (!chosen.priorities.delete(priority)) chosen.priorities.add(priority);
+      if (!chosen.priorities.size) chosen.priorities = new Set(Object.keys(PRIORITIES));
+      showCounts();
       load();
     });
-    bar.append(button);
+    $("priorities").append(button);
   }
 }
 
-function showBoxes(boxes) {
+function showBoxes() {
+  $("no-boxes").hidden = boxes.length > 0;
   $("boxes").replaceChildren(
     ...boxes.map((box) => {
       const item = document.createElement("li");
-      item.append(text("strong", box.name), text("span", `${box.state} · ${box.site} · heard ${moment(box.seen).slice(0, 19)}`, box.state));
+      item.title = `${box.state} since ${moment(box.since)}, last heard ${moment(box.seen)}`;
+      item.append(text("strong", box.name), text("span", box.state, `state ${box.state}`), text("span", `${box.site} · last heard ${ago(box.seen)}, ${second(box.seen)}`));
       return item;
     }),
   );
+  for (const box of boxes) option(box.name);
+}
+
+function option(box) {
   const select = $("box");
-  const known = new Set([...select.options].map((option) => option.value));
-  for (const box of boxes) {
-    if (!known.has(box.name)) {
-      const option = text("option", box.name);
-      option.value = box.name;
-      select.append(option);
-    }
-  }
+  if (!box || [...select.options].some((known) => known.value === box)) return;
+  const made = text("option", box);
+  made.value = box;
+  select.append(made);
 }
 
 async function look() {
   try {
-    const answer = await get("/api/boxes");
-    showBoxes(answer.boxes);
-    showCounts(answer.messages);
-    for (const [command, corner] of open) await progress(command, corner);
+    const answer = await get(`/api/boxes${chosen.box ? `?${new URLSearchParams({ box: chosen.box })}` : ""}`);
+    clock = [Date.parse(answer.now), performance.now()];
+    ({ boxes, messages: counts } = answer);
+    showBoxes();
+    showCounts();
+    showEmpty();
+    await lookAtEvidence();
   } catch (problem) {
-    $("connection").textContent = problem.message;
+    connection("away", `the hub does not answer (${problem.message})`);
   }
 }
 
-// Many knocks are one look: what changes beside the messages is looked at twice a second at most, and only when the hub knocked.
+// Many knocks are one look: what changes beside the messages is looked at once a second at most, and only when the hub knocked.
+let refreshing = null;
 function refresh() {
   if (refreshing !== null) return;
-  refreshing = setTimeout(() => {
+  refreshing = setTimeout(async () => {
+    await look();
     refreshing = null;
-    look();
-  }, 500);
+  }, REFRESH_MS);
+}
+
+function showHold() {
+  const button = $("hold");
+  button.setAttribute("aria-pressed", String(held !== null));
+  button.textContent = held === null ? "Hold" : `Resume · ${held.length}${held.length === SHOWN_MAX ? "+" : ""} new`;
 }
 
 async function load() {
-  if (source) source.close();
-  open.clear();
+  const mine = ++turn;
+  source?.close();
+  source = null;
+  corners.clear();
   last = 0;
   first = null;
-  $("messages").replaceChildren();
-  const answer = await get(`/api/messages?${query({ newest: 100 })}`);
-  put(answer.messages);
-  $("older").hidden = answer.messages.length < 100;
-  await look();
-  listen();
+  held = null;
+  showHold();
+  history.replaceState(null, "", `?${query({})}`);
+  try {
+    const answer = await get(`/api/messages?${query({ newest: PAGE_ROWS })}`);
+    if (mine !== turn) return; // somebody has chosen anew meanwhile
+    $("messages").replaceChildren();
+    put(answer.messages);
+    $("older").hidden = answer.messages.length < PAGE_ROWS;
+    listen();
+    await look();
+  } catch (problem) {
+    if (mine !== turn) return;
+    connection("away", `the hub does not answer (${problem.message}), trying again`);
+    setTimeout(() => mine === turn && load(), RETRY_MS);
+  }
 }
 
 function listen() {
+  const mine = turn;
   // EventSource comes back by itself; each event's id is the last message seen, so nothing is missed in between.
-  source = new EventSource(`/api/events?${query({ after: last })}`);
-  source.addEventListener("open", () => { $("connection").textContent = "live"; });
-  source.addEventListener("error", () => { $("connection").textContent = "the hub is away, trying again"; });
-  source.addEventListener("messages", (event) => put(JSON.parse(event.data).filter((message) => message.number > last)));
+  source = new EventSource(`/api/events?${query({ after: held?.at(-1)?.number ?? last })}`);
+  source.addEventListener("open", () => {
+    connection("live", "live");
+    refresh();
+  });
+  source.addEventListener("error", (event) => {
+    connection("away", `no connection to the hub since ${new Date(hubNow()).toISOString().slice(11, 19)}, trying again`);
+    // Refused for good, as a hub with too many pages open does: then it does not come back by itself.
+    if (event.target.readyState === EventSource.CLOSED) setTimeout(() => mine === turn && listen(), RETRY_MS);
+  });
+  source.addEventListener("messages", (event) => mine === turn && arrive(JSON.parse(event.data)));
   source.addEventListener("news", refresh);
 }
 
-$("box").addEventListener("change", (event) => {
-  filter.box = event.target.value;
+function start() {
+  const asked = new URLSearchParams(location.search);
+  const priorities = asked.getAll("priority").filter((priority) => priority in PRIORITIES);
+  if (priorities.length) chosen.priorities = new Set(priorities);
+  else if (location.search) chosen.priorities = new Set(Object.keys(PRIORITIES));
+  chosen.box = asked.get("box") ?? "";
+  option(chosen.box);
+  $("box").value = chosen.box;
+  makePriorities();
+  $("box").addEventListener("change", (event) => {
+    chosen.box = event.target.value;
+    load();
+  });
+  $("around").addEventListener("change", () => document.querySelectorAll("#messages .evidence button").forEach(name));
+  $("hold").addEventListener("click", () => {
+    const waiting = held;
+    held = held === null ? [] : null;
+    if (waiting) put(waiting);
+    showHold();
+  });
+  $("older").addEventListener("click", async () => {
+    const mine = turn;
+    const answer = await get(`/api/messages?${query({ before: first ?? 0, newest: PAGE_ROWS })}`);
+    if (mine !== turn) return;
+    put(answer.messages.reverse(), { older: true });
+    $("older").hidden = answer.messages.length < PAGE_ROWS;
+  });
+  setInterval(showBoxes, 5000); // "last heard … ago" grows also when nothing comes
   load();
-});
-$("older").addEventListener("click", async () => {
-  const answer = await get(`/api/messages?${query({ before: first ?? 0, newest: 100 })}`);
-  put(answer.messages.reverse(), { older: true });
-  $("older").hidden = answer.messages.length < 100;
-});
-load().catch((problem) => { $("connection").textContent = problem.message; });
+}
+
+start();

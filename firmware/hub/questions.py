@@ -9,17 +9,22 @@ from firmware.hub.repository import Repository
 
 TEXT_SHOWN_MAX = 4000  # characters of a message's text in a list
 ROWS_MAX = 500
+EVIDENCE_MAX = 20
+_EVIDENCE = "select c.*, e.parts, e.bytes, e.frames, e.complete from commands c left join evidence e on e.command = c.identity"
 _JSON_INT_MAX = (1 << 53) - 1  # beyond it a browser rounds (RFC 8259 §6)
 Plain = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which messages. after, before: their numbers, exclusive; newest: so many of the last ones, still in order of arrival."""
+    """Which messages. after, before: their numbers, exclusive; newest: so many of the last ones, still in order of arrival.
+
+    priorities: any of these; none for all.
+    """
 
     after: int = 0
     before: int | None = None
-    priority: int | None = None
+    priorities: tuple[int, ...] = ()
     box: str | None = None
     newest: int | None = None
 
@@ -28,12 +33,19 @@ def messages(repository: Repository, selection: Selection, *, tai_offset_s: int)
     """At most ROWS_MAX of them, in order of arrival."""
     limit = min(selection.newest or ROWS_MAX, ROWS_MAX)
     direction = "desc" if selection.newest is not None else "asc"
+    # Only the conditions that are asked for: with "? is null or …" SQLite uses no index.
+    conditions: list[tuple[str, tuple[object, ...]]] = [("number > ?", (selection.after,))]
+    if selection.before is not None:
+        conditions.append(("number < ?", (selection.before,)))
+    if selection.priorities:
+        conditions.append((f"priority in ({', '.join('?' * len(selection.priorities))})", selection.priorities))
+    if selection.box is not None:
+        conditions.append(("box = ?", (selection.box,)))
     rows = repository.rows(
         "select m.*, (select hex(c.identity) from commands c where c.about = m.identity and c.box = m.box"
         " order by c.made_tai_ns desc limit 1) as evidence from messages m"
-        " where number > ?1 and (?2 is null or number < ?2) and (?3 is null or priority = ?3) and (?4 is null or box = ?4)"
-        f" order by number {direction} limit ?5",
-        selection.after, selection.before, selection.priority, selection.box, limit,
+        f" where {' and '.join(condition for condition, _ in conditions)} order by number {direction} limit ?",
+        *(value for _, values in conditions for value in values), limit,
     )  # fmt: skip
     found = [_message(row, tai_offset_s) for row in rows]
     return found[::-1] if direction == "desc" else found
@@ -50,9 +62,10 @@ def boxes(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
     ]  # fmt: skip
 
 
-def counts(repository: Repository) -> dict[str, int]:
-    """Messages by priority."""
-    rows = repository.rows("select priority, count(*) as count from messages group by priority")
+def counts(repository: Repository, *, box: str | None = None) -> dict[str, int]:
+    """Messages by priority; of one box, or of all."""
+    where, values = ("", ()) if box is None else (" where box = ?", (box,))
+    rows = repository.rows(f"select priority, count(*) as count from messages{where} group by priority", *values)
     return {str(row["priority"]): row["count"] for row in rows}
 
 
@@ -64,19 +77,24 @@ def origin_utc_ns(repository: Repository, *, box: str, identity: bytes, tai_offs
 
 def evidence(repository: Repository, command: bytes, *, tai_offset_s: int) -> Plain | None:
     """How far a request has come."""
-    rows = repository.rows(
-        "select c.*, e.parts, e.bytes, e.frames, e.complete from commands c left join evidence e on e.command = c.identity"
-        " where c.identity = ?",
-        command,
-    )
-    if not rows:
-        return None
-    row = rows[0]
-    name = command.hex()
+    rows = repository.rows(f"{_EVIDENCE} where c.identity = ?", command)
+    return _evidence(rows[0], tai_offset_s) if rows else None
+
+
+def newest_evidence(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
+    """How far the latest requests have come, the latest first; at most EVIDENCE_MAX."""
+    rows = repository.rows(f"{_EVIDENCE} where c.deed = 'retrieval' order by c.made_tai_ns desc limit ?", EVIDENCE_MAX)
+    return [_evidence(row, tai_offset_s) for row in rows]
+
+
+def _evidence(row: sqlite3.Row, tai_offset_s: int) -> Plain:
+    name = row["identity"].hex()
+    parameters = json.loads(row["parameters"])
+    since, until = (_moment(parameters.get(key)) for key in ("since", "until"))
     return {
         "command": name, "box": row["box"], "state": row["state"], "detail": row["detail"],
         "about": row["about"].hex() if row["about"] else None, "made": _utc(row["made_tai_ns"], tai_offset_s),
-        "expires": _utc(row["expires_tai_ns"], tai_offset_s), "parameters": _browser_safe(json.loads(row["parameters"])),
+        "expires": _utc(row["expires_tai_ns"], tai_offset_s), "parameters": _browser_safe(parameters), "since": since, "until": until,
         "parts": row["parts"] or 0, "bytes": row["bytes"] or 0, "frames": row["frames"] or 0, "complete": bool(row["complete"]),
         "download": f"/evidence/{name}.pcapng" if row["complete"] else None,
     }  # fmt: skip
@@ -94,6 +112,10 @@ def _message(row: sqlite3.Row, tai_offset_s: int) -> Plain:
         "fields": _browser_safe(json.loads(row["fields"])) if row["fields"] else {},
         "evidence": row["evidence"].lower() if row["evidence"] else None,
     }  # fmt: skip
+
+
+def _moment(utc_ns: object) -> str | None:
+    return iso(utc_ns) if isinstance(utc_ns, int) and not isinstance(utc_ns, bool) and 0 <= utc_ns < 1 << 63 else None
 
 
 def _browser_safe(values: dict[str, object]) -> dict[str, object]:

@@ -1,10 +1,11 @@
 """The hub's page (S2-120, S2-121, S2-107): messages as they arrive, boxes, and evidence on request. A process of its own.
 
 GET  /                       the page
-GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival
-GET  /api/boxes              boxes, and how many messages of each priority
+GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
+GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
 POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "hosts", "ports"}
+GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
 GET  /evidence/<command>.pcapng
 """
@@ -13,6 +14,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 
 import uvicorn
@@ -31,7 +33,7 @@ from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.report import Report
 from firmware.core.request import Request, from_parameters
 from firmware.core.station import ALIVE_EVERY_NS
-from firmware.core.timestamp import SECOND
+from firmware.core.timestamp import SECOND, iso
 from firmware.hub import questions
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
@@ -42,6 +44,7 @@ from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import NEWS
 
+PRIORITIES_MAX = 4
 LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a commit
 BODY_BYTES_MAX = 8192
 AROUND_S_MAX = 3600
@@ -94,6 +97,7 @@ class Page:
             Route("/api/boxes", self._boxes, methods=["GET"]),
             Route("/api/events", self._events, methods=["GET"]),
             Route("/api/evidence", self._ask, methods=["POST"]),
+            Route("/api/evidence", self._newest_evidence, methods=["GET"]),
             Route("/api/evidence/{command}", self._progress, methods=["GET"]),
             Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
         ]
@@ -116,14 +120,17 @@ class Page:
 
     def _boxes(self, request: HttpRequest) -> Response:
         repository = self._repository()
-        boxes = questions.boxes(repository, tai_offset_s=self._tai_offset_s())
-        return JSONResponse({"boxes": boxes, "messages": questions.counts(repository)})
+        now = self._board.clock.now()
+        boxes = questions.boxes(repository, tai_offset_s=now.tai_offset_s)
+        counts = questions.counts(repository, box=request.query_params.get("box") or None)
+        utc = iso(now.timestamp.tai_ns - now.tai_offset_s * SECOND)
+        return JSONResponse({"boxes": boxes, "messages": counts, "now": utc})
 
     async def _events(self, request: HttpRequest) -> Response:
-        selection = _selection(request)
+        selection = replace(_selection(request), before=None, newest=None)
         resumed = request.headers.get("last-event-id", "")
         if resumed.isascii() and resumed.isdecimal() and len(resumed) < 19:
-            selection = Selection(int(resumed), None, selection.priority, selection.box)
+            selection = replace(selection, after=int(resumed))
         if self._newsroom.listeners >= LISTENERS_MAX:
             return JSONResponse({"error": f"expected at most {LISTENERS_MAX} pages open at once"}, 503)
         return StreamingResponse(self._stream(selection), media_type="text/event-stream")
@@ -137,7 +144,7 @@ class Page:
                 if found:
                     last = found[-1]["number"]
                     assert isinstance(last, int), "as the repository counts"
-                    selection = Selection(last, None, selection.priority, selection.box)
+                    selection = replace(selection, after=last)
                     yield f"id: {last}\nevent: messages\ndata: {json.dumps(found)}\n\n".encode()
                     if len(found) == questions.ROWS_MAX:
                         continue
@@ -191,6 +198,9 @@ class Page:
                 self._board, repository, box=box, request=asked, about=about, made_tai_ns=made, expires_tai_ns=expires
             )
         return order.identity
+
+    def _newest_evidence(self, request: HttpRequest) -> Response:
+        return JSONResponse({"evidence": questions.newest_evidence(self._repository(), tai_offset_s=self._tai_offset_s())})
 
     def _progress(self, request: HttpRequest) -> Response:
         command = _identity(request.path_params["command"])
@@ -287,14 +297,15 @@ def serve(board: Board, settings: HubSettings) -> None:
 
 
 def _selection(request: HttpRequest) -> Selection:
-    numbers: dict[str, int | None] = {}
-    for name in ("after", "before", "newest", "priority"):
-        text = request.query_params.get(name, "")
-        if text and not (text.isascii() and text.isdecimal() and len(text) < 19):
+    def number(name: str, text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
             raise BadItem(f"expected {name} as a number")
-        numbers[name] = int(text) if text else None
-    box = request.query_params.get("box") or None
-    return Selection(numbers["after"] or 0, numbers["before"], numbers["priority"], box, numbers["newest"])
+        return int(text)
+
+    values = request.query_params
+    after, before, newest = (number(name, values[name]) if values.get(name) else None for name in ("after", "before", "newest"))
+    priorities = tuple(number("priority", text) for text in values.getlist("priority")[:PRIORITIES_MAX] if text)
+    return Selection(after or 0, before, priorities, values.get("box") or None, newest)
 
 
 def _json_object(body: bytes) -> dict[str, object]:

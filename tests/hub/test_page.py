@@ -1,0 +1,421 @@
+"""The page in a real browser, of the real server on a real store: what people see, do, and cannot be made to run."""
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from drivers.clock import ClockState, Timestamp
+from drivers.linux.board import LinuxBoard
+from drivers.linux.supervisor import LinuxSupervisor
+from firmware.core.message import Field, Message, Priority, Severity
+from firmware.core.presence import Presence
+from firmware.hub.repository import EvidenceState, Repository
+from firmware.hub.settings import HubSettings
+from firmware.hub.web import serve
+from simulator.broker import free_port
+from simulator.browser import chromium, what_is_missing
+
+MISSING = what_is_missing()
+if MISSING:
+    pytest.skip(f"no browser here: {MISSING}", allow_module_level=True)
+
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, expect  # noqa: E402 - only where it is
+
+SECOND = 1_000_000_000
+TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
+RIGHT_TO_LEFT = "\u202e"
+NONE: Mapping[str, Field] = {}
+HOSTILE = f"<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script> {RIGHT_TO_LEFT}gpj.exe"
+
+
+class Stopped(LinuxSupervisor):
+    """A supervisor the test asks to end, instead of the keeper."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.stop = False
+        self.started = threading.Event()
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def ready(self, status: str) -> None:
+        self.started.set()
+
+
+class Hub:
+    """A serving page and its store; what the hub's station would write, the test writes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.board = LinuxBoard(directory / "store", directory / "identity")
+        self.settings = HubSettings(database=str(directory / "hub.sqlite"), page_port=free_port())
+        self.repository = Repository(self.settings.database)
+        self.url = f"http://127.0.0.1:{self.settings.page_port}/"
+        self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.supervisor = Stopped()
+        self.board.supervisor = self.supervisor
+        self.thread = threading.Thread(target=serve, args=(self.board, self.settings))
+        self.thread.start()
+        assert self.supervisor.started.wait(10), "the page did not start"
+
+    def box(self, name: str, state: Literal["online", "lost", "left"] = "online") -> None:
+        with self.repository.transaction():
+            self.repository.box_seen("site-1", name, TAI)
+            self.repository.box_said(name, Presence(state, bytes(8), TAI), TAI)
+        self.knock()
+
+    def add(
+        self, text: str, priority: int = 1, *, box: str = "box-1", device: str = "robot-1", fields: Mapping[str, Field] = NONE
+    ) -> Message:
+        self.count += 1
+        stamp = Timestamp(TAI + self.count * SECOND, 1000, "ptp", ClockState.LOCKED)
+        one = Message(
+            device, "arm", "published", Priority(priority), Severity.ERROR, stamp, stamp,
+            sequence=self.count, text=text, fields=fields,
+        )  # fmt: skip
+        with self.repository.transaction():
+            self.repository.add_messages([one], box=box, envelope=bytes(16), now_tai_ns=stamp.tai_ns)
+        self.knock()
+        return one
+
+    def knock(self) -> None:
+        self.board.disk.mkdir("news")
+        self.board.disk.write("news/.latest", b"")
+        self.board.disk.rename("news/.latest", "news/latest")
+
+    def stop(self) -> None:
+        self.supervisor.stop = True
+        self.knock()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+class Watched:
+    """A browser's page, and everything it asked for and complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        page.set_default_timeout(10_000)
+        page.on("console", self._said)
+        page.on("pageerror", lambda problem: self.complaints.append(str(problem)))
+        page.on("request", self._went)
+        page.on("dialog", self._stopped)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _stopped(self, dialog: Dialog) -> None:
+        self.complaints.append("a dialog")
+        dialog.dismiss()
+
+    def _went(self, request: Request) -> None:
+        self.asked.append(request.url)
+
+    @property
+    def rows(self) -> Locator:
+        return self.page.locator("#messages > li")
+
+    def row(self, text: str) -> Locator:
+        return self.rows.filter(has_text=text)
+
+    def shown(self) -> list[str]:
+        return self.page.locator("#messages .text").all_inner_texts()
+
+    def scrolls_sideways(self) -> bool:
+        found: bool = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    hub = Hub(tmp_path)
+    hub.box("box-1")
+    yield hub
+    hub.stop()
+    hub.repository.close()
+
+
+@pytest.fixture
+def watched(browser: Browser, hub: Hub) -> Iterator[Watched]:
+    """The page, open and live. Whatever a test does with it: nobody complains and nothing is asked of anybody but the hub."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    watched = Watched(context.new_page())
+    watched.page.goto(hub.url)
+    expect(watched.page.locator("#connection")).to_have_text("live")
+    yield watched
+    context.close()
+    assert [] == watched.complaints
+    assert [] == [url for url in watched.asked if not url.startswith((hub.url, "data:"))]
+
+
+def test_messages_appear_as_they_arrive(hub: Hub, watched: Watched) -> None:
+    """(S2-121) An empty page says that it is; then what comes stands on top of what came, without a reload."""
+    expect(watched.page.locator("#empty")).to_contain_text("Messages appear here by themselves")
+    hub.add("first")
+    expect(watched.row("first")).to_be_visible()
+    expect(watched.page.locator("#empty")).to_be_hidden()
+    hub.add("second")
+    expect(watched.row("second")).to_be_visible()
+
+    assert ["second", "first"] == watched.shown()
+    assert 1 == sum(url == hub.url for url in watched.asked)
+    expect(watched.page.locator("#news")).to_contain_text("P1 alarm: ")
+
+
+def test_priority_is_a_word_and_a_colour(hub: Hub, watched: Watched) -> None:
+    """(S2-121) Who sees no colours reads the priority; time, severity and origin stand on one line with it."""
+    words = {1: "P1 alarm", 2: "P2 warning", 3: "P3 report"}
+    colours = set()
+    for priority, word in words.items():
+        hub.add(f"text {priority}", priority, fields={"torque_nm": 4.5})
+        row = watched.row(f"text {priority}")
+        expect(row.locator(".priority")).to_have_text(word)
+        colours.add(row.locator(".priority").evaluate("node => getComputedStyle(node).color"))
+
+    assert 3 == len(colours)
+    row = watched.row("text 1")
+    expect(row.locator("time")).to_have_text("2026-11-22 10:15:01.000")
+    expect(row.locator(".where")).to_have_text("box-1 › robot-1 › arm")
+    expect(row.locator(".severity")).to_have_text("error")
+    assert 24 > max(box["height"] for part in ("time", ".priority", ".where") if (box := row.locator(part).bounding_box()))
+    assert 64 > (row.bounding_box() or {"height": 1000})["height"]
+    row.locator("summary").click()
+    expect(row.locator("dl")).to_have_text("torque_nm4.5")
+
+
+def test_boxes_and_counts(hub: Hub, watched: Watched) -> None:
+    """(S2-120) Each box with its state as a word and when it was last heard; how many messages of each priority."""
+    hub.box("box-2", "lost")
+    hub.add("one")
+    hub.add("two", 3)
+    hub.add("three", 3)
+
+    expect(watched.page.locator("#boxes li").nth(0)).to_contain_text("box-1")
+    expect(watched.page.locator("#boxes li").nth(0).locator(".online")).to_have_text("online")
+    expect(watched.page.locator("#boxes li").nth(1).locator(".lost")).to_have_text("lost")
+    expect(watched.page.locator("#boxes li").nth(1)).to_contain_text("10:15:00")
+    for priority, count in enumerate("1020", start=1):
+        expect(watched.page.locator(f"#priorities .p{priority} b")).to_have_text(count)
+
+
+def test_filters_by_priority_and_box(hub: Hub, watched: Watched) -> None:
+    """(S2-121) What is chosen is shown, now and as it arrives, and still after a reload. Detail is a choice: it would bury alarms."""
+    hub.box("box-2")
+    for number, (priority, box) in enumerate([(1, "box-1"), (2, "box-1"), (3, "box-2"), (4, "box-2")]):
+        hub.add(f"text {number}", priority, box=box)
+    expect(watched.rows).to_have_count(3)
+
+    def press(priority: int) -> None:
+        watched.page.locator(f"#priorities .p{priority}").click()
+
+    press(4)
+    expect(watched.rows).to_have_count(4)
+    press(1)
+    press(2)
+    expect(watched.rows).to_have_count(2)
+    hub.add("not of these", 1)
+    hub.add("one of these", 3)
+    expect(watched.row("one of these")).to_be_visible()
+    assert ["one of these", "text 3", "text 2"] == watched.shown()
+    watched.page.reload()
+    expect(watched.rows).to_have_count(3)
+
+    watched.page.get_by_role("combobox", name="Box").select_option("box-1")
+    expect(watched.rows).to_have_count(1)
+    assert ["one of these"] == watched.shown()
+    expect(watched.page.locator("#priorities .p4 b")).to_have_text("0")  # those of this box
+    press(3)
+    expect(watched.page.locator("#empty")).to_contain_text("No P4 detail of box-1. 4 messages of other priorities are not shown")
+    press(4)  # The last one off is all of them on.
+    expect(watched.rows).to_have_count(4)
+
+
+def test_hold_keeps_the_list_still(hub: Hub, watched: Watched) -> None:
+    """Who reads is not run over: what comes meanwhile is counted, and is there afterwards, once."""
+    hub.add("before")
+    expect(watched.rows).to_have_count(1)
+    hold = watched.page.locator("#hold")
+    hold.click()
+    hub.add("during 1")
+    hub.add("during 2")
+    expect(hold).to_have_text("Resume · 2 new")
+    assert ["before"] == watched.shown()
+    hold.click()
+    hub.add("after")
+    expect(watched.rows).to_have_count(4)
+    assert ["after", "during 2", "during 1", "before"] == watched.shown()
+
+
+def test_evidence_from_button_to_file(hub: Hub, watched: Watched) -> None:
+    """(S2-107) Asked for by keyboard alone: Tab, Enter; how far it is; a link, and the file behind it, byte for byte."""
+    hub.add("arm stopped")
+    button = watched.row("arm stopped").get_by_role("button")
+    expect(button).to_have_text("Evidence ± 30 s")
+    for _ in range(30):
+        if button.evaluate("node => node === document.activeElement"):
+            break
+        watched.page.keyboard.press("Tab")
+    expect(button).to_be_focused()
+    assert "solid" == button.evaluate("node => getComputedStyle(node).outlineStyle")
+    watched.page.keyboard.press("Enter")
+    status = watched.row("arm stopped").get_by_role("status")
+    expect(status).to_have_text("waiting for the box")
+    (name,) = hub.board.disk.list("commands/outgoing")
+    command = bytes.fromhex(re.findall(r"[0-9a-f]{32}", name)[0])
+
+    with hub.repository.transaction():
+        hub.repository.set_command(command, "accepted", now_tai_ns=TAI)
+    hub.knock()
+    expect(status).to_have_text("the box is looking")
+    expect(button).to_be_focused()
+    content = bytes(range(250)) * 10_000
+    with hub.repository.transaction():
+        hub.repository.put_evidence(EvidenceState(command, "box-1", 1, 1 << 20, 3), TAI)
+    hub.knock()
+    expect(status).to_have_text("1 parts, 1.0 MiB so far")
+    hub.board.disk.mkdir("evidence")
+    hub.board.disk.write(f"evidence/{command.hex()}.pcapng", content)
+    with hub.repository.transaction():
+        hub.repository.put_evidence(EvidenceState(command, "box-1", 2, len(content), 7, True), TAI)
+    hub.knock()
+    expect(status).to_have_text("7 frames, 2.4 MiB")
+    expect(watched.page.locator("#requests li")).to_have_text(re.compile(r"box-1.*10:14:31 – 10:15:31.*7 frames.*Download"))
+
+    link = watched.row("arm stopped").get_by_role("link", name="Download")
+    with watched.page.expect_download() as download:
+        link.focus()
+        watched.page.keyboard.press("Enter")
+    assert f"{command.hex()}.pcapng" == download.value.suggested_filename
+    assert content == download.value.path().read_bytes()
+
+
+def test_what_a_box_refuses_is_said(hub: Hub, watched: Watched) -> None:
+    """(S2-107) The reason stands where the evidence would, as text, and one may ask again."""
+    hub.add("arm stopped")
+    button = watched.row("arm stopped").get_by_role("button")
+    watched.page.get_by_role("combobox", name="Evidence").select_option("± 2 s")
+    expect(button).to_have_text("Evidence ± 2 s")
+    button.click()
+    status = watched.row("arm stopped").get_by_role("status")
+    expect(status).to_have_text("waiting for the box")
+    (name,) = hub.board.disk.list("commands/outgoing")
+    command = bytes.fromhex(re.findall(r"[0-9a-f]{32}", name)[0])
+    with hub.repository.transaction():
+        hub.repository.set_command(command, "refused", detail="<b>too old</b>", now_tai_ns=TAI)
+    hub.knock()
+
+    expect(status).to_have_text("refused: <b>too old</b>")
+    expect(button).to_have_attribute("aria-disabled", "false")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_hostile_text_is_text(hub: Hub, watched: Watched, width: int) -> None:
+    """(S2-121) Markup is shown and not run, what turns the writing is made visible, 4,000 characters without a space break no layout."""
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    hub.box("box-2")
+    hub.add(HOSTILE, device=HOSTILE[:60], fields={HOSTILE[:40]: HOSTILE})
+    hub.add("W" * 4000, box="box-2", fields={"n" * 60: "v" * 1000})
+    hub.add("Z" + "\u0301" * 200)
+    expect(watched.rows).to_have_count(3)
+
+    hostile = watched.row("onerror")
+    expect(hostile.locator(".text")).to_have_text(HOSTILE.replace(RIGHT_TO_LEFT, "⟨U+202E⟩"))
+    hostile.locator("summary").click()
+    expect(hostile.locator("dd")).to_have_text(HOSTILE.replace(RIGHT_TO_LEFT, "⟨U+202E⟩"))
+    long = watched.row("WWW")
+    expect(long.locator("summary")).to_contain_text("whole text, 4000 characters")
+    assert (160 if width == 1280 else 400) > (long.bounding_box() or {"height": 1000})["height"]
+    long.locator("summary").click()
+    expect(long.locator(".whole")).to_have_text("W" * 4000)
+
+    assert 0 == watched.page.locator("#messages :is(img, script)").count()
+    assert "Scrubjay hub" == watched.page.title()
+    assert RIGHT_TO_LEFT not in watched.page.locator("body").inner_text()
+    assert not watched.scrolls_sideways()
+
+
+def test_on_a_telephone(hub: Hub, watched: Watched) -> None:
+    """(S2-120) 390 pixels wide: nothing to the side, and everything that is pressed is big enough for a finger."""
+    watched.page.set_viewport_size({"width": 390, "height": 800})
+    for priority in range(1, 5):
+        hub.add("a text of the usual length, about what an arm says when it stops", priority, fields={"torque_nm": 4.5})
+    watched.page.locator("#priorities .p4").click()
+    expect(watched.rows).to_have_count(4)
+
+    assert not watched.scrolls_sideways()
+    for button in watched.page.locator("button:visible").all():
+        box = button.bounding_box()
+        assert box is not None and box["height"] >= 38 and 0 <= box["x"] and box["x"] + box["width"] <= 390
+
+
+def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None:
+    """(S2-121) The page says that it is alone, and catches up by itself on what arrived meanwhile."""
+    page = browser.new_page()
+    page.goto(hub.url)
+    expect(page.locator("#connection")).to_have_text("live")
+    hub.add("before")
+    expect(page.locator("#messages > li")).to_have_count(1)
+    hub.stop()
+    expect(page.locator("#connection")).to_contain_text("no connection to the hub since")
+    hub.add("meanwhile")
+    hub.start()
+
+    expect(page.locator("#messages > li")).to_have_count(2, timeout=15_000)
+    expect(page.locator("#connection")).to_have_text("live")
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(hub: Hub, browser: Browser, scheme: str) -> None:
+    """Text is readable by day and by night: at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+    page = browser.new_page(color_scheme="dark" if scheme == "dark" else "light")
+    page.goto(hub.url)
+    hub.box("box-2", "lost")
+    for priority in range(1, 4):
+        hub.add("text", priority, fields={"torque_nm": 4.5})
+    expect(page.locator("#messages > li")).to_have_count(3)
+    expect(page.locator("#boxes > li")).to_have_count(2)
+    expect(page.locator("#connection")).to_have_text("live")
+    found = page.evaluate(CONTRASTS)
+
+    assert found
+    assert {} == {where: ratio for where, ratio in found.items() if ratio < 4.5}
+    page.close()
+
+
+# Of every element with text of its own: its colour against the nearest background that is not transparent.
+CONTRASTS = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const linear = (part) => (part /= 255) <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4;
+  const light = ([red, green, blue]) => .2126 * linear(red) + .7152 * linear(green) + .0722 * linear(blue);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = numbers(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = {};
+  for (const node of document.querySelectorAll("body *")) {
+    if (node.tagName === "OPTION" || ![...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()) || !node.checkVisibility()) continue;
+    const [one, other] = [light(numbers(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
+    found[`${node.tagName}.${node.className}#${node.id}`] = (one + .05) / (other + .05);
+  }
+  return found;
+}"""
