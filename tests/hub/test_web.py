@@ -1,9 +1,11 @@
 """The page's interface, asked over HTTP as a browser would, of the real server on a real store."""
 
 import http.client
+import io
 import json
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from firmware.core.envelope import command_unpacked, order_unpacked
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.signature import is_signed_by
+from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
+from simulator.broker import free_port
 
 SECOND = 1_000_000_000
 TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
@@ -307,3 +311,59 @@ def test_text_from_boxes_stays_text(hub: Hub) -> None:
 
     assert headers["content-type"] == "application/json"
     assert json.loads(body)["messages"][0]["text"] == "<script>alert(1)</script>"
+
+
+def test_the_command_line_sees_what_the_page_sees(hub: Hub) -> None:
+    """(S2-121) scrubjay fleet list and watch: boxes, and messages from now on, what a terminal would obey made visible."""
+    hub.add(1, text="before")
+    fleet = Fleet(f"http://127.0.0.1:{hub.port}")
+    watched = fleet.watch()
+    arrived: list[dict[str, object]] = []
+    reader = threading.Thread(target=lambda: arrived.append(next(watched)))
+    reader.start()
+    numbers = count(2)
+    while reader.is_alive():  # The stream begins when it begins; the one that finds it open is seen.
+        hub.add(next(numbers), text="\x1b[31mred")
+        hub.knock()
+        reader.join(0.2)
+
+    assert ["box-1"] == [box["name"] for box in fleet.boxes()]
+    assert "box-1" in box_line(fleet.boxes()[0])
+    assert "\x1b[31mred" == arrived[0]["text"]
+    assert "�[31mred" in message_line(arrived[0])
+
+
+def test_the_command_line_retrieves(hub: Hub) -> None:
+    """(S2-107) scrubjay fleet retrieve: asks, follows every change, and fetches the same bytes."""
+    identity = hub.add(1)
+    fleet = Fleet(f"http://127.0.0.1:{hub.port}")
+    seen: list[str] = []
+
+    def complete(state: dict[str, object]) -> None:
+        seen.append(str(state["state"]))
+        command = bytes.fromhex(str(state["command"]))
+        if len(seen) == 1:
+            hub.board.disk.mkdir("evidence")
+            hub.board.disk.write(f"evidence/{command.hex()}.pcapng", b"section")
+            with hub.repository.transaction():
+                hub.repository.put_evidence(EvidenceState(command, "box-1", parts=1, size=7, frames=3, is_complete=True), TAI)
+            hub.knock()
+
+    state = fleet.retrieve(Wish(box="box-1", about=identity.hex(), around_s=5), complete)
+    into = io.BytesIO()
+
+    assert (True, 3) == (state["complete"], state["frames"])
+    assert 7 == fleet.download(state["download"], into)
+    assert b"section" == into.getvalue()
+
+
+def test_the_command_line_says_what_the_hub_said(hub: Hub) -> None:
+    """A refusal, and a hub that is not there, are sentences and not tracebacks."""
+    fleet = Fleet(f"http://127.0.0.1:{hub.port}")
+
+    with pytest.raises(HubFailed, match="a box this hub has heard of"):
+        fleet.retrieve(Wish(box="box-9", since_utc_ns=1, until_utc_ns=2), lambda state: None)
+    with pytest.raises(HubFailed, match="no answer"):
+        Fleet(f"http://127.0.0.1:{free_port()}").boxes()
+    with pytest.raises(HubFailed, match="http://"):
+        Fleet("hub:8470")
