@@ -251,4 +251,6 @@ def _attach(heard: socket.socket, program: bytes) -> None:
 
 
 def _name(problem: OSError) -> str:
+    if problem.errno is None:
+        return "there is none of this name"  # if_nametoindex says so without a number
     return f"the kernel answered {errno.errorcode.get(problem.errno or 0, os.strerror(problem.errno or 0))}"

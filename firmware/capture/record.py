@@ -41,6 +41,8 @@ def record(
     report = station.report
     return {
         "state": str(report.gauges.get("state", "")),
+        "interface": str(report.gauges.get("interface", "")),
+        "interface_trouble": str(report.gauges.get("interface_trouble", "")),
         **report.counts,
         **{f"lost_{cause}": n for cause, n in report.drops.items()},
     }

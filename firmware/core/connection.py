@@ -12,6 +12,16 @@ ATTEMPT_NS_MAX = 15 * SECOND  # An attempt without an answer by then has failed.
 STEADY_NS = 30 * SECOND  # A connection that lived this long makes the next back-off begin small again.
 
 
+def check_brokers(brokers: Sequence[str]) -> None:
+    """Raises BadSettings unless each is host:port, and there is one."""
+    if not brokers:
+        raise BadSettings("brokers: expected at least one host:port")
+    for broker in brokers:
+        host, _, port = broker.rpartition(":")
+        if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65_536:
+            raise BadSettings(f"brokers: expected host:port with a port of 1 to 65535, got {broker!r}")
+
+
 class Connection:
     """Tries the brokers in turn, for ever, with full jitter: random(0, min(backoff_s_max, 2^n)) s, so that a fleet does not come back
     in step. link: for everything but connecting.
@@ -28,8 +38,7 @@ class Connection:
         backoff_s_max: int,
         request: Callable[[str, Now], LinkRequest],
     ) -> None:
-        if not brokers:
-            raise BadSettings("brokers: expected at least one host:port")
+        check_brokers(brokers)
         self.link = link
         self.is_up = False
         self.receive_maximum = 0

@@ -18,7 +18,7 @@ from firmware.core.message import Field, Tag
 FIELD_NAMES = (
     "patient", "patient_name", "patient_id", "patient_identifier", "mrn", "medical_record_number", "birth_date",
     "date_of_birth", "dob", "birthday", "name", "full_name", "first_name", "last_name", "middle_name", "family_name",
-    "given_name", "surname", "forename", "maiden_name", "address", "street", "postal_code", "zip", "zip_code", "phone",
+    "given_name", "family", "given", "surname", "forename", "maiden_name", "address", "street", "postal_code", "zip", "zip_code", "phone",
     "phone_number", "telephone", "mobile", "fax", "email", "ssn", "social_security_number", "passport", "insurance_number",
     "accession", "accession_number", "physician", "referring_physician", "performing_physician", "surgeon", "operator_name",
     "next_of_kin", "guardian", "photo",
@@ -34,9 +34,12 @@ _OPEN = r"#phi"
 _CLOSE = r"#end(?![A-Za-z0-9_])"
 _MARKER = re.compile(f"({_OPEN})|{_CLOSE}", re.IGNORECASE)
 _MARKER_BYTES = tuple("#phi".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
-# HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient.
+# HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient. So does a piece of one, as datagrams cut
+# it: any HL7 segment at the begin of a line, the caret between two letters, with which HL7 and DICOM write a person's name, and
+# the name space of FHIR's narrative.
 _CLINICAL = re.compile(
-    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|[\r\n]PID\||<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\"resourceType\"\s*:",
+    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||[^\W\d_]\^[^\W\d_]"
+    r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\"\s*:",
     re.IGNORECASE,
 )
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.disk import Disk
-from firmware.core.errors import Missing
+from firmware.core.errors import DiskFailed, Missing
 from firmware.core.report import Value
 from firmware.core.timestamp import SECOND
 
@@ -43,6 +43,8 @@ def read_states(disk: Disk) -> list[ProcessState]:
                 data = disk.read(f"{STATE}/{name}", size=STATE_BYTES_MAX)
             except Missing:
                 continue
+            except DiskFailed:
+                data = b""  # One that cannot be read hides none of the others.
             states.append(from_json(name.removesuffix(".json"), data))
     return states
 

@@ -36,8 +36,10 @@ def understood(address: str) -> Iterator[None]:
         raise HubFailed(
             f"expected the answers of a hub of this version at {address}, got others ({type(problem).__name__}); is it the hub's page?"
         ) from None
-    except TimeoutError:
-        raise HubFailed(f"expected an answer from {address}, it said nothing for a long time") from None
+    except (TimeoutError, ConnectionResetError, ConnectionAbortedError) as problem:
+        raise HubFailed(
+            f"expected the whole answer of a hub at {address}, the connection ended: {type(problem).__name__}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

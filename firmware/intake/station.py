@@ -7,6 +7,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import Block, Tap, TapRequest
 from firmware.core.block import frames
+from firmware.core.checksum import transport_holds
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, TapFailed
 from firmware.core.fragments import Reassembler
@@ -22,6 +23,7 @@ from firmware.intake.settings import IntakeSettings
 INBOX = "inbox"
 BLOCKS_A_STEP = 16  # 2 MiB of frames, some thousand messages: then others of this process have their turn.
 STOP_STEPS_MAX = 4  # Twice the whole ring: what keeps coming after that belongs to the next life.
+UDP_SIZE = 8
 AGAIN_NS = SECOND  # After a full disk or a lost interface: slow enough to cost nothing, quick enough for a person at the box.
 
 
@@ -94,18 +96,20 @@ class IntakeStation:
     def _open_tap(self, now: Now) -> None:
         try:
             self._tap = self._board.tap(self._request)
-        except TapFailed:
-            self._lose_tap(now)
+        except TapFailed as trouble:
+            self._lose_tap(trouble, now)
             return
         self._lost_before = {}
         self.report.gauge("tap", "open")
+        self.report.gauge("tap_trouble", "none")
 
-    def _lose_tap(self, now: Now) -> None:
+    def _lose_tap(self, trouble: TapFailed, now: Now) -> None:
         if self._tap is not None:
             self._tap.close()
             self._tap = None
         self.report.drop("tap_failed")
         self.report.gauge("tap", "closed")
+        self.report.gauge("tap_trouble", str(trouble))
         self._tap_again = now.monotonic.after(AGAIN_NS)
 
     def _hear(self, now: Now) -> bool:
@@ -117,8 +121,8 @@ class IntakeStation:
         for _ in range(BLOCKS_A_STEP):
             try:
                 block = self._tap.next()
-            except TapFailed:
-                self._lose_tap(now)
+            except TapFailed as trouble:
+                self._lose_tap(trouble, now)
                 return False
             if block is None:
                 self._count_losses(self._tap)
@@ -156,7 +160,7 @@ class IntakeStation:
         if frame.protocol != UDP:
             return
         if frame.fragment is None:
-            self._hear_datagram(frame, data[frame.payload_start : frame.payload_end], stamp_ns, now)
+            self._hear_datagram(frame, data[frame.transport_start : frame.payload_end], stamp_ns, now)
             return
         whole = self._reassembler.add(frame, data[frame.transport_start : frame.payload_end], stamp_ns)
         if whole is None:
@@ -166,17 +170,22 @@ class IntakeStation:
             self.report.drop("bad_udp")
             return
         port = int.from_bytes(whole[2:4], "big")
-        self._hear_datagram(replace(frame, destination_port=port), whole[8:length], stamp_ns, now)
+        self._hear_datagram(replace(frame, destination_port=port), whole[:length], stamp_ns, now)
 
-    def _hear_datagram(self, frame: Frame, payload: bytes, stamp_ns: int, now: Now) -> None:
-        port = frame.destination_port
+    def _hear_datagram(self, frame: Frame, datagram: bytes, stamp_ns: int, now: Now) -> None:
+        """datagram: UDP's header and what follows."""
+        port, payload = frame.destination_port, datagram[UDP_SIZE:]
         if port is None or port not in self._rules.ports:
             return
         if not payload:
             self.report.drop("empty")
             return
+        is_altered = transport_holds(frame, datagram) is False
+        if is_altered:
+            self.report.count("bad_checksum")
         message = message_of(
-            payload, source_ip=frame.source_ip, port=port, stamp_utc_ns=stamp_ns, now=now, rules=self._rules, count=self.report.count
+            payload, source_ip=frame.source_ip, port=port, stamp_utc_ns=stamp_ns, now=now, rules=self._rules,
+            count=self.report.count, is_altered=is_altered,
         )  # fmt: skip
         if self._is_copy(message):
             self.report.drop("duplicate")

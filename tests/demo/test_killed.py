@@ -50,7 +50,7 @@ def kill(chain: Chain, role: str, process: str) -> None:
 
 
 def test_nothing_heard_is_lost(chain: Chain) -> None:
-    """Whatever is killed, each message that was heard is at the hub exactly once, and the store verifies with its gaps stated. (S2-085)"""
+    """Whatever is killed, each message that was heard is at the hub exactly once, and the store verifies with its gaps stated."""
     view = HubView(chain.database)
     said: list[str] = []
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as wire:

@@ -236,7 +236,7 @@ def test_missing_interface_is_a_trouble(world):
     """An interface that is not there cannot be opened; said at once."""
     if not world.can_vanish_before_opening:
         pytest.skip("the simulated tap has whatever interface is asked for")
-    with pytest.raises(TapFailed):
+    with pytest.raises(TapFailed, match="expected interface 'nosuch0'"):
         world.open(TapRequest("nosuch0"))
 
 
@@ -257,3 +257,9 @@ def test_closing_twice(opened):
     tap = opened(SMALL)
     tap.close()
     tap.close()
+
+
+def test_a_ring_says_why_it_cannot_be_opened():
+    """What the kernel says without a number is said in words."""
+    with pytest.raises(TapFailed, match="there is none of this name"):
+        RingTap(TapRequest("nosuch0"))
