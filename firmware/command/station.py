@@ -90,8 +90,8 @@ class CommandStation:
     def _next_name(self) -> str | None:
         """The waiting command with the lowest counter.
 
-        Names are identities, which are in no order; taken by name, the later of two orders could overtake the earlier, which
-        would then be refused as replayed. What the counters say here is hearsay, and only decides who is looked at first.
+        Names are identities, which are in no order; what was asked first is answered first where it can be. What the counters
+        say here is hearsay, and only decides who is looked at first.
         """
         names = self._received.names()[:LOOKED_AT_MAX]
         if len(names) < 2:
@@ -122,7 +122,7 @@ class CommandStation:
             journal = self._journal(order.signer)
             novelty = journal.novelty(order)
             if novelty is Novelty.REPLAYED:
-                raise BadCommand("replayed", f"expected a counter above {journal.counter}, got {order.counter}")
+                raise BadCommand("replayed", f"expected an order not seen before and not below the window, got {order.counter}")
             if novelty is Novelty.NEW:
                 check_fresh(order, now, max_age_s=self._settings.max_age_s, clock_tolerance_s=self._settings.clock_tolerance_s)
                 if order.deed not in DEEDS:
@@ -141,8 +141,8 @@ class CommandStation:
     def _hand_on(self, order: Order, order_bytes: bytes, journal: Journal, now: Now) -> None:
         self._verified[order.deed].publish(f"cmd-{order.identity.hex()}", order_bytes)
         # Said before it is journalled as handed on: after a cut between the two it is said again, as one message by its identity.
-        self._say_accepted(now, order, journal.accepted_tai_ns)
-        replace(self._board.disk, COUNTERS, order.signer, journal_packed(journal.handing_on()))
+        self._say_accepted(now, order, journal.accepted_at(order))
+        replace(self._board.disk, COUNTERS, order.signer, journal_packed(journal.handing_on(order)))
         self.report.count("accepted")
 
     def _refuse(self, item: Item, order: Order | None, refusal: BadCommand, now: Now) -> None:

@@ -63,7 +63,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a command asks for. deed: "retrieval". counter: strictly increasing for each signer. Times: ns TAI."""
+    """What a command asks for. deed: "retrieval". counter: strictly increasing for each signer as it signs, not as they arrive. Times: ns TAI."""
 
     identity: bytes
     signer: str

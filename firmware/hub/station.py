@@ -81,7 +81,10 @@ class HubStation:
             # Those that find no room go when the broker has answered some, which wakes us.
             port.send_acknowledgements(now.monotonic)
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
-        wishes = [again, self._outgoing.next_wish(), *(port.next_wish() for port in self._ports)]
+        if again is not None:
+            # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
+            return again
+        wishes = [self._outgoing.next_wish(), *(port.next_wish() for port in self._ports)]
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:

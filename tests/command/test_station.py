@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from drivers.clock import ClockState
+from firmware.command.journal import WINDOW
 from firmware.command.settings import CommandSettings
 from firmware.core.envelope import order_unpacked
 from firmware.core.message import Priority
@@ -87,15 +88,60 @@ def test_changed_order_is_a_bad_signature(desk: Desk) -> None:
 
 
 def test_replayed_order_is_refused(desk: Desk) -> None:
-    """A counter that was used or overtaken is refused, whatever else the order says."""
+    """A counter that was used by another order, or lies below the window, is refused, whatever else the order says (S2-109)."""
     desk.send_order(desk.order(counter=10))
     desk.work()
     desk.send_order(desk.order(counter=10, number=1))
+    desk.work()
+
+    assert {"replayed": 1} == desk.refusals()
+    for counter in range(11, 10 + WINDOW):
+        desk.send_order(desk.order(counter=counter))
+    desk.work()
     desk.send_order(desk.order(counter=9))
     desk.work()
 
     assert {"replayed": 2} == desk.refusals()
-    assert 1 == len(desk.verified())
+    assert WINDOW == len(desk.verified())
+
+
+def test_overtaken_order_is_carried_out_all_the_same(desk: Desk) -> None:
+    """The broker lost the first and delivered the second; the hub sends the first again, and it counts (storm seeds 94, 159)."""
+    first, second = desk.order(), desk.order()
+    desk.send_order(second)
+    desk.work()
+    desk.send_order(first)
+    desk.work()
+    for order in (first, second, first):
+        desk.send_order(order)
+        desk.work()
+
+    assert {f"cmd-{order.identity.hex()}" for order in (first, second)} == set(desk.verified())
+    assert {} == desk.refusals()
+    assert {"accepted": 2, "repeats": 3} == desk.station.report.counts
+
+
+def test_order_interrupted_is_finished_though_another_came_in_between(desk: Desk) -> None:
+    """Journalled, and then no room to hand it on: an earlier order that arrives meanwhile does not make it forgotten."""
+    first, second = desk.order(), desk.order()
+    desk.send_order(second)
+    room = desk.board.disk.capacity_bytes
+
+    def fill(number: int, what: str, path: str) -> None:
+        if path.startswith("commands/verified/"):
+            desk.board.disk.fill(leave_bytes=0)
+
+    desk.board.disk.before = fill
+    desk.station.step(desk.board.clock.now())
+    desk.board.disk.before = None
+    desk.board.disk.capacity_bytes = room
+
+    assert [] == desk.verified()
+    desk.send_order(first)
+    desk.board.clock.advance(5 * SECOND)
+    desk.work()
+    assert {f"cmd-{order.identity.hex()}" for order in (first, second)} == set(desk.verified())
+    assert {"disk_full": 1} == desk.refusals()
 
 
 def test_same_command_twice_is_carried_out_once(desk: Desk) -> None:
@@ -247,6 +293,53 @@ def test_power_lost_at_any_operation(make_desk: Callable[[], Desk], seed: int) -
         accepted = [row for row in desk.said() if row.fields["result"] == "accepted"]
         assert 2 == len({row.identity for row in accepted}), f"cut before operation {cut_at}"
         cut_at += 1
+
+
+def test_power_lost_while_orders_overtake_each_other(make_desk: Callable[[], Desk]) -> None:
+    """Third, first, second; the power goes before any operation: each is handed on in the end, and each is new only once."""
+    cut_at = 0
+    while True:
+        desk = make_desk()
+        orders = [desk.order() for _ in range(3)]
+        arriving = [orders[2], orders[0], orders[1]]
+        old = desk.signed(replace(orders[1], identity=bytes(16)))
+        first = desk.board.disk.operations
+        desk.board.disk.before = lambda number, what, path, last=first + cut_at: _cut(number == last)
+        try:
+            for order in arriving:
+                desk.send_order(order)
+                desk.work()
+        except PowerCut:
+            pass
+        else:
+            assert cut_at > 40
+            return
+        desk.board.disk.before = None
+        desk.board.disk.power_cut(Random(str(cut_at)))
+        desk.board.clock.advance(SECOND)
+        desk.boot()
+        for order in arriving:
+            desk.send_order(order)
+            desk.work()
+        desk.send(old)
+        desk.work()
+
+        assert {f"cmd-{order.identity.hex()}" for order in orders} == set(desk.verified()), f"cut before operation {cut_at}"
+        assert {"replayed": 1} == desk.refusals()
+        for name in desk.verified():  # carried out and gone: none of them comes back
+            desk.board.disk.remove(f"commands/verified/retrieval/{name}")
+        for order in arriving:
+            desk.send_order(order)
+            desk.work()
+        assert [] == desk.verified(), f"cut before operation {cut_at}"
+        accepted = {row.identity for row in desk.said() if row.fields["result"] == "accepted"}
+        assert 3 == len(accepted), f"cut before operation {cut_at}"
+        cut_at += 1
+
+
+def _cut(is_now: bool) -> None:
+    if is_now:
+        raise PowerCut
 
 
 def _work_until_cut(desk: Desk, cut_at: int) -> bool:

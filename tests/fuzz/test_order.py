@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.command.journal import Journal
+from firmware.command.journal import Accepted, Journal
 from firmware.command.journal import packed as journal_packed
 from firmware.command.journal import unpacked as journal_unpacked
 from firmware.command.settings import CommandSettings
@@ -105,6 +105,6 @@ def test_any_bytes_are_a_journal_or_refused(data: bytes) -> None:
 
 def test_journal_reads_back() -> None:
     """What is written is what is read."""
-    journal = Journal(7, (bytes(16), bytes(range(16))), handed_on=False, accepted_tai_ns=5)
+    journal = Journal((Accepted(7, bytes(16), 5), Accepted(9, bytes(range(16)), 4, handed_on=True)))
 
     assert journal == journal_unpacked(journal_packed(journal))

@@ -26,6 +26,7 @@ from firmware.core.envelope import (
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.presence import packed as presence_packed
+from firmware.core.timestamp import SECOND
 from firmware.hub.repository import Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
@@ -467,6 +468,22 @@ def test_a_command_nobody_answers_is_sent_again_and_expires(world: World) -> Non
     assert [data] * 3 == world.commands
     assert world.repository.command_state(identity) == "expired"
     assert [] == world.disk.list("commands/outgoing")
+
+
+def test_a_sick_disk_gives_a_due_command_no_reason_to_spin(world: World) -> None:
+    """With a command due and the disk gone, the hub looks again in a second, not at once and not for ever (storm seed 612)."""
+    world.born()
+    name, data, _ = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    world.disk.failing = Failing.GONE
+    world.timeline.advance(100 * SECOND)
+    now = world.board.clock.now()
+
+    assert now.monotonic.after(SECOND) == world.station.step(now)
+    world.disk.failing = Failing.NOT
+    world.run()
+    assert [data] * 2 == world.commands
 
 
 def test_evidence_is_an_answer(world: World) -> None:
