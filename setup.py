@@ -1,4 +1,4 @@
-"""Only what pyproject.toml cannot say: the C extension. Everything else about the package is there."""
+"""Only what pyproject.toml cannot say: the C extensions. Everything else about the package is there."""
 
 from setuptools import Extension, setup
 
@@ -9,6 +9,12 @@ setup(
             sources=["firmware/core/kernel.c"],
             # No -march=native: the image is built on one machine and runs on another.
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
-        )
+        ),
+        Extension(
+            "firmware.core._dense",
+            sources=["firmware/core/dense.c"],
+            libraries=["m"],
+            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
+        ),
     ]
 )

@@ -44,8 +44,22 @@ class AppendFile(Protocol):
         """Returns when every byte appended so far would survive a power cut."""
         ...
 
+    def start_sync(self) -> None:
+        """Begin what `sync` does and return at once, however long the disk takes; nothing, while one is under way.
+
+        For who must not wait: bytes appended meanwhile are accepted, and are for the next sync.
+        """
+        ...
+
+    def is_syncing(self) -> bool:
+        """Whether a sync that was begun is still under way.
+
+        Raises DiskFailed or DiskFull when one failed, as does every sync after it: bytes that were accepted may be lost.
+        """
+        ...
+
     def close(self) -> None:
-        """Give the file up; closing twice is as good as once. Does not sync."""
+        """Give the file up, after a sync that is under way; closing twice is as good as once. Does not sync."""
         ...
 
 

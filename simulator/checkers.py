@@ -103,10 +103,13 @@ class Witness:
         elif directory == "segments" and what == "rename" and not name.startswith("."):
             self._segment_sealed(name)
         elif directory == "inbox" and what == "rename" and "~" not in name and not name.startswith("."):
-            try:
-                self._visible[name] = self.box.world.current, messages_of(self.box.disk.read(path))
-            except BadItem:
-                return
+            # One that is put back was published by somebody else, whose promise it is; and who may have been killed before it was
+            # one: the turn of whoever looked at the item promises nothing (storm seed 663).
+            if name not in self._visible:
+                try:
+                    self._visible[name] = self.box.world.current, messages_of(self.box.disk.read(path))
+                except BadItem:
+                    return
         elif path == "inbox" and what == "sync_dir":
             self._promise(list(self._visible))
         elif directory == "outbox" and what == "rename":
@@ -125,7 +128,7 @@ class Witness:
 
     def _frames_synced(self, path: str) -> None:
         disk = self.box.disk
-        start, size = self._read_to.get(path, 0), disk.size(path)
+        start, size = self._read_to.get(path, 0), disk.synced_bytes(path)
         for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=start + at, size=count), size - start):
             link = disk.read(path, offset=start + offset, size=stored)
             self.synced |= set(_frame_keys(lz4chain.decompressed(link)))

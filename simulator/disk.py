@@ -67,6 +67,7 @@ class SimulatedDisk:
     def __init__(self, *, capacity_bytes: int = 1 << 30) -> None:
         self.capacity_bytes = capacity_bytes
         self.failing = Failing.NOT
+        self.is_slow = False  # a sync that was begun does not end until this is over
         self.operations = 0
         self.before: Callable[[int, str, str], None] | None = None
         self.after: Callable[[str, str], None] | None = None
@@ -180,6 +181,10 @@ class SimulatedDisk:
     def remove(self, path: str) -> None:
         self._operation("remove", path)
         self._unlink(path)
+
+    def synced_bytes(self, path: str) -> int:
+        """How much of a file, from its beginning, a power cut would leave for certain. Not of the contract: for checkers."""
+        return self._file(path).base
 
     def free_bytes(self) -> int:
         return max(0, self.capacity_bytes - self.used_bytes)
@@ -309,6 +314,8 @@ class SimulatedFile:
         self._file = file
         self._power = disk._power
         self._open = True
+        self._syncing: int | None = None  # bytes a sync was begun for
+        self._failed: DiskFailed | None = None
 
     @property
     def size(self) -> int:
@@ -327,9 +334,36 @@ class SimulatedFile:
 
     def sync(self) -> None:
         self._alive()
-        self._disk._operation("sync", self._path)
-        _sync_file(self._file)
-        self._disk._done("sync", self._path)
+        self._syncing = None
+        self._sync(len(self._file.data))
+        if self._failed is not None:
+            raise self._failed
+
+    def start_sync(self) -> None:
+        """It is over when somebody looks, and no sooner: in between the power may go."""
+        if not self.is_syncing():
+            self._syncing = len(self._file.data)
+
+    def is_syncing(self) -> bool:
+        self._alive()
+        if self._syncing is not None and self._disk.is_slow:
+            return True
+        begun, self._syncing = self._syncing, None
+        if begun is not None:
+            self._sync(begun)
+        if self._failed is not None:
+            raise self._failed
+        return False
+
+    def _sync(self, size: int) -> None:
+        if self._failed is None:
+            try:
+                self._disk._operation("sync", self._path)
+            except DiskFailed as trouble:
+                self._failed = trouble
+                return
+            _sync_file(self._file, size)
+            self._disk._done("sync", self._path)
 
     def close(self) -> None:
         self._open = False
@@ -356,8 +390,13 @@ def _apply(names: "dict[str, _Node]", entries: "dict[str, _Node | None]") -> Non
             names[name] = node
 
 
-def _sync_file(file: _File) -> None:
-    file.base, file.tail = len(file.data), b""
+def _sync_file(file: _File, size: int | None = None) -> None:
+    """The first `size` bytes; None: all."""
+    if size is None or size >= len(file.data):
+        file.base, file.tail = len(file.data), b""
+    elif size > file.base:
+        # What the platter held beyond stays there until it is written over.
+        file.base, file.tail = size, file.tail[size - file.base :]
 
 
 def _sync_directory(directory: _Directory) -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,6 +176,8 @@ class LinuxFile:
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
         self._size = size
+        self._syncing: threading.Thread | None = None
+        self._problem: OSError | None = None  # The kernel tells of bytes it lost once only.
 
     @property
     def size(self) -> int:
@@ -191,10 +194,41 @@ class LinuxFile:
         self._size += written
 
     def sync(self) -> None:
+        self._wait()
         with _troubles():
+            if self._problem is None:
+                self._sync()
+            if self._problem is not None:
+                raise self._problem
+
+    def start_sync(self) -> None:
+        if not self.is_syncing():
+            # A thread, for Linux has no other way to have bytes and their places in the file synced without waiting.
+            self._syncing = threading.Thread(target=self._sync, name="sync", daemon=True)
+            self._syncing.start()
+
+    def is_syncing(self) -> bool:
+        if self._syncing is not None and self._syncing.is_alive():
+            return True
+        self._wait()
+        with _troubles():
+            if self._problem is not None:
+                raise self._problem
+        return False
+
+    def _sync(self) -> None:
+        try:
             os.fdatasync(self._descriptor)
+        except OSError as problem:
+            self._problem = problem
+
+    def _wait(self) -> None:
+        if self._syncing is not None:
+            self._syncing.join()
+            self._syncing = None
 
     def close(self) -> None:
+        self._wait()  # else its number might be another file's by then
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

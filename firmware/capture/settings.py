@@ -18,7 +18,10 @@ class CaptureSettings:
     segment_mb: int = setting(1024, "A segment is also cut at this size on disk; bounds how long a start after a power cut takes.", low=1, high=65_536)  # fmt: skip
     stretch_ms: int = setting(1000, "What was heard can be searched at the latest after this time.", low=10, high=60_000)
     sync_interval_ms: int = setting(
-        500, "A power cut loses at most what was heard in this time and one stretch.", low=10, high=60_000
+        500,
+        "A power cut loses at most what was heard in this time, one stretch, and what comes while the disk syncs.",
+        low=10,
+        high=60_000,
     )
     reserve_mb: int = setting(
         16, "Recording stops when less than this is free, so that a segment can still be sealed.", low=0, high=65_536

@@ -29,7 +29,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found. sealed: names now published; frames: in them; removed: leftovers without a whole stretch.
+    """What was found. sealed: names now published; frames: in them; removed: leftovers without a whole stretch that nobody misses.
 
     silent_since_ns: UTC; from then until now no seal says anything, because the newest did not end in an orderly stop and nothing
     after it was worth sealing. None where the seals tell all.
@@ -75,8 +75,15 @@ def recover(disk: Disk, path: str, receipts: str, *, identity: Identity, now: No
     for name in sorted(hidden, key=lambda entry: sequence_of(entry) or 0):
         found = None
         if not _is_deleted(disk, receipts, name[1:]):
+            # Where no seal tells since when nobody speaks, a segment that holds nothing must: the process that comes now would
+            # know it in memory only, and may be interrupted as well (storm seeds 503, 593).
+            must_speak = not silent and not is_told and bool(_named(name))
+            if must_speak:
+                _begin_anew_if_empty(disk, f"{path}/{name}")
             silent_ns = min(silent, default=None)
-            found = _finish(disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns)
+            found = _finish(
+                disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=must_speak
+            )
         if found is None:
             disk.remove(f"{path}/{name}")
             removed += 1
@@ -132,10 +139,30 @@ def _receipt(disk: Disk, path: str) -> Receipt | None:
         return None
 
 
+def _begin_anew_if_empty(disk: Disk, hidden: str) -> None:
+    """A frames file without a whole stretch becomes a section without frames, which Wireshark opens like any other."""
+    path = f"{hidden}/{FRAMES}"
+    try:
+        first = next(iter(surveyed(disk, path)), None)
+    except Missing:
+        first = None
+    if first is None or first[0].frames:
+        disk.write(path, lz4chain.compressed(pcapng.section_header() + pcapng.interface(""), is_first=True))
+
+
 def _finish(
-    disk: Disk, path: str, name: str, *, chain: Chain, identity: Identity, now: Now, cause: str, silent_ns: int | None
+    disk: Disk,
+    path: str,
+    name: str,
+    *,
+    chain: Chain,
+    identity: Identity,
+    now: Now,
+    cause: str,
+    silent_ns: int | None,
+    is_kept: bool,
 ) -> tuple[Seal, bytes] | None:
-    """The segment sealed as far as it goes, or None when it holds no whole stretch.
+    """The segment sealed as far as it goes, or None when it holds no whole stretch and need not be kept.
 
     silent_ns: as Recovered's: what its writer knew of the time before, and had not sealed yet, is lost with it.
     """
@@ -157,7 +184,7 @@ def _finish(
     already = _already_sealed(disk, hidden, digest.digest(), chain, identity.public_key())
     if already is not None:
         return already, publish(disk, path, already)
-    if frames == 0 or records[0].frames:
+    if not records or records[0].frames or (frames == 0 and not is_kept):
         return None
     size = records[-1].offset + records[-1].stored_bytes
     file = disk.reopen(f"{hidden}/{FRAMES}", size=size)
@@ -171,18 +198,20 @@ def _finish(
     finally:
         file.close()
 
-    first_ns = min(record.first_ns for record in records if record.frames)
-    last_ns = max(record.last_ns for record in records if record.frames)
-    header = _header(disk, hidden, chain.sequence + 1, first_ns, now)
+    first_ns = min((record.first_ns for record in records if record.frames), default=None)
+    last_ns = max((record.last_ns for record in records if record.frames), default=None)
+    began_ns = first_ns if first_ns is not None else min(_named(name))
+    header = _header(disk, hidden, chain.sequence + 1, began_ns, now)
     data = index.packed_header(header) + b"".join(index.packed_record(record) for record in records)
     disk.write(f"{hidden}/{INDEX}", data)
     disk.sync(f"{hidden}/{INDEX}")
     sequence = chain.sequence + 1
-    right_name = name[1:] if sequence_of(name) == sequence else name_of(first_ns, sequence)
+    right_name = name[1:] if sequence_of(name) == sequence else name_of(began_ns, sequence)
     if right_name != name[1:]:
         disk.rename(hidden, f"{path}/.{right_name}")
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
-    gaps: tuple[Gap, ...] = (Gap(cause, last_ns, max(last_ns, now.utc_ns), None),)
+    ended_ns = last_ns if last_ns is not None else opened_ns
+    gaps: tuple[Gap, ...] = (Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None),)
     if silent_ns is not None and opened_ns - silent_ns > NEXT_NS:
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
     made = Seal(

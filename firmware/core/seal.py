@@ -39,7 +39,8 @@ class Seal:
     """One segment, described and signed.
 
     first_ns, last_ns: lowest and highest stamp, UTC ns; None without frames. tai_offset_s: TAI minus UTC at the time of sealing.
-    drops: frames lost since the seal before, by cause. frames_hardware: of `frames`, stamped by the interface itself.
+    drops: frames lost since the seal before, by cause; empty in one that was "interrupted" or "disk_failed", whose writer's count
+    is in the next seal or unknown. frames_hardware: of `frames`, stamped by the interface itself.
     opened, made: the box's clock with its source, state and uncertainty. frames_digest, index_digest: SHA-256 of the files.
     previous: SHA-256 of the previous seal, None at the first. cause: why it was cut, one of CAUSES ("interrupted": a power cut or
     crash, found at the next start). public_key: whose signature it is, to be compared with the box's known key.

@@ -4,19 +4,24 @@
                                      index                firmware/core/index.py
                                      seal                 firmware/core/seal.py
 
+An old one may have `frames.cold` and `cold` instead of frames.pcapng.lz4: the same frames in less room (firmware/core/cold.py).
+Who reads through Segment does not see the difference.
+
 While it is written its name begins with a dot and it has no seal; it may already be read. It is published by one rename.
 What a power cut leaves behind is put right by firmware/core/recovery.py.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, seal
 from firmware.core._kernel import Stretch
+from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.index import Header, Record
 from firmware.core.seal import Gap, Seal
@@ -24,6 +29,7 @@ from firmware.core.timestamp import Now, compact
 
 FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
 FILES = (FRAMES, INDEX, SEAL)
+COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
 _NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
 
@@ -74,6 +80,7 @@ class SegmentWriter:
         self._index_digest = hashlib.sha256()
         self._unindexed: list[bytes] = []
         self._closed_off = False
+        self._sync_begun = 0  # bytes of frames the last sync was for
         disk.mkdir(self.hidden)
         self._frames = disk.create(f"{self.hidden}/{FRAMES}")
         self._index = disk.create(f"{self.hidden}/{INDEX}")
@@ -103,6 +110,20 @@ class SegmentWriter:
         self.bytes_captured += stretch.bytes_captured
         self.first_ns = stretch.first_ns if self.first_ns is None else min(self.first_ns, stretch.first_ns)
         self.last_ns = stretch.last_ns if self.last_ns is None else max(self.last_ns, stretch.last_ns)
+
+    def start_sync(self) -> bool:
+        """Begin what `sync` does and return at once; whether there was anything to begin. Raises DiskFailed when the last one failed."""
+        if self._frames.size == self._sync_begun or self.is_syncing():
+            return False
+        self._sync_begun = self._frames.size
+        with _lost_when_full():
+            self._frames.start_sync()
+        return True
+
+    def is_syncing(self) -> bool:
+        """Whether a sync that was begun is not over. Raises DiskFailed when it failed."""
+        with _lost_when_full():
+            return self._frames.is_syncing()
 
     def sync(self) -> None:
         """Every stretch written so far survives a power cut. The index is not synced: it can be made again. Raises DiskFailed."""
@@ -160,7 +181,8 @@ class SegmentWriter:
 
     def _append(self, raw: bytes | Stretch, stretch: Stretch | None, *, is_last: bool = False) -> None:
         offset = self._frames.size
-        link = lz4chain.compressed(memoryview(raw), is_first=offset == 0, is_last=is_last)
+        # A stretch is packed while its frames pass (kernel.c); only the few bytes around them are left to the library.
+        link = lz4chain.compressed(raw, is_first=offset == 0, is_last=is_last) if isinstance(raw, bytes) else raw.packed()
         self._frames.append([link])
         self._digest.update(link)
         self._note_index(index.packed_record(record_of(stretch, offset=offset, stored=len(link), raw=len(raw))))
@@ -189,6 +211,7 @@ class Segment:
         self.name = name
         self._disk = disk
         self._path = path
+        self._cold: Cold | None = None
 
     def seal(self) -> Seal | None:
         """Its seal, None while it is open. Raises Corrupt, Missing."""
@@ -207,25 +230,68 @@ class Segment:
         raise Missing(f"expected segment {self.name}, it is gone")
 
     def records(self) -> list[Record]:
-        """Its index. Raises Corrupt when a sealed one does not hold together, Missing when the segment is gone."""
-        data, is_open = self._whole(INDEX)
+        """Its stretches: of a sealed one as its index says, of an open one also what the index does not list yet, from the frames.
+
+        Raises Corrupt when a sealed index does not hold together, Missing when the segment is gone.
+        """
+        try:
+            data, is_open = self._whole(INDEX)
+        except Missing:
+            # Recovery that found the disk full while it wrote the index anew leaves none until there is room (storm seed 597).
+            return self._survey(0)
         index.unpacked_header(data)
         records, end = index.unpacked_records(data)
         if end != len(data) and not is_open:
             raise Corrupt(f"segment {self.name}: expected whole index records, stopped at byte {end} of {len(data)}")
+        if is_open:
+            # Its writer may have ended between a stretch and the record of it, and the index is not synced with the frames:
+            # until recovery has come, the index of an open segment may end early (storm seed 250).
+            listed = records[-1].offset + records[-1].stored_bytes if records else 0
+            records += self._survey(listed)
         return records
 
     def records_from_frames(self) -> list[Record]:
         """The same, made again from the frames; slow, and true. What is cut short or altered ends it."""
-        return [record for record, _ in surveyed(self._disk, self._frames_path())]
+        return self._survey(0)
 
     def stretch(self, record: Record) -> bytes:
         """The pcapng blocks of one stretch. Raises Corrupt, Missing."""
-        link = self._piece(record.offset, record.stored_bytes)
-        raw = lz4chain.decompressed(link)
+        raw = self._raw(record)
         if len(raw) != record.raw_bytes:
             raise Corrupt(f"segment {self.name}: expected a stretch of {record.raw_bytes} bytes, got {len(raw)}")
         return raw
+
+    def is_cold(self) -> bool:
+        """Whether its frames are in the cold form now."""
+        return self._disk.exists(f"{self._path}/{self.name}/{COLD_SEAL}") and not self._disk.exists(
+            f"{self._path}/{self.name}/{FRAMES}"
+        )
+
+    def cold_bytes(self) -> int:
+        """The size of its cold form. Raises Missing."""
+        return self._disk.size(f"{self._path}/{self.name}/{COLD}")
+
+    def _raw(self, record: Record) -> bytes:
+        # It may be rewritten between one call and the next: what was hot is then cold, and after a thaw the other way round.
+        if self._cold is None:
+            try:
+                return lz4chain.decompressed(self._piece(record.offset, record.stored_bytes))
+            except Missing:
+                self._cold = Cold(self._disk, f"{self._path}/{self.name}")
+        try:
+            return self._cold.stretch(record.offset)
+        except Missing:
+            self._cold = None
+            return lz4chain.decompressed(self._piece(record.offset, record.stored_bytes))
+
+    def _survey(self, start: int) -> list[Record]:
+        if self.is_cold():
+            return surveyed_cold(Cold(self._disk, f"{self._path}/{self.name}"))
+        try:
+            return [record for record, _ in surveyed(self._disk, self._frames_path(), start=start)]
+        except Missing:
+            # Sealed meanwhile, or gone.
+            return [record for record, _ in surveyed(self._disk, self._frames_path(), start=start)]
 
     def _frames_path(self) -> str:
         sealed = f"{self._path}/{self.name}"
@@ -261,11 +327,17 @@ def record_of(stretch: Stretch | None, *, offset: int, stored: int, raw: int) ->
     )  # fmt: skip
 
 
-def surveyed(disk: Disk, frames_path: str) -> Iterable[tuple[Record, bytes]]:
-    """(record, stored bytes) of each link of a frames file that is whole, unaltered and pcapng; ends at the first that is not."""
+def surveyed(disk: Disk, frames_path: str, *, start: int = 0) -> Iterable[tuple[Record, bytes]]:
+    """(record, stored bytes) of each link of a frames file that is whole, unaltered and pcapng; ends at the first that is not.
+
+    start: where a link begins.
+    """
+    size = disk.size(frames_path) - start
+    if size <= 0:
+        return
     stretch = Stretch(pcapng.SNAP_MAX * 2)
-    size = disk.size(frames_path)
-    for offset, stored in lz4chain.spans(lambda at, count: disk.read(frames_path, offset=at, size=count), size):
+    for at, stored in lz4chain.spans(lambda at, count: disk.read(frames_path, offset=start + at, size=count), size):
+        offset = start + at
         link = disk.read(frames_path, offset=offset, size=stored)
         try:
             raw = lz4chain.decompressed(link)
@@ -275,6 +347,23 @@ def surveyed(disk: Disk, frames_path: str) -> Iterable[tuple[Record, bytes]]:
         if not stretch.survey(raw):
             return
         yield record_of(stretch, offset=offset, stored=stored, raw=len(raw)), link
+
+
+def surveyed_cold(form: Cold) -> list[Record]:
+    """The records of a cold form, from its frames; ends at the first run that is altered."""
+    stretch = Stretch(pcapng.SNAP_MAX * 2)
+    records: list[Record] = []
+    for run in form.runs:
+        try:
+            pieces = form.restored(run)
+        except Corrupt:
+            break
+        for link, raw in zip(run.links, pieces, strict=True):
+            stretch.clear()
+            if not stretch.survey(raw):
+                return records
+            records.append(record_of(stretch, offset=link.offset, stored=link.stored_bytes, raw=len(raw)))
+    return records
 
 
 def publish(disk: Disk, path: str, made: Seal) -> bytes:
@@ -294,8 +383,14 @@ def publish(disk: Disk, path: str, made: Seal) -> bytes:
 
 
 def _synced(file: AppendFile) -> None:
+    with _lost_when_full():
+        file.sync()
+
+
+@contextmanager
+def _lost_when_full() -> Iterator[None]:
     """A disk that finds itself full only now has lost bytes it had accepted; to the caller that is a failure, not a refusal."""
     try:
-        file.sync()
+        yield
     except DiskFull:
         raise DiskFailed("expected the bytes to be synced, the disk is full") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from drivers.disk import Disk
 from firmware.core.errors import Corrupt, Missing
 from firmware.core.seal import Seal, digest
-from firmware.core.segment import FILES, SEAL, sequence_of
+from firmware.core.segment import COLD_FILES, FILES, SEAL, sequence_of
 from firmware.core.state import columns
 from firmware.core.store import Store
 from firmware.core.timestamp import iso
@@ -17,6 +17,7 @@ class Row:
     """One segment. size: bytes of all its files. seal: None while it is open, and when it cannot be read (readable False).
 
     seal_digest: SHA-256 of the seal's stored bytes, b"" without one. frames: of the seal, or as the index of an open one counts.
+    is_cold: rewritten into the denser form.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Row:
     seal: Seal | None
     seal_digest: bytes
     frames: int
+    is_cold: bool = False
 
 
 def row_of(disk: Disk, path: str, name: str) -> Row | None:
@@ -35,7 +37,7 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
     directory = f"{path}/.{name}" if is_open else f"{path}/{name}"
     segment = Store(disk, path).segment(name)
     size = 0
-    for file in FILES:
+    for file in {*FILES, *COLD_FILES}:
         try:
             size += disk.size(f"{directory}/{file}")
         except Missing:
@@ -52,15 +54,13 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
         return Row(name, sequence, size, is_open, False, None, b"", 0) if size else None
     if seal is None:
         return Row(name, sequence, size, True, True, None, b"", _frames_so_far(disk, path, name))
-    return Row(name, sequence, size, False, True, seal, _digest_or_none(disk, directory), seal.frames)
+    return Row(name, sequence, size, False, True, seal, _digest_or_none(disk, directory), seal.frames, segment.is_cold())
 
 
 def rows(disk: Disk, path: str = "segments") -> list[Row]:
-    """Every segment, in the order recorded, the open one last."""
+    """Every segment, in the order recorded, those without a seal last."""
     store = Store(disk, path)
-    opened = store.open_name()
-    names = store.names() + ([opened] if opened else [])
-    return [row for name in names if (row := row_of(disk, path, name)) is not None]
+    return [row for name in store.names() + store.open_names() if (row := row_of(disk, path, name)) is not None]
 
 
 def lines(shelf: Sequence[Row]) -> list[str]:
@@ -76,7 +76,7 @@ def as_json(shelf: Sequence[Row]) -> list[dict[str, object]]:
     """For --json."""
     return [
         {
-            "name": row.name, "sequence": row.sequence, "bytes": row.size, "open": row.is_open, "readable": row.readable,
+            "name": row.name, "sequence": row.sequence, "bytes": row.size, "open": row.is_open, "cold": row.is_cold, "readable": row.readable,
             "frames": row.frames,
             "first_utc_ns": row.seal.first_ns if row.seal else None,
             "last_utc_ns": row.seal.last_ns if row.seal else None,
@@ -90,7 +90,7 @@ def as_json(shelf: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def _words(row: Row) -> tuple[str, ...]:
-    size = str(row.size // 1000)
+    size = f"{row.size // 1000}{' cold' if row.is_cold else ''}"
     if row.seal is None:
         return (row.name, "open" if row.is_open else "UNREADABLE", "", str(row.frames), "", "", size)
     first, last = row.seal.first_ns, row.seal.last_ns

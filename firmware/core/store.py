@@ -40,10 +40,9 @@ class Store:
         """Sealed segments, in the order they were recorded (by sequence; a clock may have been set back between two)."""
         return self._sorted(hidden=False)
 
-    def open_name(self) -> str | None:
-        """The segment still being written, without its dot; None when there is none."""
-        names = self._sorted(hidden=True)
-        return names[-1] if names else None
+    def open_names(self) -> list[str]:
+        """Segments without a seal, without their dots: the one being written is the last; any before it recovery has yet to seal."""
+        return self._sorted(hidden=True)
 
     def segment(self, name: str) -> Segment:
         """One segment, sealed or open, by its name without a dot."""
@@ -64,8 +63,7 @@ class Store:
     def _search(self, terms: Terms) -> Iterator[Hit | None]:
         searched: set[str] = set()
         names = self.names()
-        last = self.open_name()
-        for name in names if last is None else [*names, last]:
+        for name in [*names, *self.open_names()]:
             searched.add(name)
             yield from self._search_segment(self.segment(name), terms)
             yield None

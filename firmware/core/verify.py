@@ -2,6 +2,7 @@
 
 A finding is something no honest box leaves behind. A statement is what the box itself says it does not have: frames dropped,
 recording interrupted, segments deleted with a receipt. Statements are no errors.
+A cold segment is restored whole: its stretches against the digests the box signed, its file against the seal where LZ4 allows.
 What no chain can show from within is that its newest end was cut off: compare the last digest with one kept elsewhere.
 """
 
@@ -10,17 +11,25 @@ from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core import lz4chain, receipt, seal
+from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Record, unpacked_header, unpacked_records
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Seal
-from firmware.core.segment import FILES, FRAMES, INDEX, SEAL, sequence_of
-from firmware.core.timestamp import ClockState, iso
+from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequence_of
+from firmware.core.timestamp import SECOND, ClockState, iso, span
 
 _PIECE = 4 << 20
 _ENDINGS = {
-    "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start",
-    "disk_failed": "recording ended here because the disk failed; what had reached it was sealed afterwards",
+    "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start; "
+    "how many frames were dropped since it was opened,",
+    "disk_failed": "recording ended here because the disk failed; what had reached it was sealed afterwards; "
+    "how many frames were dropped since it was opened,",
+}
+# What its writer had counted was in memory, and is in the next seal at best.
+_UNCOUNTED = {
+    "interrupted": "is unknown",
+    "disk_failed": "is in the next seal or, where recording was interrupted before that, unknown",
 }
 
 
@@ -122,10 +131,15 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
 
 def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
     directory = f"{path}/{name}"
-    files = disk.list(directory)
-    for file in sorted(set(files) - set(FILES)):
-        verdict.found(name, "foreign", f"expected {', '.join(FILES)}, there is one more file: {file!r}")
-    for file in sorted(set(FILES) - set(files)):
+    files = set(disk.list(directory))
+    is_cold = FRAMES not in files and bool({COLD, COLD_SEAL} & files)
+    if not is_cold:
+        files -= {COLD, COLD_SEAL}  # Being rewritten, or that was interrupted: the hot form is the truth.
+    files -= {f".{COLD}", f".{COLD_SEAL}", f".{FRAMES}"}
+    expected = COLD_FILES if is_cold else FILES
+    for file in sorted(files - set(expected)):
+        verdict.found(name, "foreign", f"expected {', '.join(expected)}, there is one more file: {file!r}")
+    for file in sorted(set(expected) - files):
         verdict.found(name, "missing", f"expected the file {file}, it is not there")
     verdict.segments += 1
     link = _Link(sequence_of(name) or 0, name, b"", None)
@@ -145,15 +159,20 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
         verdict.found(name, "reordered", f"expected the segment its seal was made for, {made.name!r}")
     if made.sequence != link.sequence:
         verdict.found(name, "reordered", f"expected sequence {made.sequence} in its name")
-    _compare(disk, directory, made, verdict)
+    if is_cold or not _compare_hot(disk, directory, made, verdict):
+        _compare_cold(disk, directory, made, seal.digest(data), verdict)
+    _compare_index(disk, directory, made, verdict)
     _state(made, verdict)
     verdict.frames += made.frames
     verdict.bytes_wire += made.bytes_wire
     return _Link(link.sequence, name, seal.digest(data), made)
 
 
-def _compare(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> None:
-    """The two files against the seal. A finding names the stretch, so that the rest can still be used."""
+def _compare_hot(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> bool:
+    """The frames against the seal. A finding names the stretch, so that the rest can still be used.
+
+    False when they are not there: named already, or rewritten into the cold form since.
+    """
     try:
         size, digest = disk.size(f"{directory}/{FRAMES}"), _digest(disk, f"{directory}/{FRAMES}")
         if (size, digest) != (made.frames_bytes, made.frames_digest):
@@ -162,6 +181,58 @@ def _compare(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> None:
                 "altered",
                 f"frames: expected the {made.frames_bytes} bytes that were sealed, got others{_where(disk, directory)}",
             )
+    except Missing:
+        return False
+    return True
+
+
+def _compare_cold(disk: Disk, directory: str, made: Seal, seal_digest: bytes, verdict: Verdict) -> None:
+    """The cold form against its own seal, and what it restores against both."""
+    name = made.name
+    try:
+        form = Cold(disk, directory)
+    except Missing:
+        return  # named already
+    except Corrupt as problem:
+        verdict.found(name, "altered", f"cold form: {problem}")
+        return
+    word = form.seal
+    if not word.is_signed_by(verdict.public_key or made.public_key):
+        verdict.found(name, "unsigned", "cold seal: expected the box's signature, this is another's or it was altered")
+        return
+    named = (word.name, word.sequence, word.seal_digest, word.frames_bytes, word.frames_digest)
+    if named != (name, made.sequence, seal_digest, made.frames_bytes, made.frames_digest):
+        verdict.found(name, "reordered", f"cold seal: expected that of this segment, it was made for {word.name!r}")
+        return
+    if (disk.size(f"{directory}/{COLD}"), _digest(disk, f"{directory}/{COLD}")) != (word.cold_bytes, word.cold_digest):
+        verdict.found(name, "altered", f"cold form: expected the {word.cold_bytes} bytes that were signed, got others")
+    raw_digest, frames_digest, is_whole = hashlib.sha256(), hashlib.sha256(), True
+    for run in form.runs:
+        try:
+            for _, raw, link in form.links(run):
+                raw_digest.update(raw)
+                frames_digest.update(link)
+        except Corrupt as problem:
+            first = run.links[0].offset if run.links else 0
+            verdict.found(
+                name, "altered", f"cold form: the stretches from byte {first} of the frames on do not restore: {problem}"
+            )
+            is_whole = False
+    if not is_whole:
+        return
+    if raw_digest.digest() != word.raw_digest:
+        verdict.found(name, "altered", "cold form: expected the pcapng that was signed, got another")
+    elif frames_digest.digest() != made.frames_digest:
+        verdict.stated(
+            name,
+            "cold",
+            "every frame is proved by the cold seal; the packed file that was sealed is not made again here, "
+            f"its packer was the one of {word.library}",
+        )
+
+
+def _compare_index(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> None:
+    try:
         data = disk.read(f"{directory}/{INDEX}")
     except Missing:
         return  # named already
@@ -214,10 +285,11 @@ def _state(made: Seal, verdict: Verdict) -> None:
         many = "an unknown number of" if gap.frames is None else str(gap.frames)
         verdict.stated(made.name, "gap", f"{iso(gap.first_ns)} to {iso(gap.last_ns)}: {many} frames lost: {gap.cause}")
     if made.cause in _ENDINGS:
-        verdict.stated(made.name, made.cause, _ENDINGS[made.cause])
+        opened = iso(made.opened.tai_ns - made.tai_offset_s * SECOND)
+        verdict.stated(made.name, made.cause, f"{_ENDINGS[made.cause]} {opened}, {_UNCOUNTED[made.cause]}")
     if made.made.state is not ClockState.LOCKED:
         verdict.stated(
-            made.name, "time", f"the clock was in state {made.made.state.value}, known to ±{made.made.uncertainty_ns} ns"
+            made.name, "time", f"the clock was in state {made.made.state.value}, known to ±{span(made.made.uncertainty_ns)}"
         )
 
 

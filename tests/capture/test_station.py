@@ -162,6 +162,22 @@ def test_held_blocks_are_not_waited_on(recorder):
     assert (-1,) == recorder.station.descriptors()
 
 
+def test_a_sync_is_not_waited_for(make_recorder):
+    """A disk that takes half a minute over a sync costs nothing: the ring is drained, what was written can be found."""
+    recorder = make_recorder(ring_block_count=4)
+    recorder.run(2, rate=20)
+    recorder.disk.is_slow = True
+    recorder.run(30, rate=20)
+
+    assert 28 * 10 * 20 <= len(recorder.numbers())
+    recorder.disk.is_slow = False
+    recorder.run(2, rate=20)
+    recorder.stop()
+    assert {} == recorder.drops
+    assert list(range(recorder.sent)) == recorder.numbers()
+    assert recorder.verify().ok
+
+
 def test_full_disk_keeps_listening(make_recorder):
     """A full disk costs the newest frames, never the loop, and the next seal says how many and when."""
     recorder = make_recorder(reserve_mb=0)
@@ -195,6 +211,24 @@ def test_reserve_is_kept(make_recorder):
     assert 0 < recorder.disk.free_bytes() < 1 << 20
     assert ["interrupted"] == [made.cause for made in recorder.seals() if made.frames]
     assert 1 == recorder.station.report.counts["segments_recovered"]
+
+
+def test_killed_while_the_disk_is_full(make_recorder):
+    """The seal says why the segment ended, a kill, and not what kept it from being sealed; the next one counts what was lost meanwhile."""
+    recorder = make_recorder(reserve_mb=0)
+    recorder.run(5)
+    capacity = recorder.disk.capacity_bytes
+    recorder.disk.fill(leave_bytes=10)
+    recorder.boot()
+    recorder.run(2)
+    recorder.disk.capacity_bytes = capacity
+    recorder.run(5)
+    recorder.stop()
+    first, second = recorder.seals()
+
+    assert ("interrupted", "stop") == (first.cause, second.cause)
+    assert ["interrupted"] == [gap.cause for gap in first.gaps]
+    assert 0 < second.drops["disk_full"] == recorder.drops["disk_full"]
 
 
 def test_disk_full_at_the_cut(make_recorder):

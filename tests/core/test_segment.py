@@ -16,6 +16,7 @@ from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt
 from firmware.core.recovery import Chain, chain_end, recover
 from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
+from firmware.core.timestamp import iso
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.disk import PowerCut, SimulatedDisk
@@ -184,7 +185,7 @@ def test_seal_is_deterministic():
 
 
 def test_torn_index_is_read_as_far_as_it_goes():
-    """The tail of an open index may be torn; what is before it still helps, a sealed one that is torn is corrupt."""
+    """The tail of an open index may be torn; what it does not list is read from the frames. A sealed one that is torn is corrupt."""
     disk = SimulatedDisk()
     made = writer(disk)
     for number in range(3):
@@ -193,10 +194,32 @@ def test_torn_index_is_read_as_far_as_it_goes():
     disk.write(f"{made.hidden}/{INDEX}", whole[:-5])
     segment = Segment(disk, "segments", made.name)
 
-    assert 20 == sum(record.frames for record in segment.records())
+    assert [udp(n) for n in range(30)] == frames_of(segment)
+    assert segment.records() == segment.records_from_frames()
     disk.rename(made.hidden, f"segments/{made.name}")
     with pytest.raises(Corrupt):
         segment.records()
+
+
+@pytest.mark.parametrize("listed", [0, 1, 2, 3])
+@pytest.mark.parametrize("lost", [0, 7])
+def test_frames_the_index_does_not_list_yet_are_read(listed, lost):
+    """Killed between a stretch and its index record, or the index was never synced: until recovery came, the frames tell (storm seed 250)."""
+    disk = SimulatedDisk()
+    made = writer(disk)
+    sizes = []
+    for number in range(3):
+        made.write(stretch(number * 10, 10))
+        sizes.append(disk.size(f"{made.hidden}/{INDEX}"))
+    whole, end = disk.read(f"{made.hidden}/{INDEX}"), [index.HEADER_SIZE, *sizes][listed]
+    disk.write(f"{made.hidden}/{INDEX}", whole[:end])
+    frames = disk.read(f"{made.hidden}/{FRAMES}")
+    disk.write(f"{made.hidden}/{FRAMES}", frames[: len(frames) - lost])
+    segment = Segment(disk, "segments", made.name)
+    records = [record for record in segment.records() if record.offset + record.stored_bytes <= len(frames) - lost]
+
+    assert segment.records_from_frames() == records
+    assert (20 if lost else 30) == sum(record.frames for record in records)
 
 
 def test_recovery_seals_what_reached_the_disk():
@@ -219,7 +242,8 @@ def test_recovery_seals_what_reached_the_disk():
         result.interface,
     )
     assert verify(disk).ok
-    assert ["interrupted"] == [row.what for row in verify(disk).statements if row.what == "interrupted"]
+    (said,) = [row.text for row in verify(disk).statements if row.what == "interrupted"]
+    assert said.endswith(f"how many frames were dropped since it was opened, {iso(made.opened.utc_ns)}, is unknown")
     assert found.chain == chain_end(disk, "segments", "receipts")
 
 
@@ -240,13 +264,53 @@ def test_recovery_cuts_half_a_stretch_away():
 
 
 def test_recovery_removes_what_holds_nothing():
-    """A hidden directory without a whole stretch is no segment; it is removed and counted, its number is free again."""
+    """A hidden directory without a whole stretch is no segment; it is removed and counted, its number is free again.
+
+    The seal before it was not of an orderly stop, so whoever comes next knows since when nobody speaks.
+    """
     disk = SimulatedDisk()
-    writer(disk)
+    made, digest = sealed(disk)
+    writer(disk, 2)
     found = recover(disk, "segments", "receipts", identity=IDENTITY, now=SimulatedClock().now())
 
-    assert (1, (), Chain(0, None)) == (found.removed, found.sealed, found.chain)
-    assert [] == disk.list("segments")
+    assert (1, (), Chain(1, digest)) == (found.removed, found.sealed, found.chain)
+    assert made.made.tai_ns - 37 * 10**9 == found.silent_since_ns
+    assert [made.name] == disk.list("segments")
+
+
+@pytest.mark.parametrize("left", ["all", "no index", "frames only begun", "nothing"])
+@pytest.mark.parametrize("cause", [None, "stop"])
+def test_recovery_seals_nothing_where_no_seal_would_tell(left, cause):
+    """After an orderly stop, and at the very first start, a cut with nothing recorded is sealed as that: removed, it would leave
+    no trace once the next process was interrupted as well (storm seeds 503, 593). Twice it is sealed only once.
+    """
+    disk, clock, digest, number = SimulatedDisk(), SimulatedClock(), None, 1
+    if cause is not None:
+        before = writer(disk)
+        _, digest = before.seal(IDENTITY, previous=None, losses=NOTHING, cause=cause, now=clock.now())
+        number = 2
+    for again in range(2):
+        made = writer(disk, number + again)
+        opened = made.opened.utc_ns
+        if left != "all":
+            disk.remove(f"{made.hidden}/{INDEX}")
+        if left == "nothing":
+            disk.remove(f"{made.hidden}/{FRAMES}")
+        if left == "frames only begun":
+            disk.write(f"{made.hidden}/{FRAMES}", b"\x04\x22")
+        clock.advance(60 * 10**9)
+        found = recover(disk, "segments", "receipts", identity=IDENTITY, now=clock.now())
+        if again:
+            assert (1, ()) == (found.removed, found.sealed)
+            continue
+        assert (0, (made.name,), 0) == (found.removed, found.sealed, found.frames)
+        seal_of = Segment(disk, "segments", made.name).seal()
+        assert seal_of is not None
+        assert (digest, "interrupted", 0, None) == (seal_of.previous, seal_of.cause, seal_of.frames, seal_of.first_ns)
+        (gap,) = seal_of.gaps
+        assert ("interrupted", None, clock.now().utc_ns) == (gap.cause, gap.frames, gap.last_ns)
+        assert abs(gap.first_ns - (opened if left == "all" else START)) < 10**9
+    assert verify(disk).ok
 
 
 def test_recovery_without_index():

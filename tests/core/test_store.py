@@ -145,7 +145,18 @@ def test_open_segment_is_searched_too():
 
     assert ["tcp"] * 3 == found(disk, Query(ports=(40000,)))
     assert [1, 2] == [int(name[-6:]) for name in Store(disk).names()]
-    assert "20261122T102500Z-000003" == Store(disk).open_name()
+    assert ["20261122T102500Z-000003"] == Store(disk).open_names()
+
+
+def test_every_hidden_segment_is_searched():
+    """A power cut or a sick disk leaves one unfinished, and the next one is opened beside it; both hold frames. (S2-108)"""
+    disk = stored(SimulatedDisk(), segments=3)
+    for name in Store(disk).names()[1:]:
+        disk.remove(f"segments/{name}/seal")
+        disk.rename(f"segments/{name}", f"segments/.{name}")
+
+    assert ["tcp"] * 3 == found(disk, Query(ports=(40000,)))
+    assert [2, 3] == [int(name[-6:]) for name in Store(disk).open_names()]
 
 
 def test_excluded_stretches_are_not_read():
@@ -171,6 +182,16 @@ def test_damaged_index_costs_time_not_answers():
     data = bytearray(disk.read(path))
     data[200] ^= 1
     disk.write(path, data)
+
+    assert NAMES == found(disk, Query())
+    disk.remove(path)
+    assert NAMES == found(disk, Query())
+
+
+def test_open_segment_without_index_is_searched():
+    """Recovery that met a full disk while it wrote the index anew leaves the frames, which are searched (storm seed 597)."""
+    disk = stored(SimulatedDisk(), seal_last=False)
+    disk.remove("segments/.20261122T101500Z-000001/index")
 
     assert NAMES == found(disk, Query())
 

@@ -359,3 +359,65 @@ def test_room_is_accounted_for() -> None:
     assert 70 == disk.free_bytes()
     disk.remove("d")
     assert 100 == disk.free_bytes()
+
+
+def test_sync_without_waiting(disk: Disk) -> None:
+    """A sync can be begun and looked after; what is appended meanwhile is accepted. Nothing is under way in the end."""
+    file = disk.create("file")
+    file.append([b"first"])
+    file.start_sync()
+    file.append([b"second"])
+    file.start_sync()
+    file.sync()
+
+    assert not file.is_syncing()
+    assert b"firstsecond" == disk.read("file")
+    file.start_sync()
+    file.close()
+
+
+def test_a_sync_under_way_promises_nothing() -> None:
+    """Between its beginning and its end the power may go with all of it; ended, it holds what was appended before it began."""
+    kept: list[Counter[bytes]] = [Counter(), Counter()]
+    for seed in range(200):
+        for looks in range(2):
+            disk = SimulatedDisk()
+            file = disk.create("file")
+            disk.sync_dir("")
+            file.append([b"ab"])
+            file.start_sync()
+            file.append([b"cd"])
+            if looks:
+                assert not file.is_syncing()
+            disk.power_cut(Random(seed))
+            kept[looks][disk.read("file")[:2]] += 1
+
+    assert {b"ab"} == set(kept[1])
+    assert {b"", b"ab"} <= set(kept[0])
+
+
+def test_a_sync_that_failed_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of lost bytes once; the file goes on saying so, to whoever looks and to every later sync."""
+    real, simulated = LinuxDisk(tmp_path / "store"), SimulatedDisk()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.EIO, "")))
+        sick = real.create("file")
+        sick.append([b"1"])
+        sick.start_sync()
+        with pytest.raises(DiskFailed):
+            while sick.is_syncing():
+                pass
+    ill = simulated.create("file")
+    ill.append([b"1"])
+    ill.start_sync()
+    simulated.failing = Failing.READ_ONLY
+    with pytest.raises(DiskFailed):
+        ill.is_syncing()
+    simulated.failing = Failing.NOT
+
+    for file in (sick, ill):
+        with pytest.raises(DiskFailed):
+            file.sync()
+        with pytest.raises(DiskFailed):
+            file.start_sync()
+        file.close()

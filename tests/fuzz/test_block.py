@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.tap import BLOCK_HEADER, FRAME_HEADER, HeardFrame, pack_block
-from firmware.core import pcapng
+from firmware.core import lz4chain, pcapng
 from firmware.core._kernel import Stretch
 
 numbers = st.integers(0, 2**32 - 1)
@@ -16,13 +16,15 @@ heard = st.builds(
 
 
 def walked(block: bytes, index: int = 0, offset: int = 0, cut: int = 0, mad: int = 0) -> Stretch:
-    """Through the whole block, whatever it says; every frame written is sound."""
+    """Through the whole block, whatever it says; every frame written is sound, and packed as any LZ4 reader unpacks it."""
     stretch = Stretch(1 << 19)
     for _ in range(100_000):
         index, offset, why = stretch.add(block, index, offset, cut, mad)
         assert len(stretch) <= 1 << 19
         written = list(pcapng.packets(pcapng.section_header() + pcapng.interface("x") + bytes(stretch)))
         assert stretch.frames == len(written)
+        if written:
+            assert bytes(stretch) == lz4chain.decompressed(stretch.packed())
         if why != 1:
             break
         stretch.clear()

@@ -1,0 +1,97 @@
+"""A stretch packed while its frames pass (kernel.c): what the LZ4 library unpacks is what was recorded, whatever the frames were."""
+
+import struct
+from random import Random
+
+import lz4.frame
+import pytest
+
+from drivers.tap import HeardFrame, pack_block
+from firmware.core import lz4chain
+from firmware.core._kernel import Stretch
+
+START = 1_795_342_500_000_000_000
+
+
+def udp(flow: int, size: int, payload: bytes) -> bytes:
+    """A frame of one of 65,536 flows; payload as often as it takes."""
+    head = bytes.fromhex("020000000001 020000000002 0800 45000000 0000000040110000 0a000001 0a000002") + struct.pack(
+        ">HHHH", flow, 104, size - 34, 0
+    )
+    return (head + payload * (size // len(payload) + 1))[:size]
+
+
+def filled(frames: list[bytes], *, capacity: int = 1 << 20) -> Stretch:
+    stretch = Stretch(capacity)
+    heard = [HeardFrame(START + n * 777, frame, len(frame)) for n, frame in enumerate(frames)]
+    stretch.add(pack_block(heard, sequence=0), 0, 0, 0, 0)
+    assert (len(frames), 0) == (stretch.frames, stretch.malformed)
+    return stretch
+
+
+NOISE = Random(1)
+TRAFFIC = {
+    "one frame of nothing": [b""],
+    "one byte": [b"x"],
+    "the same frame": [udp(1, 60, b"same")] * 5000,
+    "one flow of sizes that differ": [udp(1, 60 + n % 1455, b"control") for n in range(600)],
+    "more flows than are remembered": [udp(n * 7 % 3000, 90, b"\0") for n in range(4000)],
+    "noise": [udp(1, 1514, NOISE.randbytes(1514)) for _ in range(500)],
+    "noise, then text, then noise": [
+        udp(1, 1514, NOISE.randbytes(1514) if n // 100 % 2 else b"POST /instances HTTP/1.1\r\n") for n in range(500)
+    ],
+    "a model too far away": [udp(n % 2, 9014, bytes([n % 2]) if n % 13 else NOISE.randbytes(9014)) for n in range(100)],
+    "frames as long as GRO makes them": [udp(1, 65_549, b"long") for _ in range(12)],
+    "equal but for the last bytes": [udp(1, 100, b"e")[: 100 - n % 13] + bytes([n % 251]) * (n % 13) for n in range(3000)],
+    "single bytes that differ": [udp(1, 400, bytes(n % 200) + bytes([n % 256])) for n in range(1500)],
+}
+
+
+@pytest.mark.parametrize("kind", TRAFFIC)
+def test_the_library_unpacks_it(kind):
+    """Link by link with its checksum, and as a whole file with its header and end mark."""
+    stretch = filled(TRAFFIC[kind])
+    link = stretch.packed()
+
+    assert bytes(stretch) == lz4chain.decompressed(link)
+    assert bytes(stretch) == lz4.frame.decompress(lz4chain.HEADER + link + lz4chain.END_MARK)
+    assert len(link) <= len(stretch) + 8
+
+
+def test_more_may_be_added_after():
+    """Packing ends nothing: asked early and late, the same bytes come as asked once; twice gives the same twice."""
+    early, once = Stretch(1 << 20), Stretch(1 << 20)
+    for number in range(50):
+        heard = [HeardFrame(START + number * 10**6 + n, udp(n % 5, 60 + number, b"abc"), 60) for n in range(20)]
+        early.add(pack_block(heard, sequence=number), 0, 0, 0, 0)
+        once.add(pack_block(heard, sequence=number), 0, 0, 0, 0)
+        assert bytes(early) == lz4chain.decompressed(early.packed())
+
+    assert once.packed() == early.packed() == early.packed()
+
+
+def test_a_cleared_stretch_forgets():
+    """What was packed before has no part in what is packed next: the same frames give the same bytes in any process."""
+    used = filled(TRAFFIC["noise, then text, then noise"])
+    used.clear()
+    frames = [HeardFrame(START + n, udp(n % 9, 200, b"again"), 200) for n in range(300)]
+    used.add(pack_block(frames, sequence=1), 0, 0, 0, 0)
+    fresh = Stretch(1 << 20)
+    fresh.add(pack_block(frames, sequence=1), 0, 0, 0, 0)
+
+    assert fresh.packed() == used.packed()
+
+
+def test_nothing_is_not_packed():
+    """A link has at least one frame."""
+    with pytest.raises(ValueError, match="at least one frame"):
+        Stretch(1 << 20).packed()
+
+
+def test_it_is_about_as_dense_as_the_library():
+    """Control traffic at most a third larger than what LZ4's own search makes of it in twice the time; noise not larger than it is."""
+    control = filled([udp(n % 4, 150, struct.pack("<13d", *(n / 100 + k for k in range(13)))) for n in range(4000)])
+    noise = filled(TRAFFIC["noise"])
+
+    assert len(control.packed()) <= 4 / 3 * len(lz4chain.compressed(memoryview(control)))
+    assert len(noise.packed()) <= len(noise) + 8
