@@ -33,6 +33,9 @@ class Receipts:
         disk = self._board.disk
         for directory in (RECEIPTS, TRASH):
             make_directory(disk, directory)
+        # A receipt that is seen here may be of one who was killed before it was durable; segments are removed in its name
+        # (storm seed 734).
+        disk.sync_dir(RECEIPTS)
         self._done.clear()
         self._number, self._previous = 0, None
         newest = ""

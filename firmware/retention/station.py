@@ -45,6 +45,7 @@ class RetentionStation:
         self._complaint = Allowance(at_once=1, every_ns=3600 * SECOND)
         self._folders: tuple[Folder, ...] = folders(board.disk, settings)
         self._candidates: dict[str, Candidate] = {}
+        self._cold: set[str] = set()
         self._names: list[str] = []
         self._round: Iterator[None] | None = None
         self._round_due: Monotonic | None = None
@@ -121,9 +122,12 @@ class RetentionStation:
         return self._now
 
     def _read_seals(self) -> Iterator[None]:
-        """What is new on the shelf; sealed segments do not change, so each is read once."""
+        """What is new on the shelf; each sealed segment is read once, and once more when it got cold."""
         names = self._store.names()
-        self._candidates = {name: self._candidates[name] for name in names if name in self._candidates}
+        now_cold = {name for name in names if name not in self._cold and self._store.segment(name).is_cold()}
+        self._cold = {name for name in names if name in self._cold} | now_cold
+        # A segment that got cold is smaller since; what it holds and when it was made did not change.
+        self._candidates = {name: self._candidates[name] for name in names if name in self._candidates and name not in now_cold}
         for count, name in enumerate([name for name in names if name not in self._candidates], start=1):
             if self._receipts.has(name) and name not in self._pinned():
                 self._receipts.remove(name)  # The power went between the receipt and this.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drivers.disk import Disk
-from firmware.core import envelope, index, message, pcapng, receipt, release, seal, shelf
+from firmware.core import cold, envelope, index, message, pcapng, receipt, release, seal, shelf
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
@@ -37,13 +37,13 @@ def segments(disk: Disk) -> Table:
 
 def shown(data: bytes) -> list[str]:
     """One file of a store in words: whatever of our formats it is. Raises BadItem when it is none of them."""
-    for show in (_seal, _receipt, _messages, _envelope, _release, _command, _order, _index, _section):
+    for show in (_seal, _cold, _receipt, _messages, _envelope, _release, _command, _order, _index, _section):
         try:
             return show(data)
         except (BadItem, Corrupt):
             continue
     raise BadItem(
-        "expected a seal, receipt, index, message batch, envelope, release item, command, order or pcapng section of ours"
+        "expected a seal, receipt, index, cold seal, message batch, envelope, release item, command, order or pcapng section of ours"
     )
 
 
@@ -61,6 +61,20 @@ def _seal(data: bytes) -> list[str]:
         f"clock     {_stamp(made.made, made.tai_offset_s)}",
         f"cut       {made.cause}",
         f"previous  {made.previous.hex() if made.previous else 'none: the first of its chain'}",
+        f"key       {made.public_key.hex()}; {signed}",
+    ]
+
+
+def _cold(data: bytes) -> list[str]:
+    made = cold.seal_unpacked(data)
+    signed = "its own key's signature is good" if made.is_signed_by(made.public_key) else "SIGNATURE IS NOT GOOD"
+    return [
+        f"cold seal of segment {made.name}, box {made.box}",
+        f"seal      {made.seal_digest.hex()}",
+        f"hot       {made.frames_bytes} bytes, SHA-256 {made.frames_digest.hex()}, made again by {made.library}",
+        f"pcapng    {made.raw_bytes} bytes, SHA-256 {made.raw_digest.hex()}",
+        f"cold      {made.cold_bytes} bytes, SHA-256 {made.cold_digest.hex()}",
+        f"made      {_stamp(made.made)}",
         f"key       {made.public_key.hex()}; {signed}",
     ]
 
