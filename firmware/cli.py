@@ -9,11 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from drivers.disk import Buffer
 from firmware.core.envelope import is_name
-from firmware.core.errors import BadSettings, Trouble
+from firmware.core.errors import BadItem, BadSettings, Trouble
+from firmware.core.message import is_token
 from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import parse_utc
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "scrubjay"
 ROOT_DEFAULT = "/var/lib/scrubjay"
+FULL_BYTES = 1 << 20  # Below it a report may not find room any more.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,10 +43,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
         return 2
     except OSError as problem:
-        print(f"{PROGRAM}: {problem.filename or 'the system'}: {problem.strerror}", file=sys.stderr)
+        said = problem.strerror or type(problem).__name__
+        print(
+            f"{PROGRAM}: {problem.filename or 'the system'}: expected it to be usable, the system says: {said}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+# ---- files named on the command line
+
+
+def _bytes_of(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as problem:
+        raise ValueError(f"{path}: expected {what}, it cannot be read: {problem.strerror}") from None
+
+
+def _text_of(path: str, what: str) -> str:
+    try:
+        return _bytes_of(path, what).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected {what}, it is not text (UTF-8)") from None
+
+
+def _key(digits: str, where: str) -> bytes:
+    if len(digits) != 64 or not set(digits) <= set("0123456789abcdefABCDEF"):
+        raise ValueError(f"{where}: expected a public key of 64 hexadecimal digits, as `{PROGRAM} identity` prints it")
+    return bytes.fromhex(digits)
+
+
+def _key_of(path: str) -> bytes:
+    return _key(_text_of(path, "a public key").strip(), path)
+
+
+def _directory(path: str) -> Path:
+    """Where something will be written; made when it is not there."""
+    place = Path(path)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ValueError(f"{path}: expected a directory, or a place for one: {problem.strerror}") from None
+    return place
+
+
+class _Output:
+    """A file that is touched at the first byte: what is refused before that leaves the former file as it was."""
+
+    def __init__(self, path: str | None) -> None:
+        if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+            raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def write(self, data: Buffer) -> int:
+        if self._path is None:
+            return len(data)
+        self._file = self._file or Path(self._path).open("wb")  # noqa: SIM115  (closed by `close`)
+        return self._file.write(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 # ---- roles and boards
@@ -59,8 +123,31 @@ def _run(a: argparse.Namespace) -> int:
     if a.process is not None:
         run_process(processes[a.process], _board(a, settings), settings)
         return 0
+    _check_values(a.role, settings)
     _keep_role(a, [name for name in processes if name not in a.without])
     return 0
+
+
+def _check_values(role: str, settings: Settings) -> None:
+    """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
+    from firmware.core.connection import check_brokers
+    from firmware.hub.settings import HubSettings
+    from firmware.uplink.settings import UplinkSettings
+
+    if role == "hub":
+        check_brokers(settings.of(HubSettings).brokers)
+        return
+    from drivers.linux.frame_filter import frame_filter
+    from firmware.capture.settings import CaptureSettings
+    from firmware.intake.entrance import rules_of
+    from firmware.intake.settings import IntakeSettings
+    from firmware.live.settings import LiveSettings
+    from firmware.live.station import checked
+
+    check_brokers(settings.of(UplinkSettings).brokers)
+    frame_filter(settings.of(CaptureSettings).filter)
+    rules_of(settings.of(IntakeSettings))
+    checked(settings.of(LiveSettings))
 
 
 def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
@@ -69,8 +156,7 @@ def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
     from drivers.linux.supervisor import LinuxKeeper, LinuxSupervisor
     from firmware.core.keep import keep
 
-    root = Path(a.root).resolve()
-    root.mkdir(parents=True, exist_ok=True)
+    root = _directory(a.root).resolve()
     shared = [
         f"--root={root}",
         *(f"--settings={Path(path).resolve()}" for path in a.settings),
@@ -97,7 +183,7 @@ def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
 def _settings(a: argparse.Namespace) -> Settings:
     from firmware.roles import SECTIONS
 
-    layers = [(str(path), Path(path).read_text()) for path in a.settings]
+    layers = [(str(path), _text_of(path, "a settings file (TOML)")) for path in a.settings]
     if a.set:
         layers.append(layer_from_assignments(a.set))
     return Settings(SECTIONS[a.role], layers)
@@ -109,8 +195,7 @@ def _board(a: argparse.Namespace, settings: Settings | None = None) -> "LinuxBoa
     from firmware.roles import BoardSettings
 
     section = settings.of(BoardSettings) if settings is not None else BoardSettings()
-    root = Path(a.root)
-    root.mkdir(parents=True, exist_ok=True)
+    root = _directory(a.root)
     identity = Path(section.identity) if section.identity else root / "identity"
     introduce(identity, name=section.name, site=section.site)
     if section.tap.startswith("recording:"):
@@ -141,9 +226,9 @@ def _identity(a: argparse.Namespace) -> int:
     introduce(directory, name=a.name, site=a.site)
     for pair in a.trust:
         signer, equals, key = pair.partition("=")
-        if not equals or len(key) != 64 or not is_name(signer):
+        if not equals or not is_name(signer):
             raise ValueError(f"--trust: expected SIGNER=64 hexadecimal digits, got {pair!r}")
-        trust(directory, signer, bytes.fromhex(key))
+        trust(directory, signer, _key(key, f"--trust {signer}"))
     identity = LinuxIdentity(directory)
     row = {
         "name": identity.name,
@@ -174,6 +259,12 @@ def _record(a: argparse.Namespace) -> int:
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(json.dumps(summary) if a.json else "\n".join(f"{key}: {value}" for key, value in summary.items()))
+    if summary.get("interface") == "gone" and not summary.get("frames"):
+        print(
+            f"{PROGRAM}: expected to hear {a.interface}: {summary['interface_trouble']}; `ip link` names what there is",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
@@ -184,7 +275,7 @@ def _verify(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.core.verify import as_json, lines, verify
 
-    key = bytes.fromhex(Path(a.key).read_text().strip()) if a.key else _own_key(Path(a.directory))
+    key = _key_of(a.key) if a.key else _own_key(Path(a.directory))
     verdict = verify(LinuxDisk(_store(a.directory)), "segments", key)
     print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
     return 0 if verdict.ok else 1
@@ -192,15 +283,19 @@ def _verify(a: argparse.Namespace) -> int:
 
 def _own_key(directory: Path) -> bytes | None:
     path = _store(directory) / "identity" / "key.pub"
-    return bytes.fromhex(path.read_text().strip()) if path.exists() else None
+    return _key_of(str(path)) if path.exists() else None
 
 
-def _store(directory: str | Path) -> Path:
-    """The root of a store, given itself or its segments/."""
+def _store(directory: str | Path, *, holds: str = "segments") -> Path:
+    """The root of a store, given itself or its segments/. holds: the directory that makes it one for this command."""
     path = Path(directory)
     if not path.is_dir():
         raise ValueError(f"expected the directory of a store, there is none at {directory}")
-    return path.resolve().parent if path.resolve().name == "segments" else path
+    root = path.resolve().parent if path.resolve().name == "segments" else path
+    if not (root / holds).is_dir():
+        # A store whose segments are gone must not pass as one in which nothing was altered.
+        raise ValueError(f"expected a store with a directory {holds}/ at {directory}, there is none; nothing was looked at")
+    return root
 
 
 def _query(a: argparse.Namespace) -> "Query":
@@ -234,7 +329,7 @@ def _find(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.retrieval.find import find
 
-    with Path(a.write or os.devnull).open("wb") as out:
+    with closing(_Output(a.write)) as out:
         summary = find(
             LinuxDisk(_store(a.directory)),
             _query(a),
@@ -252,6 +347,16 @@ def _ls(a: argparse.Namespace) -> int:
 
     table = segments(LinuxDisk(_store(a.directory)))
     print(json.dumps(table.as_json(), indent=1) if a.json else "\n".join(table.lines()))
+    return 0
+
+
+def _thaw(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.thaw import thaw
+
+    disk = LinuxDisk(_store(a.directory))
+    for segment in a.segment:
+        print(f"{segment}: frames.pcapng.lz4 is back, {thaw(disk, 'segments', segment)} bytes, as it was sealed")
     return 0
 
 
@@ -304,7 +409,11 @@ def _pins(a: argparse.Namespace) -> int:
 def _show(a: argparse.Namespace) -> int:
     from firmware.retrieval.listing import shown
 
-    print("\n".join(shown(Path(a.file).read_bytes())))
+    data = _bytes_of(a.file, "a file of a store")
+    try:
+        print("\n".join(shown(data)))
+    except BadItem as problem:
+        raise ValueError(f"{a.file}: {problem}; recordings open in Wireshark, state/*.json with `{PROGRAM} status`") from None
     return 0
 
 
@@ -314,7 +423,10 @@ def _status(a: argparse.Namespace) -> int:
     from firmware.health.status import as_json, lines, read_states
 
     now_tai_ns = LinuxClock().now().timestamp.tai_ns
-    states = read_states(LinuxDisk(_store(a.root)))
+    disk = LinuxDisk(_store(a.root, holds="state"))
+    states = read_states(disk)
+    if not a.json and disk.free_bytes() < FULL_BYTES:
+        print("THE DISK IS FULL: make room; reports cannot be written, those below are older than they look\n")
     print(
         json.dumps(as_json(states, now_tai_ns=now_tai_ns), indent=1)
         if a.json
@@ -332,6 +444,16 @@ def _publish(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
     from firmware.intake.publisher import Publisher
 
+    for pair in a.field:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise ValueError(f"--field: expected NAME=VALUE, got {pair!r}")
+    for option, token in (("--process", a.process), ("--event", a.event)):
+        if token is not None and not is_token(token):
+            raise ValueError(f"{option}: expected a word without spaces, got {token!r}")
+    try:
+        socket.getaddrinfo(a.to or "?", None, socket.AF_INET)
+    except (OSError, UnicodeError):
+        raise ValueError(f"--to: expected an IPv4 address or a host's name that is known here, got {a.to!r}") from None
     fields = dict(pair.partition("=")[::2] for pair in a.field)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -342,23 +464,25 @@ def _publish(a: argparse.Namespace) -> int:
 
 
 def _fleet_list(a: argparse.Namespace) -> int:
-    from firmware.hub.fleet import Fleet, box_line
+    from firmware.hub.fleet import Fleet, box_line, understood
 
-    boxes = Fleet(a.hub).boxes()
-    print(json.dumps(boxes, indent=1) if a.json else "\n".join(map(box_line, boxes)) or "the hub has heard of no box")
+    with understood(a.hub):
+        boxes = Fleet(a.hub).boxes()
+        print(json.dumps(boxes, indent=1) if a.json else "\n".join(map(box_line, boxes)) or "the hub has heard of no box")
     return 0
 
 
 def _fleet_watch(a: argparse.Namespace) -> int:
-    from firmware.hub.fleet import Fleet, message_line
+    from firmware.hub.fleet import Fleet, message_line, understood
 
-    for message in Fleet(a.hub).watch():
-        print(json.dumps(message) if a.json else message_line(message), flush=True)
+    with understood(a.hub):
+        for message in Fleet(a.hub).watch():
+            print(json.dumps(message) if a.json else message_line(message), flush=True)
     return 0
 
 
 def _fleet_retrieve(a: argparse.Namespace) -> int:
-    from firmware.hub.fleet import Fleet, Wish
+    from firmware.hub.fleet import Fleet, Wish, understood
 
     if not a.about and not (a.since and a.until):
         raise ValueError("expected --about a message's identity, or --since and --until")
@@ -370,16 +494,19 @@ def _fleet_retrieve(a: argparse.Namespace) -> int:
         until_utc_ns=parse_utc(a.until) if a.until else None,
         hosts=a.host,
         ports=a.port,
+        reduce=a.reduce,
+        rates=a.rates,
+        error=a.error,
     )
-    fleet = Fleet(a.hub)
-    state = fleet.retrieve(
-        wish, lambda now: print(f"{now['state']}: {now['parts']} parts, {now['frames']} frames", file=sys.stderr)
-    )
-    if state["complete"] and a.write:
-        with Path(a.write).open("wb") as out:
+    with closing(_Output(a.write)) as out, understood(a.hub):
+        fleet = Fleet(a.hub)
+        state = fleet.retrieve(
+            wish, lambda now: print(f"{now['state']}: {now['parts']} parts, {now['frames']} frames", file=sys.stderr)
+        )
+        if state["complete"] and a.write:
             fleet.download(state["download"], out)
-    print(json.dumps(state) if a.json else f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes")
-    return 0 if state["complete"] else 1
+        print(json.dumps(state) if a.json else f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes")
+        return 0 if state["complete"] else 1
 
 
 def _console(a: argparse.Namespace) -> int:
@@ -418,6 +545,8 @@ def _sim(a: argparse.Namespace) -> int:
         return stay(say=say)
     from simulator.storm import table
 
+    if a.count < 1 or a.seed < 0:
+        raise ValueError(f"expected --seed from 0 and --count from 1, got {a.seed} and {a.count}")
     seeds = range(a.seed, a.seed + a.count)
     return table(seeds, say=say)
 
@@ -430,6 +559,16 @@ def _bench(a: argparse.Namespace) -> int:
 
 
 # ---- arguments
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -479,7 +618,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("interface")
     sub.add_argument("-o", "--output", required=True, metavar="DIR", help="directory of the store; made if missing")
     sub.add_argument("-f", "--filter", help="pcap-filter expression; everything without it")
-    sub.add_argument("-t", "--duration", type=float, metavar="SECONDS", help="stop after this long; otherwise at Ctrl-C")
+    sub.add_argument("-t", "--duration", type=_seconds, metavar="SECONDS", help="stop after this long; otherwise at Ctrl-C")
     sub.add_argument("--set", action="append", default=[], metavar="capture.KEY=VALUE")
     sub.add_argument("--json", action="store_true")
 
@@ -515,6 +654,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("ls", _ls, "the segments of a store")
     sub.add_argument("directory")
     sub.add_argument("--json", action="store_true")
+
+    sub = command("thaw", _thaw, "bring cold segments back to frames.pcapng.lz4, byte for byte, for tools that read files")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="+", help="by name, as ls shows them")
 
     sub = command("pin", _pin, "hold segments: they are deleted neither for their age nor for room")
     sub.add_argument("directory")
@@ -572,6 +715,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--until")
     sub.add_argument("--host", action="append", default=[], metavar="IP")
     sub.add_argument("--port", action="append", default=[], type=int)
+    sub.add_argument("--reduce", choices=("none", "filter", "sample", "change"), default="none", help="how much less will do")
+    sub.add_argument("--rates", help='with sample: "motion=60,temperature=5,other=20" samples a second')
+    sub.add_argument("--error", help='with change: largest error, "1%%" of a value\'s range or "0.5" in its unit')
     sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
 
     sub = command("sim", _sim, "the simulator: a room in network namespaces, or storms of the whole box in virtual time")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from drivers.board import Board
 from firmware.capture.settings import CaptureSettings
 from firmware.clock.settings import ClockSettings
+from firmware.cold.settings import ColdSettings
 from firmware.command.settings import CommandSettings
 from firmware.console.settings import ConsoleSettings
 from firmware.core import report
@@ -19,6 +20,7 @@ from firmware.group.settings import GroupSettings
 from firmware.health.settings import HealthSettings
 from firmware.hub.settings import HubSettings
 from firmware.intake.settings import IntakeSettings
+from firmware.live.settings import LiveSettings
 from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
 from firmware.uplink.settings import UplinkSettings
@@ -63,8 +65,9 @@ def _clock(board: Board, settings: Settings) -> Sequence[Station]:
 
 def _roomside(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.intake.station import IntakeStation
+    from firmware.live.station import LiveStation
 
-    return [IntakeStation(board, settings.of(IntakeSettings))]
+    return [IntakeStation(board, settings.of(IntakeSettings)), LiveStation(board, settings.of(LiveSettings))]
 
 
 def _gate(board: Board, settings: Settings) -> Sequence[Station]:
@@ -86,6 +89,7 @@ def _uplink(board: Board, settings: Settings) -> Sequence[Station]:
 
 
 def _steward(board: Board, settings: Settings) -> Sequence[Station]:
+    from firmware.cold.station import ColdStation
     from firmware.command.station import CommandStation
     from firmware.health.station import HealthStation
     from firmware.retention.station import RetentionStation
@@ -93,6 +97,7 @@ def _steward(board: Board, settings: Settings) -> Sequence[Station]:
     return [
         CommandStation(board, settings.of(CommandSettings)),
         RetentionStation(board, settings.of(RetentionSettings)),
+        ColdStation(board, settings.of(ColdSettings)),
         HealthStation(board, settings.of(HealthSettings)),
     ]
 
@@ -133,12 +138,14 @@ _BOX_SECTIONS: Mapping[str, type] = {
     "capture": CaptureSettings,
     "clock": ClockSettings,
     "intake": IntakeSettings,
+    "live": LiveSettings,
     "group": GroupSettings,
     "deidentify": DeidentifySettings,
     "retrieval": RetrievalSettings,
     "uplink": UplinkSettings,
     "command": CommandSettings,
     "retention": RetentionSettings,
+    "cold": ColdSettings,
     "health": HealthSettings,
     "console": ConsoleSettings,
 }

@@ -9,6 +9,7 @@ Parameters (envelope.cddl, order key 6), all but `since` optional:
     protocols      names or numbers             "tcp,udp"
     vlans          identifiers                  "7,8"
     priority       1 to 4, how soon the evidence should travel (int)
+    reduce, rates, every, error    how much less than all of it will do: streams/wish.py
 
 A list is a text with commas: any one of them (OR); between the names all must hold (AND). An unknown name is refused, not
 ignored: a criterion that is not understood would send more than was asked for.
@@ -20,18 +21,21 @@ from dataclasses import dataclass
 from firmware.core.errors import BadItem
 from firmware.core.message import Priority
 from firmware.core.query import Query, terms_of
+from firmware.core.streams import wish
+from firmware.core.streams.wish import NOTHING_LESS, Wish
 
-NAMES = ("since", "until", "hosts", "ports", "macs", "protocols", "vlans", "priority")
+NAMES = ("since", "until", "hosts", "ports", "macs", "protocols", "vlans", "priority", *wish.NAMES)
 LIST_MAX = 64  # criteria of one kind
 _UTC_NS_MAX = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A query, and how soon what it finds should travel (None: as the box is set)."""
+    """A query, how soon what it finds should travel (None: as the box is set), and how much less than all of it will do."""
 
     query: Query
     priority: Priority | None = None
+    less: Wish = NOTHING_LESS
 
 
 def as_parameters(request: Request) -> dict[str, int | str | None]:
@@ -46,7 +50,7 @@ def as_parameters(request: Request) -> dict[str, int | str | None]:
     ):  # fmt: skip
         if values:
             parameters[name] = ",".join(str(value) for value in values)
-    return parameters
+    return parameters | wish.as_parameters(request.less)
 
 
 def from_parameters(parameters: Mapping[str, int | str | None]) -> Request:
@@ -72,7 +76,7 @@ def from_parameters(parameters: Mapping[str, int | str | None]) -> Request:
         vlans=tuple(_number(word, "vlans") for word in _words(given, "vlans")),
     )
     terms_of(query)  # Raises where a word is none of the things it should be.
-    return Request(query, Priority(priority) if isinstance(priority, int) else None)
+    return Request(query, Priority(priority) if isinstance(priority, int) else None, wish.from_parameters(given))
 
 
 def _moment(given: Mapping[str, int | str], name: str) -> int | None:

@@ -20,10 +20,13 @@ class Counts:
     cut: int = 0
 
 
-def cleaned(section: bytes, rules: FrameRules, counts: Counts) -> Iterator[bytes]:
-    """The new section in pieces, to be joined. Raises BadItem where the section is not one Ethernet interface of ours."""
+def cleaned(section: bytes, rules: FrameRules, counts: Counts, *, note: str = "") -> Iterator[bytes]:
+    """The new section in pieces, to be joined. Raises BadItem where the section is not one Ethernet interface of ours.
+
+    note: what else whoever opens it should know, in our own words; nothing the section says of itself is taken over.
+    """
     name = _interface_name(section)
-    yield pcapng.section_header(_COMMENT) + pcapng.interface(name)
+    yield pcapng.section_header("; ".join(filter(None, (_COMMENT, note)))) + pcapng.interface(name)
     blocks: list[bytes] = []
     for packet in pcapng.packets(section):
         if packet.interface != 0:

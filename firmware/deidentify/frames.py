@@ -1,13 +1,18 @@
 """How much of a recorded frame may leave. Pure; an allow-list: what is not understood to be harmless stays.
 
-Headers say who spoke to whom, when and how much, and may leave. Payload stays, but for: time (PTP), what the site has listed, and
-messages to the message ports in which nothing sensitive is found. What stays is cut off: the packet block keeps the original length
-and shows the shorter captured one, and Wireshark says so.
+Headers say who spoke to whom, when and how much, and may leave where checksums say that headers they are: a wrong bit or some bytes
+lost on the way make headers of payload. Payload stays, but for: time (PTP), what the site has listed, and messages to the message
+ports in which nothing sensitive is found. What stays is cut off: the packet block keeps the original length and shows the shorter
+captured one, and Wireshark says so.
+
+What cannot be checked stays with the payload: a fragment's transport header; IPv6's own header, which has no checksum, in a frame
+whose transport is none of TCP, UDP and ICMPv6, or is not whole; a message without a checksum, which has left as a message already.
 """
 
 from dataclasses import dataclass
 
 from firmware.core import frame as headers
+from firmware.core.checksum import ipv4_header_holds, transport_holds
 from firmware.core.datagram import decoded
 from firmware.core.errors import BadItem
 from firmware.core.frame import Frame, parsed
@@ -20,6 +25,7 @@ _PTP_SIZES = {0: 44, 1: 44, 2: 54, 3: 54, 8: 44, 9: 54, 10: 54, 11: 64, 12: 44, 
 _ICMP_SIZE = 8
 # Neighbour discovery (RFC 4861) up to its options: router and neighbour solicitation and advertisement, redirect.
 _ICMP6_SIZES = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
+_BEHIND_TAGS = frozenset({headers.ARP, headers.PTP, headers.LLDP})  # besides IP
 _IGMP_SIZE = 8  # of version 3 the kind and the number of groups, of 1 and 2 the whole message
 _TCP_SIZE = 20  # without options
 # Maximum segment size, window scale, selective acknowledgement permitted and given, time stamps (RFC 9293, 7323, 2018).
@@ -49,8 +55,8 @@ def kept_size(data: bytes, wire_bytes: int, rules: FrameRules) -> int:
         frame = parsed(data)
     except BadItem:
         return 0
-    headers_end = _headers_end(frame, data)
-    if frame.trouble is not None or headers_end < frame.payload_start:
+    headers_end, are_sound = _headers(frame, data, wire_bytes)
+    if frame.trouble is not None or not are_sound:
         return headers_end
     end = frame.payload_start + _payload_size(frame, data, wire_bytes, rules)
     # Short frames are padded, by some cards with what was in memory: only zeros count as nothing.
@@ -59,20 +65,48 @@ def kept_size(data: bytes, wire_bytes: int, rules: FrameRules) -> int:
     return end
 
 
-def _headers_end(frame: Frame, data: bytes) -> int:
-    """Where the headers end that say who, when and how much. Options may say anything: one wrong bit in a header's length makes
-    options of the payload (storm seed 710). IP's stay, TCP's leave where every one of them is what it should be.
+def _headers(frame: Frame, data: bytes, wire_bytes: int) -> tuple[int, bool]:
+    """Where the headers end that say who, when and how much and are what their sender wrote, and whether more may be looked at.
+
+    Options may say anything: one wrong bit in a header's length makes options of the payload (storm seed 710). IP's stay, TCP's
+    leave where every one of them is what it should be.
     """
+    link_end = headers.ETHERNET_SIZE + 4 * len(frame.vlans)
     fixed = {headers.IPV4: 20, headers.IPV6: 40}.get(frame.ethertype)
     if fixed is None:
-        return frame.payload_start
-    ip_end = headers.ETHERNET_SIZE + 4 * len(frame.vlans) + fixed
-    if frame.transport_start > ip_end:
-        return min(ip_end, frame.payload_start)
+        # A tag before something unknown may be the beginning of that.
+        is_known = frame.ethertype in _BEHIND_TAGS or not frame.vlans
+        return (link_end if is_known else headers.ETHERNET_SIZE), is_known
+    ip_end = link_end + fixed
+    if frame.payload_start < ip_end:
+        return link_end, False
+    holds = _transport_holds(frame, data, wire_bytes, link_end)
+    if frame.ethertype == headers.IPV6 and not holds:
+        return link_end, False  # Its header has no checksum of its own, and is only as good as that of what it carries.
+    if frame.ethertype == headers.IPV4 and not ipv4_header_holds(data, link_end):
+        return link_end, False
+    if holds is False or frame.fragment is not None or frame.transport_start > ip_end:
+        return ip_end, False
     if frame.protocol == headers.TCP and frame.source_port is not None:
         options = data[frame.transport_start + _TCP_SIZE : frame.payload_start]
-        return frame.payload_start if _are_tcp_options(options) else frame.transport_start + _TCP_SIZE
-    return frame.payload_start
+        if not _are_tcp_options(options):
+            return frame.transport_start + _TCP_SIZE, False
+    # Clocks that stamp while they send leave the checksum out; a time message is known by its form as well.
+    is_time = frame.protocol == headers.UDP and bool({frame.source_port, frame.destination_port} & PTP_PORTS)
+    return frame.payload_start, holds is True or is_time
+
+
+def _transport_holds(frame: Frame, data: bytes, wire_bytes: int, start: int) -> bool | None:
+    """Whether what follows the IP header at `start` is what the sender put there; None where that cannot be seen."""
+    if frame.ethertype == headers.IPV4:
+        end = start + int.from_bytes(data[start + 2 : start + 4], "big")
+    else:
+        end = start + 40 + int.from_bytes(data[start + 4 : start + 6], "big")
+    if end > wire_bytes or frame.trouble is not None:
+        return False  # Shorter than it says: something is missing, and who knows where.
+    if end > len(data) or frame.fragment is not None:
+        return None
+    return transport_holds(frame, data[frame.transport_start : frame.payload_end])
 
 
 def _are_tcp_options(options: bytes) -> bool:
@@ -113,11 +147,11 @@ def _payload_size(frame: Frame, data: bytes, wire_bytes: int, rules: FrameRules)
         ):
             return len(payload)
         return 0
-    if frame.protocol == headers.ICMP:
+    if frame.protocol == headers.ICMP and frame.ethertype == headers.IPV4:
         return _up_to(_ICMP_SIZE, payload)
-    if frame.protocol == headers.ICMP6:
+    if frame.protocol == headers.ICMP6 and frame.ethertype == headers.IPV6:
         return _up_to(_ICMP6_SIZES.get(payload[0], _ICMP_SIZE) if payload else 0, payload)
-    if frame.protocol == headers.IGMP:
+    if frame.protocol == headers.IGMP and frame.ethertype == headers.IPV4:
         return _up_to(_IGMP_SIZE, payload)
     return 0
 
@@ -136,9 +170,10 @@ def _link_size(frame: Frame, payload: bytes, rules: FrameRules) -> int:
 
 
 def _ptp_size(payload: bytes) -> int:
-    if len(payload) < 34 or payload[1] & 15 != 2:
+    said = int.from_bytes(payload[2:4], "big")
+    if not 34 <= said <= len(payload) or payload[1] & 15 != 2:
         return 0
-    return _up_to(min(_PTP_SIZES.get(payload[0] & 15, 0), int.from_bytes(payload[2:4], "big")), payload)
+    return _up_to(min(_PTP_SIZES.get(payload[0] & 15, 0), said), payload)
 
 
 def _up_to(size: int, payload: bytes) -> int:

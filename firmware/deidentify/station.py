@@ -14,6 +14,7 @@ from firmware.core.release import unpacked as unpacked_release
 from firmware.core.report import Report
 from firmware.core.sensitive import SensitiveNames
 from firmware.core.spool import Item, Spool
+from firmware.core.streams.wish import note
 from firmware.core.timestamp import SECOND
 from firmware.deidentify.evidence import Counts
 from firmware.deidentify.evidence import cleaned as cleaned_evidence
@@ -118,7 +119,7 @@ class DeidentifyStation:
                     self._clean_group(item, release)
                 else:
                     counts = Counts()
-                    pieces = cleaned_evidence(release.body, self._frames, counts)
+                    pieces = cleaned_evidence(release.body, self._frames, counts, note=note(release.facts.get("reduce")))
                     self._jobs[item.name] = _Job(item, release, pieces, counts)
             except BadItem as trouble:
                 self._reject(item, str(trouble))

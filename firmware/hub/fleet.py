@@ -44,7 +44,10 @@ def understood(address: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Whose frames, and which. about: identity of a message, hexadecimal; then before_s and after_s count, otherwise the moments."""
+    """Whose frames, and which. about: identity of a message, hexadecimal; then around_s counts, otherwise the moments.
+
+    reduce, rates, error: how much less than all of it will do (firmware/core/streams/wish.py).
+    """
 
     box: str
     about: str | None = None
@@ -53,6 +56,9 @@ class Wish:
     until_utc_ns: int | None = None
     hosts: Sequence[str] = ()
     ports: Sequence[int] = ()
+    reduce: str = "none"
+    rates: str | None = None
+    error: str | None = None
 
     def as_json(self) -> Plain:
         """As POST /api/evidence takes it."""
@@ -65,6 +71,9 @@ class Wish:
             row["hosts"] = ",".join(self.hosts)
         if self.ports:
             row["ports"] = ",".join(str(port) for port in self.ports)
+        for name, value in (("reduce", self.reduce), ("rates", self.rates), ("error", self.error)):
+            if value not in (None, "none"):
+                row[name] = value
         return row
 
 

@@ -4,7 +4,8 @@ GET  /                       the page
 GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
 GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
-POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "hosts", "ports"}
+POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "hosts", "ports",
+                              "reduce", "rates", "error"} as firmware/core/request.py explains them
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
 GET  /evidence/<command>.pcapng
@@ -185,10 +186,10 @@ class Page:
         else:
             since, until = _moment(wish, "since_utc_ns"), _moment(wish, "until_utc_ns")
         parameters: dict[str, int | str | None] = {"since": max(since, 0), "until": max(until, 0)}
-        for name in ("hosts", "ports"):
+        for name in ("hosts", "ports", "reduce", "rates", "error"):
             value = wish.get(name)
             if value is not None and not isinstance(value, str):
-                raise BadItem(f"expected {name} as a text with commas")
+                raise BadItem(f"expected {name} as a text")
             parameters[name] = value or None
         asked: Request = from_parameters(parameters)
         made = now.timestamp.tai_ns

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from drivers.clock import ClockState, Now, Timestamp
-from firmware.core.datagram import decoded
+from firmware.core.datagram import OPAQUE, decoded
 from firmware.core.errors import BadSettings
 from firmware.core.frame import ip_text
 from firmware.core.message import Field, Message, Priority, is_token
@@ -16,7 +16,7 @@ from firmware.intake.settings import IntakeSettings
 
 KIND = "published"
 # Kinds the box uses for what it says itself; a device that claims one is not believed.
-OWN_KINDS = frozenset({"health", "command-result", "evidence-result", "error"})
+OWN_KINDS = frozenset({"health", "command-result", "evidence-result", "error", "live"})
 YEAR_2000_TAI_NS = (946_684_800 + 32) * SECOND  # TAI was 32 s ahead then
 AHEAD_NS_MAX = 86_400 * SECOND  # a day: every time zone mistake passes, a clock that was never set does not
 
@@ -52,14 +52,22 @@ def rules_of(settings: IntakeSettings) -> Rules:
 
 
 def message_of(
-    payload: bytes, *, source_ip: bytes, port: int, stamp_utc_ns: int, now: Now, rules: Rules, count: Callable[[str], None]
+    payload: bytes,
+    *,
+    source_ip: bytes,
+    port: int,
+    stamp_utc_ns: int,
+    now: Now,
+    rules: Rules,
+    count: Callable[[str], None],
+    is_altered: bool = False,
 ) -> Message:
     """The message a datagram is. Never raises: whatever the bytes, something was said and is kept.
 
     stamp_utc_ns: when the frame was heard. count: told of claims not believed ("absurd_time") and bytes that
-    made no sense ("undecodable").
+    made no sense ("undecodable"). is_altered: not what was sent; one wrong bit unmarks a name, so it is kept as bytes and not read.
     """
-    said = decoded(payload)
+    said = Said("opaque", attachment=(OPAQUE, payload), undecodable=True) if is_altered else decoded(payload)
     address = ip_text(source_ip)
     device = rules.devices.get(address, address)
     received = replace(now.timestamp, tai_ns=stamp_utc_ns + now.tai_offset_s * SECOND)

@@ -30,9 +30,9 @@ class Part:
 class Parts:
     """Collects hits and gives out parts. Holds at most two of them."""
 
-    def __init__(self, interface: str, *, part_bytes_max: int = PART_BYTES_MAX) -> None:
-        """interface: the name readers will see."""
-        self._head = pcapng.section_header() + pcapng.interface(interface)
+    def __init__(self, interface: str, *, note: str = "", part_bytes_max: int = PART_BYTES_MAX) -> None:
+        """interface: the name readers will see. note: what they should know about it."""
+        self._head = pcapng.section_header(note) + pcapng.interface(interface)
         self._room = part_bytes_max - len(self._head)
         self._number = 0
         self._begin()

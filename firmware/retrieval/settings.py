@@ -19,6 +19,20 @@ class RetrievalSettings:
     settle_ms: int = setting(
         2000, "After the end asked for, this long for the recorder's last stretch to reach the disk.", low=0, high=600_000
     )
-    searches_max: int = setting(4, "Orders worked on in turn; further ones wait. Each holds up to 12 MB.", low=1, high=64)
+    searches_max: int = setting(
+        4, "Orders worked on in turn; further ones wait. Each holds up to 12 MB, twice that while it reduces.", low=1, high=64
+    )
     # 16 parts of 4 MiB: enough that the uplink never waits for us, little enough that evidence never fills the disk.
     parts_waiting_max: int = setting(16, "Parts waiting in release/ beyond which the search pauses.", low=1, high=1000)
+    message_ports: tuple[int, ...] = setting(
+        (47001, 47002, 47003, 47004, 514),
+        "UDP ports whose messages are reported anyway: left out of evidence that may be reduced.", low=1, high=65_535,
+    )  # fmt: skip
+    # Names, addresses, time and neighbours: DNS, DHCP, NTP, NetBIOS, SSDP, mDNS, LLMNR. Not WS-Discovery, with which SDC begins.
+    request_ports: tuple[int, ...] = setting(
+        (53, 67, 68, 123, 137, 138, 546, 547, 1900, 5353, 5355),
+        "UDP and TCP ports of network services: left out of evidence that may be reduced.", low=1, high=65_535,
+    )  # fmt: skip
+    request_ethertypes: tuple[int, ...] = setting(
+        (0x0806, 0x88CC), "The same for what is not IP: ARP and LLDP.", low=0x600, high=0xFFFF
+    )

@@ -15,6 +15,7 @@ from firmware.core.release import Release, name_of, packed
 from firmware.core.report import Report
 from firmware.core.request import from_parameters
 from firmware.core.spool import Item, Spool
+from firmware.core.streams.unrelated import Unrelated
 from firmware.core.timestamp import MS, SECOND
 from firmware.retrieval.coverage import sentence
 from firmware.retrieval.parts import Part
@@ -48,6 +49,9 @@ class RetrievalStation:
         self._orders = Spool(board.disk, ORDERS)
         self._release = Spool(board.disk, RELEASE)
         self._notices = Notices(board, self.name)
+        self._unrelated = Unrelated(
+            frozenset(settings.request_ports), frozenset(settings.request_ethertypes), frozenset(settings.message_ports)
+        )
         self._plans: dict[str, Plan] = {}  # waiting, by the item's name
         self._active: deque[_Active] = deque()
         self._again = Monotonic(0)
@@ -148,8 +152,9 @@ class RetrievalStation:
         item = self._orders.take_named(name)
         if item is not None:
             search = Search(
-                plan, self._board.disk, interface=self._board.identity.name, evidence_bytes_max=self._settings.evidence_bytes_max
-            )
+                plan, self._board.disk, interface=self._board.identity.name,
+                evidence_bytes_max=self._settings.evidence_bytes_max, unrelated=self._unrelated,
+            )  # fmt: skip
             self._active.append(_Active(item, search))
             self.report.count("orders_taken")
         elif self._orders.quarantined_count > gone_bad:
@@ -184,6 +189,9 @@ class RetrievalStation:
             found = active.search.found
             assert found is not None, "the last part comes with the sum"
             facts |= {"segments": found.segments, "frames_total": found.frames, "truncated": int(found.truncated)}
+            facts |= {f"left_out_{rule}": count for rule, count in found.left_out.items()}
+        if plan.request.less.mode != "none":
+            facts["reduce"] = plan.request.less.mode
         release = Release(
             kind="evidence", priority=self._priority(plan),
             first_tai_ns=(plan.from_ns if part.first_utc_ns is None else part.first_utc_ns) + offset_ns,
@@ -207,6 +215,11 @@ class RetrievalStation:
             "from_utc_ns": plan.from_ns, "until_utc_ns": plan.until_ns, "holes": len(found.holes), "not_held": missing,
         }  # fmt: skip
         text = f"{found.frames} frames in {active.parts} parts"
+        left_out = sum(found.left_out.values())
+        if plan.request.less.mode != "none":
+            fields |= {"reduce": plan.request.less.mode, "left_out": left_out, "left_out_bytes": found.left_out_bytes}
+            fields |= {f"left_out_{rule}": count for rule, count in found.left_out.items()}
+            text += f", {left_out} left out ({plan.request.less.mode})"
         if found.truncated:
             text += f", cut off at {self._settings.evidence_bytes_max} bytes"
         if missing:

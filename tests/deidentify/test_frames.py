@@ -143,15 +143,62 @@ PATIENT = b"Zebulon Quackenbush, born 1961-02-03, and more of him"
 
 @pytest.mark.parametrize(
     ("packet", "position", "value", "headers"),
-    [(Ether() / IP() / UDP(dport=5004) / PATIENT, 14, 0x4A, 34), (Ether() / IP() / TCP(dport=104) / PATIENT, 46, 0xF0, 54)],
+    [(Ether() / IP() / UDP(dport=5004) / PATIENT, 14, 0x4A, 14), (Ether() / IP() / TCP(dport=104) / PATIENT, 46, 0xF0, 34)],
     ids=["IP options", "TCP options"],
 )
-def test_options_are_no_way_out(packet: Any, position: int, value: int, headers: int) -> None:
-    """A header length wrong by a bit makes options of the payload: IP's never leave, TCP's only where they are options."""
+def test_a_wrong_header_length_is_no_way_out(packet: Any, position: int, value: int, headers: int) -> None:
+    """A header length wrong by a bit makes options of the payload: its checksum shows it, and nothing of that header leaves."""
     data = bytearray(bytes(packet))
     data[position] = value
 
     assert headers == kept_size(bytes(data), len(data), RULES)
+
+
+def test_options_are_no_way_out() -> None:
+    """Payload as options with a checksum that fits: IP's never leave, TCP's only where they are options."""
+    tcp = Ether() / IP() / TCP(dport=104, dataofs=15) / PATIENT
+    ip = bytearray(bytes(Ether() / IP() / UDP(dport=5004) / PATIENT))
+    ip[14], ip[24:26] = 0x4A, bytes(2)
+    ip[24:26] = (0xFFFF - int.from_bytes(ip[14:54], "big") % 0xFFFF).to_bytes(2, "big")
+
+    assert 54 == len(kept(tcp))
+    assert 34 == len(kept(bytes(ip)))
+
+
+@pytest.mark.parametrize(
+    ("packet", "size"),
+    [
+        (Ether() / IP(chksum=1) / UDP(dport=47001) / b"stopped", 14),
+        (Ether() / IP() / UDP(dport=47001, chksum=1) / b"stopped", 34),
+        (Ether() / IP() / TCP(dport=104, chksum=1), 34),
+        (Ether() / IP() / ICMP(chksum=1), 34),
+        (Ether() / IPv6() / UDP(dport=47001, chksum=1) / b"stopped", 14),
+        (Ether() / IPv6() / ICMPv6ND_NS(cksum=1), 14),
+        (Ether() / Dot1Q(vlan=5, type=0x88B5) / b"or no tag at all", 14),
+    ],
+)
+def test_headers_leave_where_their_checksums_hold(packet: Any, size: int) -> None:
+    """What was altered on its way may be payload taken for a header; IPv6's own header is only as good as what it carries. (S2-085)"""
+    assert size == len(kept(packet))
+
+
+@pytest.mark.parametrize("transport", [UDP(dport=47001) / b"stopped", TCP(dport=104)])
+def test_a_checksum_left_to_the_card_will_do(transport: Any) -> None:
+    """With the half of it that a sending kernel leaves to its card, headers and clean messages leave."""
+    data = bytearray(bytes(Ether() / IP() / transport))
+    pseudo = data[26:34] + bytes([0, data[23]]) + (len(data) - 34).to_bytes(2, "big")
+    offset = 50 if data[23] == 6 else 40
+    data[offset : offset + 2] = (int.from_bytes(pseudo, "big") % 0xFFFF).to_bytes(2, "big")
+
+    assert bytes(data) == kept(bytes(data))
+
+
+def test_without_a_checksum_headers_and_time_leave() -> None:
+    """UDP over IPv4 may go without (RFC 768): a message in it cannot be judged, a time message can."""
+    message, time = (Ether() / IP() / UDP(dport=port, chksum=0) / body for port, body in ((47001, b"stopped"), (319, PTP)))
+
+    assert 42 == len(kept(message))
+    assert bytes(time) == kept(time)
 
 
 def test_usual_tcp_options_leave() -> None:

@@ -244,3 +244,20 @@ def test_nobody_else_writes_the_outbox() -> None:
     }
 
     assert {"deidentify"} == writers
+
+
+@pytest.mark.parametrize(("claimed", "said"), [("change", True), ("none", False), ("Jane Doe", False), (None, False)])
+def test_reduced_evidence_says_so(claimed: str | None, said: bool) -> None:
+    """Whoever opens evidence with frames left out on request reads so in the file, in our words and never in the item's."""
+    door = Door()
+    body = pcapng.section_header("Jane Doe") + pcapng.interface("eth1") + pcapng.enhanced_packet(1, bytes(60), 60)
+    facts: dict[str, int | str] = {"part": 0, "frames": 1} | ({"reduce": claimed} if claimed is not None else {})
+    item = Release("evidence", Priority.P3, 5, 6, body, facts=facts)
+    door.put(name_of(Priority.P3, 5, "evidence-1"), release.packed(item))
+    for _ in range(10):
+        door.station.step(door.clock.now())
+    (name,) = [entry for entry in door.disk.list("outbox") if not entry.startswith(".")]
+    content = envelope.content_of(envelope.unpacked(door.disk.read(f"outbox/{name}")))
+
+    assert said is (b"reduced on request (change)" in content)
+    assert b"Jane Doe" not in content

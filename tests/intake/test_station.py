@@ -191,6 +191,20 @@ def test_bytes_without_sense_are_kept(room: Room) -> None:
     assert 1 == room.station.report.counts["undecodable"]
 
 
+def test_a_datagram_altered_on_its_way_is_kept_and_not_read(room: Room) -> None:
+    """One wrong bit, and a marker marks nothing: the bytes are kept, and since nobody can say what they are, they stay. (S2-085)"""
+    whole = bytes(Ether() / IP(src="10.0.0.5") / UDP(sport=1, dport=47001) / b"stopped for #phi Jane Doe")
+    altered = whole.replace(b"#phi", b"#phj")
+    first, last = cut(IP(src="10.0.0.5", id=7) / UDP(sport=1, dport=47001) / (b"stopped for #phi Jane Doe" * 80), fragsize=1_480)
+    room.hear(whole, altered, bytes(Ether() / first), bytes(Ether() / last).replace(b"#phi", b"#phj"))
+    room.step()
+    good, bad, pieces = room.messages()
+
+    assert "stopped for #phi Jane Doe" == good.text
+    assert [(None, {}, 25), (None, {}, 2000)] == [(row.text, row.fields, len(row.attachment[1])) for row in (bad, pieces)]
+    assert (2, 2) == (room.station.report.counts["bad_checksum"], room.station.report.counts["undecodable"])
+
+
 def test_a_full_disk_drops_the_newest_of_the_least_urgent(make_room: Callable[..., Room]) -> None:
     """Listening goes on; when there is room again, what was kept is written, alarms first."""
     room = make_room(backlog_count=10, batch_count=2)

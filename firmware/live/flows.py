@@ -1,0 +1,103 @@
+"""The chosen streams, sender by sender: sampled, collected, and given out as a batch. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from firmware.core.errors import BadSettings
+from firmware.core.message import is_token
+from firmware.core.streams.decoders import DECODERS
+from firmware.core.streams.sample import NAME_MAX, Sample
+from firmware.core.streams.samplers import Sampler, Verdict
+
+FLOWS_MAX = 64  # senders of chosen streams; more are a misunderstanding, or a stranger
+
+Key = tuple[str, bytes, bytes, int | None, int | None]
+
+
+@dataclass(slots=True)
+class Flow:
+    """One stream between one sender and one receiver. number: among those of one name."""
+
+    name: str
+    number: int
+    sampler: Sampler
+    undecided: dict[int, Sample] = field(default_factory=dict)
+    ready: list[Sample] = field(default_factory=list)
+    left_out: int = 0
+
+
+class Chosen:
+    """Everything between two batches."""
+
+    def __init__(self, names: Mapping[str, str], sampler: Callable[[Sample], Sampler], *, values_max: int) -> None:
+        """names: the site's, by stream. sampler: makes one for a stream's first sample."""
+        self._names = names
+        self._sampler = sampler
+        self._values_max = values_max
+        self._flows: dict[Key, Flow] = {}
+        self._token = 0
+        self.ready_values = 0
+
+    def add(self, sample: Sample, between: tuple[bytes, bytes, int | None, int | None]) -> str | None:
+        """Take a sample in; the cause where one was dropped that should not have been.
+
+        between: source and destination, addresses and ports.
+        """
+        name = self._names.get(sample.stream)
+        if name is None:
+            return None
+        key = (sample.stream, *between)
+        flow = self._flows.get(key)
+        if flow is None:
+            if len(self._flows) >= FLOWS_MAX:
+                return "too_many_flows"
+            number = sum(flow.name == name for flow in self._flows.values())
+            flow = self._flows[key] = Flow(name, number, self._sampler(sample))
+        self._token += 1
+        flow.undecided[self._token] = sample
+        return self._apply(flow, flow.sampler.feed(self._token, sample.stamp_ns, sample.values))
+
+    def take(self) -> list[Flow]:
+        """The flows with samples to send; `ready` and `left_out` are theirs to hand over, and begin anew."""
+        taken = []
+        for flow in self._flows.values():
+            if flow.ready:
+                taken.append(Flow(flow.name, flow.number, flow.sampler, ready=flow.ready, left_out=flow.left_out))
+                flow.ready, flow.left_out = [], 0
+        self.ready_values = 0
+        return taken
+
+    def settle(self) -> None:
+        """Decide about everything: this is the end."""
+        for flow in self._flows.values():
+            self._apply(flow, flow.sampler.settle())
+
+    def _apply(self, flow: Flow, verdict: Verdict) -> str | None:
+        cause = None
+        for token in verdict.dropped:
+            flow.left_out += flow.undecided.pop(token, None) is not None
+        for token in verdict.kept:
+            sample = flow.undecided.pop(token, None)
+            if sample is None:
+                continue
+            if self.ready_values + len(sample.values) > self._values_max:
+                cause = "batch_full"
+                flow.left_out += 1
+                continue
+            flow.ready.append(sample)
+            self.ready_values += len(sample.values)
+        return cause
+
+
+def names_of(entries: tuple[str, ...]) -> dict[str, str]:
+    """The site's names by stream, from entries "rtps/rt/joint_states=arms". Raises BadSettings."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        stream, _, name = (part.strip() for part in entry.rpartition("="))
+        if stream.partition("/")[0] not in DECODERS or "/" not in stream or len(stream) > NAME_MAX or not is_token(name):
+            known = ", ".join(DECODERS)
+            raise BadSettings(
+                f'[live] streams: expected entries such as "rtps/rt/joint_states=arms" with a decoder ({known}), got {entry!r}'
+            )
+        names[stream] = name
+    return names

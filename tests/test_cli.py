@@ -1,0 +1,323 @@
+"""The command line: what each command does, and that every error says what was expected, what came and what to do; never a traceback."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from drivers.linux.clock import LinuxClock
+from drivers.linux.disk import LinuxDisk
+from firmware.cli import main
+from firmware.core.datagram import decoded
+from firmware.core.report import Report, publish
+from simulator.board import SimulatedBoard
+from simulator.written_store import begin_segment, end_segment, frame
+
+Run = Callable[..., tuple[int, str, str]]
+PCAP_OF_OTHERS = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
+HALF_A_DAY_NS = 43_200 * 10**9
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`scrubjay …` in this process: exit status, what it printed, what it complained about."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(word) for word in arguments])
+        except SystemExit as end:  # argparse's own
+            status = int(str(end.code))
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Three segments of five frames each, a status, and the key they are signed with."""
+    root = tmp_path / "store"
+    disk = LinuxDisk(root)
+    board = SimulatedBoard(disk=cast(Any, disk))  # the real disk in an otherwise simulated board
+    for number in range(3):
+        writer = begin_segment(board, [[frame(board.clock.now().utc_ns + n, port=47001 + number) for n in range(5)]])
+        board.clock.advance(HALF_A_DAY_NS)
+        end_segment(board, writer)
+    disk.mkdir("state")
+    report = Report("intake")
+    report.count("messages", 7)
+    report.drop("disk_full", 3)
+    publish(disk, "roomside", [report], LinuxClock().now())
+    disk.mkdir("identity")
+    (root / "identity" / "key.pub").write_text(board.identity.public_key().hex())
+    return root
+
+
+# ---- the good side
+
+
+def test_reading_a_store(run: Run, store: Path, tmp_path: Path) -> None:
+    """`ls`, `verify`, `find` and `show` say what is there, for people and as JSON. (S2-108)"""
+    segment = next(iter(sorted((store / "segments").iterdir())))
+    out = tmp_path / "found.pcapng"
+
+    assert 3 == len(json.loads(run("ls", store, "--json")[1]))
+    assert segment.name in run("ls", store / "segments")[1]
+    assert run("verify", store)[1].startswith("verified: 3 segments, 15 frames")
+    assert json.loads(run("verify", store, "--json")[1])["ok"]
+    assert 5 == json.loads(run("find", store, "--port", 47002, "-w", out, "--json")[1])["frames"]
+    assert b"\x0a\x0d\x0d\x0a" == out.read_bytes()[:4]
+    assert 1 == run("find", store, "--host", "192.0.2.1")[0]
+    assert f"seal of segment {segment.name}" in run("show", segment / "seal")[1]
+
+
+def test_status(run: Run, store: Path) -> None:
+    """Losses first, by station and cause."""
+    status, out, _ = run("status", "--root", store)
+
+    assert 0 == status
+    assert ["LOST OR REFUSED, by cause", "  intake  disk_full  3"] == out.splitlines()[:2]
+    assert {"disk_full": 3} == json.loads(run("status", "--root", store, "--json")[1])["roomside"]["stations"]["intake"]["drops"]
+
+
+def test_settings(run: Run, tmp_path: Path) -> None:
+    """Every setting with its meaning, and what was changed where."""
+    path = tmp_path / "box.toml"
+    path.write_text("[capture]\nsegment_s = 60\n")
+    rows = json.loads(run("settings", "--settings", path, "--set", "capture.interface=lo", "--changed", "--json")[1])
+
+    assert {"capture.segment_s": str(path), "capture.interface": "--set"} == {row["setting"]: row["from"] for row in rows}
+    assert "capture.segment_s = 300\n" in run("settings")[1]
+    assert "hub.brokers" in run("settings", "hub")[1]
+
+
+def test_identity(run: Run, tmp_path: Path) -> None:
+    """Made at first use, the same ever after; trusted keys are listed."""
+    key = "ab" * 32
+    row = json.loads(
+        run("identity", "--root", tmp_path, "--name", "box-9", "--site", "site-9", "--trust", f"hub-1={key}", "--json")[1]
+    )
+
+    assert ("box-9", {"hub-1": key}) == (row["name"], row["trusted"])
+    assert f"public_key: {row['public_key']}" in run("identity", "--root", tmp_path)[1]
+
+
+def test_publish(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A datagram as a task device would send it, to the port of its priority."""
+    sent: list[tuple[bytes, tuple[str, int]]] = []
+
+    class Wire(socket.socket):
+        def sendto(self, data: bytes, address: tuple[str, int]) -> int:  # type: ignore[override]
+            sent.append((data, address))
+            return len(data)
+
+    monkeypatch.setattr(socket, "socket", Wire)
+    status, out, _ = run("publish", "arm 3 stopped", "--priority", 1, "--field", "arm=3", "--event", "e1", "--to", "127.0.0.1")
+    said = decoded(sent[0][0])
+
+    assert (0, ("127.0.0.1", 47001)) == (status, sent[0][1])
+    assert ("arm 3 stopped", "e1", {"arm": "3"}) == (said.text, said.event, dict(said.fields))
+    assert "a datagram is not acknowledged" in out
+
+
+def test_storm(run: Run) -> None:
+    """One row for each seed."""
+    status, out, _ = run("sim", "storm", "--seed", 1)
+
+    assert 0 == status
+    assert out.splitlines()[-1].endswith("ok")
+
+
+def test_help(run: Run) -> None:
+    """Every command explains itself."""
+    for command in (
+        "demo",
+        "run",
+        "settings",
+        "identity",
+        "record",
+        "replay",
+        "find",
+        "verify",
+        "ls",
+        "show",
+        "status",
+        "publish",
+        "console",
+        "sim",
+        "bench",
+    ):
+        assert 0 == run(command, "--help")[0]
+    for what in ("list", "watch", "retrieve"):
+        assert 0 == run("fleet", what, "--help")[0]
+
+
+# ---- the bad side
+
+
+@pytest.mark.parametrize(
+    ("expected", "arguments"),
+    [
+        ("invalid choice: 'foo'", ["foo"]),
+        ("required: COMMAND", []),
+        ("invalid choice: 'robot'", ["run", "robot"]),
+        ("NOWHERE: expected a settings file (TOML), it cannot be read: No such file", ["run", "box", "--settings", "NOWHERE"]),
+        ("HERE: expected a settings file (TOML), it cannot be read: Is a directory", ["run", "box", "--settings", "HERE"]),
+        ("NOISE: expected a settings file (TOML), it is not text", ["settings", "--settings", "NOISE"]),
+        ("TEXT: expected TOML", ["settings", "--settings", "TEXT"]),
+        ("--set: expected section.key=value, got 'x'", ["run", "box", "--set", "x"]),
+        ("[capture] has no setting 'interfase'; did you mean 'interface'?", ["run", "box", "--set", "capture.interfase=lo"]),
+        ("no section [captur]; did you mean 'capture'?", ["run", "box", "--set", "captur.interface=lo"]),
+        ("[capture] segment_s: expected 1 to 86400, got 0", ["run", "box", "--set", "capture.segment_s=0"]),
+        ("has no process 'kapture'; its processes are capture", ["run", "box", "--process", "kapture"]),
+        ("expected a pcap-filter(7) expression", ["run", "box", "--set", "capture.filter=port eleventy"]),
+        ("[intake] devices: expected entries such as", ["run", "box", "--set", 'intake.devices=["robot"]']),
+        ("brokers: expected at least one host:port", ["run", "hub", "--set", "hub.brokers=[]"]),
+        ("expected host:port with a port of 1 to 65535, got 'broker:0'", ["run", "box", "--set", 'uplink.brokers=["broker:0"]']),
+        ("TEXT: expected a directory, or a place for one", ["run", "box", "--root", "TEXT"]),
+        ("expected ring, portable or recording:FILE@SPEED", ["run", "box", "--root", "NOWHERE", "--process", "capture", "--set", "board.tap=x"]),
+        ("expected a name of [a-z0-9]", ["identity", "--root", "NOWHERE", "--name", "Dr. X"]),
+        ("--trust: expected SIGNER=64 hexadecimal", ["identity", "--root", "NOWHERE", "--trust", "hub"]),
+        ("--trust hub-1: expected a public key of 64 hexadecimal digits", ["identity", "--root", "NOWHERE", "--trust", "hub-1=" + "z" * 64]),
+        ("expected a pcap-filter(7) expression", ["record", "lo", "-o", "NOWHERE", "-f", "port eleventy", "-t", "1"]),
+        ("expected seconds above 0, got 'nan'", ["record", "lo", "-o", "NOWHERE", "-t", "nan"]),
+        ("TEXT: expected a directory, or a place for one", ["record", "lo", "-o", "TEXT", "-t", "1"]),
+        ("NOWHERE: No such file", ["replay", "NOWHERE"]),
+        ("expected a pcap or pcapng file", ["replay", "TEXT"]),
+        ('with a number or "max" for SPEED', ["replay", "TEXT", "--speed", "fast"]),
+        ("expected the directory of a store, there is none at NOWHERE", ["find", "NOWHERE"]),
+        ("expected a store with a directory segments/ at EMPTY, there is none", ["find", "EMPTY"]),
+        ("expected a port of 0 to 65535", ["find", "STORE", "--port", "99999"]),
+        ("expected a host as an IPv4 or IPv6 address", ["find", "STORE", "--host", "console"]),
+        ("expected a time such as 2026-11-22T10:15:00", ["find", "STORE", "--since", "yesterday"]),
+        ("expected a file to write, in a directory that is there", ["find", "STORE", "-w", "NOWHERE/x"]),
+        ("expected the directory of a store", ["verify", "TEXT"]),
+        ("expected a store with a directory segments/", ["verify", "EMPTY"]),
+        ("NOWHERE: expected a public key, it cannot be read", ["verify", "STORE", "--key", "NOWHERE"]),
+        ("TEXT: expected a public key of 64 hexadecimal digits", ["verify", "STORE", "--key", "TEXT"]),
+        ("expected a store with a directory segments/", ["ls", "EMPTY"]),
+        ("NOWHERE: expected a file of a store, it cannot be read", ["show", "NOWHERE"]),
+        ("TEXT: expected a seal, receipt, index", ["show", "TEXT"]),
+        ("recordings open in Wireshark", ["show", "PCAP"]),
+        ("expected a store with a directory state/", ["status", "--root", "EMPTY"]),
+        ("--field: expected NAME=VALUE, got 'x'", ["publish", "x", "--field", "x"]),
+        ("--event: expected a word without spaces", ["publish", "x", "--event", "a b"]),
+        ("--to: expected an IPv4 address or a host's name", ["publish", "x", "--to", ""]),
+        ("at most 65507 bytes", ["publish", "x" * 70_000, "--to", "127.0.0.1"]),
+        ("expected --seed from 0 and --count from 1", ["sim", "storm", "--count", "0"]),
+        ("expected the hub's address as http://host:port", ["fleet", "list", "--hub", "hub"]),
+        ("expected a hub at http://127.0.0.1:1, got no answer", ["fleet", "list", "--hub", "http://127.0.0.1:1"]),
+        ("expected the answers of a hub", ["fleet", "list", "--hub", "http://a b"]),
+        ("expected --about a message's identity, or --since and --until", ["fleet", "retrieve", "--box", "box-1"]),
+        ("expected host:port with a port of 1 to 65535, got 'broker'", ["run", "box", "--root", "NOWHERE", "--process", "uplink", "--set", 'uplink.brokers=["broker"]']),
+    ],
+)  # fmt: skip
+def test_errors(run: Run, store: Path, tmp_path: Path, expected: str, arguments: Sequence[str]) -> None:
+    """Exit 2, nothing printed, and one sentence that helps."""
+    (tmp_path / "TEXT").write_text("no such thing\n")
+    (tmp_path / "NOISE").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "PCAP").write_bytes(PCAP_OF_OTHERS)
+    (tmp_path / "EMPTY").mkdir()
+    places = {name: str(tmp_path / name) for name in ("NOWHERE", "TEXT", "NOISE", "PCAP", "EMPTY")} | {
+        "STORE": str(store),
+        "HERE": str(tmp_path),
+    }
+
+    def placed(word: str) -> str:
+        for name, place in places.items():
+            word = word.replace(name, place)
+        return word
+
+    status, out, err = run(*map(placed, arguments))
+
+    assert (2, "") == (status, out)
+    assert placed(expected) in err
+
+
+def test_a_query_that_is_refused_keeps_the_former_file(run: Run, store: Path, tmp_path: Path) -> None:
+    """`-w` empties nothing before there is something to write."""
+    former = tmp_path / "former.pcapng"
+    former.write_text("precious")
+
+    assert 2 == run("find", store, "--port", 99999, "-w", former)[0]
+    assert "precious" == former.read_text()
+
+
+def test_verify_names_what_is_not_as_recorded(run: Run, store: Path) -> None:
+    """Exit 1 and the segment's name."""
+    segment = sorted((store / "segments").iterdir())[1]
+    data = bytearray((segment / "frames.pcapng.lz4").read_bytes())
+    data[40] ^= 1
+    (segment / "frames.pcapng.lz4").write_bytes(data)
+    status, out, _ = run("verify", store)
+
+    assert 1 == status
+    assert out.startswith("NOT AS RECORDED") and segment.name in out
+
+
+def test_status_shows_what_can_be_read(run: Run, store: Path) -> None:
+    """State files that make no sense hide none of the others."""
+    (store / "state" / "half.json").write_text('{"at_tai_ns": 1, "sta')
+    (store / "state" / "list.json").write_text("[]")
+    (store / "state" / "odd.json").write_text('{"at_tai_ns": 1, "stations": {"x": 5}}')
+    (store / "state" / "place.json").mkdir()
+    status, out, _ = run("status", "--root", store)
+
+    assert 0 == status
+    assert ["NOT REPORTING", *(f"  {name}: its state file makes no sense" for name in ("half", "list"))] == out.splitlines()[:3]
+    assert "  place: its state file makes no sense" in out
+    assert "  intake  disk_full  3" in out
+
+
+def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    """Says so, and that nothing was recorded."""
+    status, _, err = run("record", "nowhere0", "-o", tmp_path, "-t", "0.3")
+
+    assert 1 == status
+    assert "expected to hear nowhere0: expected " in err
+
+
+@contextmanager
+def server(answer: bytes) -> Iterator[str]:
+    """Something that says this to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            try:
+                while True:
+                    guest, _ = door.accept()
+                    with guest:
+                        guest.recv(65_536)
+                        guest.sendall(answer)
+            except OSError:
+                return  # closed: the test is over
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("command", [["list"], ["watch"], ["retrieve", "--box", "box-1", "--about", "00" * 16]])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nno json", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n\r\n{}", b"HTTP/1.1 200 OK\r\n\r\n[]", b'HTTP/1.1 200 OK\r\n\r\n{"boxes": [{}], "messages": [{}], "command": 5}',
+        b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe", b"HTTP/1.1 500 X\r\n\r\n\xff\xfe", b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+)  # fmt: skip
+def test_a_hub_that_is_none(run: Run, command: list[str], answer: bytes) -> None:
+    """Whatever answers there, the operator learns that it is no hub."""
+    with server(answer) as address:
+        status, out, err = run("fleet", *command, "--hub", address)
+
+    assert (2, "") == (status, out)
+    assert "hub" in err
