@@ -147,7 +147,7 @@ class Parrots:
             return json.dumps(row, ensure_ascii=random.random() < 0.5).encode(), random.choices((1, 2), (6, 1))[0]
         if style == 3:
             stamp = iso(utc_ns)
-            return f"<{random.choice((8, 11, 12, 14, 15))}1 {stamp} arm {token} - - - {text}".encode(), 1
+            return f"<{random.choice((8, 11, 12, 14, 15))}1>1 {stamp} arm {token} - - - {text}".encode(), 1
         return text.encode(), 1
 
     # Ordinary traffic.
@@ -211,12 +211,15 @@ def _udp_frames(device: Device, port: int, payload: bytes, random: Random) -> tu
 
 
 def _udp(device: Device, destination: str, source_port: int, port: int, payload: bytes) -> bytes:
-    # A checksum of 0 says that there is none (RFC 768).
-    return _ip(device, destination, 17, struct.pack(">HHHH", source_port, port, 8 + len(payload), 0) + payload)
+    head = struct.pack(">HHHH", source_port, port, 8 + len(payload), 0)
+    if device is not VISION:  # whose camera sends without a checksum (RFC 768)
+        head = head[:6] + struct.pack(">H", _transport_checksum(device, destination, 17, head + payload) or 0xFFFF)
+    return _ip(device, destination, 17, head + payload)
 
 
 def _tcp(device: Device, destination: str, source_port: int, port: int, payload: bytes, random: Random) -> bytes:
     head = struct.pack(">HHIIBBHHH", source_port, port, random.getrandbits(32), 0, 0x50, 0x18, 65_535, 0, 0)
+    head = head[:16] + struct.pack(">H", _transport_checksum(device, destination, 6, head + payload)) + head[18:]
     return _ip(device, destination, 6, head + payload)
 
 
@@ -241,6 +244,11 @@ def _ip(device: Device, destination: str, protocol: int, body: bytes, *, identif
 
 def _address(text: str) -> bytes:
     return bytes(int(part) for part in text.split("."))
+
+
+def _transport_checksum(device: Device, destination: str, protocol: int, segment: bytes) -> int:
+    pseudo = _address(device.ip) + _address(destination) + struct.pack(">HH", protocol, len(segment))
+    return _checksum(pseudo + segment + bytes(len(segment) % 2))
 
 
 def _checksum(head: bytes) -> int:

@@ -113,7 +113,7 @@ def test_a_path_around_deidentify(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evidence_unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames leave whole."""
-    monkeypatch.setattr(deidentify, "cleaned_evidence", lambda section, rules, counts: iter([section]))
+    monkeypatch.setattr(deidentify, "cleaned_evidence", lambda section, rules, counts, **more: iter([section]))
     bites("something identifiable left in an envelope")
 
 

@@ -8,14 +8,22 @@ import pytest
 
 from simulator.storm import HEADER, run, table
 
-# Twenty storms for every change. A seed that failed once stays:
+# Thirty storms for every change. A seed that failed once stays:
 #   1 a full disk ended every process        2 the hub spun without a broker      4 a cut while nothing was heard was never stated
 #   9, 36 an alarm waited behind a stale list        12 a station on a full disk woke itself for ever
 #   13 a sick disk ended the uplink          14 an item under two names was sent for ever      45, 54 two cuts hid the first one
 #   58 two orders for the same frames got one answer         75 the uplink spun on a sick disk
 #   585 a checker believed a promise of a killed writer      710 a payload left as IP options
 #   132 a segment sealed and not yet renamed hid the cut     253 an order was given up after four kills, and that is no finding
-SEEDS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 36, 45, 54, 58, 75, 132, 253, 585, 710)
+#   94, 751, 910 an order that was overtaken was refused        250, 877 frames the index did not list yet were not found
+#   442, 597 a full disk took the index away and nobody looked at the frames     503, 593, 852 two cuts at the very first start
+#   612 the hub spun on a sick disk      663 a checker believed a promise of one who only looked
+#   734 a segment was removed in the name of a receipt that was not durable yet
+# What a seed does changes with every station and every voice; each of these causes has its own test beside its folder as well.
+SEEDS = (
+    1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 36, 45, 54, 58, 75, 94, 132, 250, 253, 442, 503, 585, 593, 597, 612, 663, 710, 734, 751,
+    852, 877, 910,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", SEEDS)
