@@ -143,10 +143,14 @@ class Chain:
             connection.close()
 
     def drained(self) -> bool:
-        """Whether every spool between intake and hub is empty and no group is open."""
+        """Whether the intake has written all it heard, every spool between it and the hub is empty, and no group is open.
+
+        Of the intake it is as true as its last report is new, two seconds at most.
+        """
         spools = [self.box_root / name for name in ("inbox", "release", "outbox")]
         waiting = any(entry for spool in spools if spool.is_dir() for entry in spool.iterdir() if entry.is_file())
-        return not waiting and self.figures("group").gauges.get("open_groups", 0) == 0
+        unwritten = self.figures("intake").gauges.get("backlog_messages", 0)
+        return not waiting and unwritten == 0 and self.figures("group").gauges.get("open_groups", 0) == 0
 
     def answers(self) -> bool:
         """Whether the hub's page is up."""

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 
 from drivers.errors import Trouble
 from simulator import capture_file
@@ -31,6 +32,7 @@ from simulator.story import Story, milliseconds, words
 # Short, so that everything there is happens within the demo's half minute; a real box has minutes everywhere.
 SEGMENT_S = 4
 AROUND_S = 2
+QUIET_S = 3.0
 ALARMS = 8
 SAID = "published"  # the kind of what devices say, as against what the box says of itself
 RECORDING_SPEED = 2.0
@@ -193,9 +195,9 @@ def _said(story: Story, chain: Chain, source: Source, view: HubView, *, keep: bo
     if keep:
         waited = chain.wait("messages of all priorities", lambda: all(view.messages_by_priority().values()), timeout_s=WAIT_S)
     else:
-        waited = chain.wait("empty spools", chain.drained, timeout_s=WAIT_S)
-        # A process tells its figures every two seconds: those of the intake are as new as the hub's when they say as much.
-        chain.wait("the intake's figures", lambda: _heard(chain) >= len(view.messages(kind=SAID)), timeout_s=WAIT_S)
+        # A process tells its figures every two seconds, and the last messages are a second in the intake's hands: twice the same
+        # figures, three seconds apart, and empty spools are an end. What is missing then is found missing by the check below.
+        waited = chain.wait("an end", _Ended(chain, view), timeout_s=WAIT_S)
     messages, groups = view.messages_by_priority(), view.groups_by_priority()
     story.tell(
         "2 report", "at the hub: " + ", ".join(f"P{p} {messages[p]} messages in {groups[p]} groups" for p in sorted(messages)),
@@ -276,6 +278,21 @@ def _names(story: Story, chain: Chain) -> None:
 
 def _sealed(chain: Chain) -> Iterator[Path]:
     return (path for path in sorted((chain.box_root / "segments").glob("[0-9]*")) if (path / "seal").exists())
+
+
+class _Ended:
+    """Whether nothing has come for three seconds and nothing is on its way."""
+
+    def __init__(self, chain: Chain, view: HubView) -> None:
+        self._chain, self._view = chain, view
+        self._figures = (-1, -1)
+        self._since = monotonic()
+
+    def __call__(self) -> bool:
+        figures = _heard(self._chain), len(self._view.messages(kind=SAID))
+        if figures != self._figures or not self._chain.drained():
+            self._figures, self._since = figures, monotonic()
+        return monotonic() - self._since > QUIET_S
 
 
 def _heard(chain: Chain) -> int:
