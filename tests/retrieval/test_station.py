@@ -79,6 +79,22 @@ def test_end_in_the_future_waits_without_using_up_attempts(asker: Asker) -> None
     assert 2 == len(asker.evidence(identity))
 
 
+@pytest.mark.parametrize("ahead_s", [0, 3])
+def test_a_clock_set_forward_does_not_make_the_recorder_quicker(asker: Asker, ahead_s: int) -> None:
+    """The last stretch gets its time to reach the disk by the monotonic clock (storm seed 1029)."""
+    asker.ask(Query(since_utc_ns=asker.utc_ns - 5 * SECOND, until_utc_ns=asker.utc_ns + ahead_s * SECOND))
+    asker.station.step(asker.board.clock.now())
+    asker.board.clock.step(100 * SECOND)
+    for _ in range(3):
+        now = asker.board.clock.now()
+        assert now.monotonic < (asker.station.step(now) or now.monotonic)
+        assert {} == asker.released()
+        asker.board.clock.advance(SECOND // 2)
+    asker.work(seconds=3)
+
+    assert 1 == len(asker.released())
+
+
 def test_waiting_order_delays_no_other(asker: Asker) -> None:
     """Several orders at once: each is answered when its own time has come."""
     start = _minutes(asker, 3)
