@@ -1,5 +1,6 @@
 """The retrieval station: orders wait for their time, are searched in turn, and leave parts in release/."""
 
+import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -217,9 +218,12 @@ class RetrievalStation:
             last_tai_ns=(plan.until_ns if part.last_utc_ns is None else part.last_utc_ns) + offset_ns,
             body=part.body, asked_by=plan.order.identity, facts=facts,
         )  # fmt: skip
-        # Named by what was asked, not by what was found: done a second time, it replaces the first.
-        name = name_of(release.priority, plan.from_ns + offset_ns, f"cmd-{plan.order.identity.hex()}-{part.number:05d}")
-        self._release.publish(name, packed(release))
+        # Named by what was asked and what was found: done a second time, it replaces the first, unless something else was found.
+        # Then it is an item of its own: the first may be on the wire under its name (storm seed 445). The hub takes one of the two.
+        data = packed(release)
+        digest = hashlib.sha256(data).hexdigest()[:8]
+        name = name_of(release.priority, plan.from_ns + offset_ns, f"cmd-{plan.order.identity.hex()}-{part.number:05d}-{digest}")
+        self._release.publish(name, data)
         active.parts += 1
         self.report.count("parts")
         self.report.count("frames", part.frames)

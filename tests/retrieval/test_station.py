@@ -13,6 +13,7 @@ from firmware.core.request import Request, as_parameters, from_parameters
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from firmware.retrieval.settings import RetrievalSettings
+from firmware.retrieval.station import ORDERS
 from simulator.disk import PowerCut
 from simulator.written_store import add_stretch, begin_segment, end_segment, frame, write_segment
 
@@ -51,6 +52,26 @@ def test_thirty_seconds_around_a_moment(asker: Asker) -> None:
     (said,) = asker.said("evidence-result")
     assert (len(packets), 1, False, "") == tuple(said.fields[name] for name in ("frames", "parts", "truncated", "not_held"))
     assert [] == asker.board.disk.list("commands/verified/retrieval")
+
+
+def test_done_again_with_another_result_is_another_item(asker: Asker) -> None:
+    """An item's name belongs to its contents: what is sent under a name must not change meanwhile (storm seed 445)."""
+    now_ns = asker.utc_ns
+    writer = begin_segment(asker.board, [[frame(now_ns)]])
+    asker.ask(Query(now_ns - MINUTE, now_ns))
+    (order,) = Spool(asker.board.disk, ORDERS).names()
+    data = asker.board.disk.read(f"{ORDERS}/{order}")
+    asker.work()
+    before = asker.released()
+    Spool(asker.board.disk, ORDERS).publish(order, data)
+    asker.work()
+    assert before == asker.released()
+    add_stretch(writer, [frame(now_ns - 1)])
+    Spool(asker.board.disk, ORDERS).publish(order, data)
+    asker.work()
+
+    assert 2 == len(asker.released())
+    assert before.items() <= asker.released().items()
 
 
 def test_nothing_found_is_an_answer_too(asker: Asker) -> None:
