@@ -8,6 +8,7 @@
  *
  * Stretch(capacity)   collects pcapng Enhanced Packet Blocks, the same packed as one LZ4 block, and the index keys of what is in them
  * scan(...)           copies the Enhanced Packet Blocks that match a query exactly
+ * ordered(...)        sorts Enhanced Packet Blocks by their stamps
  * may_contain(...)    whether a sorted set of keys leaves the query possible
  * ipv6_key(...)       the 56 bits that stand for an IPv6 address in the index
  *
@@ -31,6 +32,7 @@
 #define OTHER_SLOTS 64u            /* the same for frames that are not plain IPv4 */
 #define FRAME_KEYS_MAX 11
 #define AHEAD 1024
+#define INTERFACES_MAX 8u /* a passive tap needs two, a box has four ports */
 #define TERMS_MAX 256u
 #define GROUPS_MAX 8u
 #define TERM_SIZE 28u
@@ -373,6 +375,7 @@ typedef struct {
     uint8_t *out;
     Py_ssize_t capacity, used;
     unsigned long long frames, hardware, wire, captured, malformed, first_ns, last_ns;
+    unsigned long long heard[INTERFACES_MAX], stamped[INTERFACES_MAX]; /* of frames and of hardware, each interface's */
     struct packer packer;
     uint32_t searched[SEARCH_SLOTS];
     uint64_t slots[KEY_SLOTS]; /* 0 is free: no key is 0, its kind is at least 1 */
@@ -391,6 +394,8 @@ static void forget(Stretch *s)
 {
     s->used = 0;
     s->frames = s->hardware = s->wire = s->captured = s->malformed = s->first_ns = s->last_ns = 0;
+    memset(s->heard, 0, sizeof s->heard);
+    memset(s->stamped, 0, sizeof s->stamped);
     s->key_count = 0;
     s->overflow = 0;
     memset(s->slots, 0, sizeof s->slots);
@@ -502,7 +507,8 @@ _Static_assert(FLOW_SLOTS == 1u << (64 - 55), "the slot is the hash's highest bi
 struct cursor { uint32_t index; uint64_t offset; int why; };
 
 /* Frames of a block from the cursor on, until it ends, the stretch is full or a frame belongs to the next segment. */
-static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cursor c, uint64_t cut_ns, uint64_t mad_ns)
+static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cursor c, uint64_t cut_ns, uint64_t mad_ns,
+                          uint32_t interface)
 {
     c.why = BLOCK_DONE;
     if (size < BLOCK_HEADER) {
@@ -542,7 +548,7 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         wire += tag;
         st32(o, 6);
         st32(o + 4, total);
-        st32(o + 8, 0);
+        st32(o + 8, interface);
         st32(o + 12, (uint32_t)(stamp >> 32));
         st32(o + 16, (uint32_t)stamp);
         st32(o + 20, kept);
@@ -563,6 +569,8 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         uint32_t begins = (uint32_t)s->used;
         s->used += total;
         s->hardware += status >> 31;
+        s->heard[interface]++;
+        s->stamped[interface] += status >> 31;
         uint32_t alike = note(s, tag ? data : m, kept, wire, stamp, begins);
         pack(&s->packer, s->out);
         s->packer.waits = begins;
@@ -612,10 +620,15 @@ static int taken(Stretch *s)
 static PyObject *stretch_add(Stretch *s, PyObject *args)
 {
     Py_buffer block;
-    unsigned int index;
+    unsigned int index, interface = 0;
     unsigned long long offset, cut_ns, mad_ns;
-    if (!PyArg_ParseTuple(args, "y*IKKK", &block, &index, &offset, &cut_ns, &mad_ns))
+    if (!PyArg_ParseTuple(args, "y*IKKK|I", &block, &index, &offset, &cut_ns, &mad_ns, &interface))
         return NULL;
+    if (interface >= INTERFACES_MAX) {
+        PyErr_Format(PyExc_ValueError, "expected an interface of 0 to %u", INTERFACES_MAX - 1);
+        PyBuffer_Release(&block);
+        return NULL;
+    }
     if (taken(s)) {
         PyBuffer_Release(&block);
         return NULL;
@@ -625,7 +638,7 @@ static PyObject *stretch_add(Stretch *s, PyObject *args)
         c.offset = (uint64_t)block.len; /* then it is malformed, and no sum below can wrap */
     s->busy = 1;
     Py_BEGIN_ALLOW_THREADS
-    c = walk(s, block.buf, (uint64_t)block.len, c, cut_ns, mad_ns);
+    c = walk(s, block.buf, (uint64_t)block.len, c, cut_ns, mad_ns, interface);
     Py_END_ALLOW_THREADS
     s->busy = 0;
     PyBuffer_Release(&block);
@@ -812,6 +825,19 @@ static void stretch_releasebuffer(Stretch *s, Py_buffer *Py_UNUSED(view)) { s->e
 
 static Py_ssize_t stretch_length(Stretch *s) { return s->used; }
 
+static PyObject *stretch_by_interface(Stretch *s, void *Py_UNUSED(closure))
+{
+    PyObject *rows = PyTuple_New(INTERFACES_MAX);
+    for (Py_ssize_t i = 0; rows != NULL && i < (Py_ssize_t)INTERFACES_MAX; i++) {
+        PyObject *row = Py_BuildValue("KK", s->heard[i], s->stamped[i]);
+        if (row == NULL)
+            Py_CLEAR(rows);
+        else
+            PyTuple_SET_ITEM(rows, i, row);
+    }
+    return rows;
+}
+
 static PyObject *stretch_overflow(Stretch *s, void *Py_UNUSED(closure)) { return PyBool_FromLong(s->overflow); }
 
 #define COUNTER(name) \
@@ -832,12 +858,13 @@ static PyGetSetDef stretch_getset[] = {
     {"malformed", (getter)stretch_malformed, NULL, "Frames a block announced and did not hold.", NULL},
     {"first_ns", (getter)stretch_first_ns, NULL, "Lowest stamp, UTC ns.", NULL},
     {"last_ns", (getter)stretch_last_ns, NULL, "Highest stamp, UTC ns.", NULL},
+    {"by_interface", (getter)stretch_by_interface, NULL, "(frames, of these stamped by the hardware) of each interface.", NULL},
     {"overflow", (getter)stretch_overflow, NULL, "Too many keys: may contain anything.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef stretch_methods[] = {
-    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns) -> (index, offset, why)"},
+    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0) -> (index, offset, why)"},
     {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks) -> whether they were sound"},
     {"repack", (PyCFunction)stretch_repack, METH_VARARGS, "repack(enhanced packet blocks) -> whether they were sound; then packed() is as when they were recorded"},
     {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame."},
@@ -958,6 +985,76 @@ out:
     return result;
 }
 
+/* ---- Order ------------------------------------------------------------------------------------------------------------------ */
+
+struct place { uint64_t stamp, at; uint32_t size; };
+
+/* Stable; halves that are in order already, as most are, cost one look. */
+static void merge_sorted(struct place *rows, struct place *other, size_t count)
+{
+    if (count < 2)
+        return;
+    size_t half = count / 2, left = 0, right = half, n = 0;
+    merge_sorted(rows, other, half);
+    merge_sorted(rows + half, other, count - half);
+    if (rows[half - 1].stamp <= rows[half].stamp)
+        return;
+    memcpy(other, rows, count * sizeof *rows);
+    while (left < half && right < count)
+        rows[n++] = other[right].stamp < other[left].stamp ? other[right++] : other[left++];
+    while (left < half)
+        rows[n++] = other[left++];
+    while (right < count)
+        rows[n++] = other[right++];
+}
+
+static PyObject *ordered(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer raw;
+    unsigned long long before_ns;
+    if (!PyArg_ParseTuple(args, "y*K", &raw, &before_ns))
+        return NULL;
+    const uint8_t *b = raw.buf;
+    uint64_t size = (uint64_t)raw.len, at = 0, used = 0;
+    size_t count = 0, early = 0;
+    PyObject *first = NULL, *rest = NULL, *result = NULL;
+    /* No packet block is shorter than 32 bytes. */
+    struct place *rows = malloc((size / 32 + 1) * 2 * sizeof *rows);
+    if (rows == NULL) {
+        PyErr_NoMemory();
+        goto out;
+    }
+    for (; at < size; at += rows[count++].size) {
+        struct packet p;
+        if (packet_at(b, size, at, &p) <= 0) {
+            PyErr_SetString(PyExc_ValueError, "expected enhanced packet blocks and nothing else");
+            goto out;
+        }
+        rows[count] = (struct place){p.stamp, at, p.size};
+    }
+    merge_sorted(rows, rows + count, count);
+    while (early < count && rows[early].stamp < before_ns)
+        used += rows[early++].size;
+    first = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)used);
+    rest = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(size - used));
+    if (first == NULL || rest == NULL)
+        goto out;
+    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(first), *later = (uint8_t *)PyBytes_AS_STRING(rest);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t **o = i < early ? &to : &later;
+        memcpy(*o, b + rows[i].at, rows[i].size);
+        *o += rows[i].size;
+    }
+    result = Py_BuildValue("OKKKO", first, (unsigned long long)early, early ? (unsigned long long)rows[0].stamp : 0ull,
+                           early ? (unsigned long long)rows[early - 1].stamp : 0ull, rest);
+out:
+    free(rows);
+    Py_XDECREF(first);
+    Py_XDECREF(rest);
+    PyBuffer_Release(&raw);
+    return result;
+}
+
 static PyObject *may_contain(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer keys, terms;
@@ -1005,6 +1102,7 @@ static PyObject *ipv6_key(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyMethodDef functions[] = {
     {"scan", scan, METH_VARARGS, "scan(enhanced packet blocks, terms, since_ns, until_ns) -> (hits, frames, first_ns, last_ns, sound)"},
+    {"ordered", ordered, METH_VARARGS, "ordered(enhanced packet blocks, before_ns) -> (those before it by stamp, frames, first_ns, last_ns, the others by stamp)"},
     {"may_contain", may_contain, METH_VARARGS, "may_contain(sorted keys, terms) -> whether a frame matching the terms is possible"},
     {"ipv6_key", ipv6_key, METH_VARARGS, "ipv6_key(address) -> 56 bits"},
     {NULL, NULL, 0, NULL},

@@ -1,11 +1,11 @@
-"""Pcapng as we write it: one section, one Ethernet interface, nanoseconds, little endian (draft-ietf-opsawg-pcapng).
+"""Pcapng as we write it: one section, its Ethernet interfaces, nanoseconds, little endian (draft-ietf-opsawg-pcapng).
 
 Blocks of frames at wire speed are written by kernel.c; here are the blocks around them, and a bounded reader of our own sections.
 Recordings other people made are read by simulator/recording.py.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from drivers.disk import Buffer
@@ -13,11 +13,13 @@ from firmware.core.errors import BadItem
 
 LINK_ETHERNET = 1
 SNAP_MAX = 262_144  # bytes; libpcap's MAXIMUM_SNAPLEN, no tap keeps more of a frame
-INTERFACES_MAX = 64
+INTERFACES_MAX = 64  # of a section that is read
+RECORDED_INTERFACES_MAX = 8  # of one that is written, as kernel.c counts them: a passive tap needs two, a box has four ports
 
 SECTION_HEADER, INTERFACE, INTERFACE_STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D
 _HEAD = struct.Struct("<II")
+_NUMBERED = struct.Struct("<III")
 _PACKET = struct.Struct("<IIIIIII")
 _OPT_COMMENT, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL = 1, 4, 2, 9
 _ISB_STARTTIME, _ISB_ENDTIME, _ISB_IFRECV, _ISB_IFDROP = 2, 3, 4, 5
@@ -91,17 +93,33 @@ def packets(data: Buffer) -> Iterator[Packet]:
         at += size
 
 
-def described(section: bytes) -> tuple[str, str]:
-    """(name, comment) of the first interface in the first blocks of one of our sections; empty where it does not say. Raises BadItem."""
+def interfaces(section: bytes) -> list[tuple[str, str]]:
+    """(name, comment) of each interface described in one of our sections, by its number; empty where it does not say. Raises BadItem."""
     list(packets(section))  # every block is whole
+    found: list[tuple[str, str]] = []
     at = 0
     while at < len(section):
         kind, size = _HEAD.unpack_from(section, at)
         if kind == INTERFACE and size >= 20:
             options = _options_of(section[at + 16 : at + size - 4])
-            return options.get(_IF_NAME, ""), options.get(_OPT_COMMENT, "")
+            found.append((options.get(_IF_NAME, ""), options.get(_OPT_COMMENT, "")))
         at += size
-    return "", ""
+    return found
+
+
+def renumbered(blocks: Buffer, numbers: Sequence[int]) -> bytes:
+    """Enhanced Packet Blocks with the interface numbers[n] instead of n. Raises BadItem where a block is another or has no such."""
+    data = bytearray(blocks)
+    at = 0
+    while at < len(data):
+        if len(data) - at < 12:
+            raise BadItem(f"expected a whole block at byte {at}")
+        kind, size, number = _NUMBERED.unpack_from(data, at)
+        if kind != ENHANCED_PACKET or not 32 <= size <= len(data) - at or number >= len(numbers):
+            raise BadItem(f"expected a packet block of one of {len(numbers)} interfaces at byte {at}")
+        struct.pack_into("<I", data, at + 8, numbers[number])
+        at += size
+    return bytes(data)
 
 
 def _options_of(data: bytes) -> dict[int, str]:

@@ -13,7 +13,7 @@ from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Header, Record
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import FRAMES, INDEX, SEAL, name_of, publish, sequence_of, surveyed
+from firmware.core.segment import FRAMES, INDEX, SEAL, TITLE_JOINT, name_of, publish, sequence_of, surveyed
 from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
 
 NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.
@@ -168,7 +168,7 @@ def _finish(
     """
     hidden = f"{path}/{name}"
     records: list[Record] = []
-    interface = comment = ""
+    described: list[tuple[str, str]] = []
     digest = hashlib.sha256()
     is_ended = False
     try:
@@ -177,7 +177,7 @@ def _finish(
             digest.update(link)
             is_ended = lz4chain.is_last(link)
             if len(records) == 1:
-                interface, comment = _described(link)
+                described = _described(link)
     except Missing:
         return None
     frames = sum(record.frames for record in records)
@@ -216,10 +216,10 @@ def _finish(
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
     made = Seal(
         box=identity.name, name=right_name, sequence=sequence, first_ns=first_ns, last_ns=last_ns, tai_offset_s=header.tai_offset_s,
-        frames=frames, frames_hardware=frames if comment == "time stamps: hardware" else 0,
+        frames=frames, frames_hardware=frames if described and all(comment == "time stamps: hardware" for _, comment in described) else 0,
         bytes_wire=sum(record.bytes_wire for record in records), bytes_captured=sum(record.bytes_captured for record in records),
         drops={}, gaps=gaps, opened=header.opened, made=now.timestamp,
-        interface=interface, frames_bytes=size, frames_digest=digest.digest(), index_digest=seal.digest(data),
+        interface=TITLE_JOINT.join(name for name, _ in described), frames_bytes=size, frames_digest=digest.digest(), index_digest=seal.digest(data),
         previous=chain.digest, cause=cause, public_key=identity.public_key(),
     )  # fmt: skip
     made = made.signed(identity.sign(made.body()))
@@ -245,11 +245,11 @@ def _already_sealed(disk: Disk, hidden: str, frames_digest: bytes, chain: Chain,
     return made if fits else None
 
 
-def _described(link: bytes) -> tuple[str, str]:
+def _described(link: bytes) -> list[tuple[str, str]]:
     try:
-        return pcapng.described(lz4chain.decompressed(link))
+        return pcapng.interfaces(lz4chain.decompressed(link))
     except BadItem:
-        return "", ""
+        return []
 
 
 def _header(disk: Disk, hidden: str, sequence: int, first_ns: int, now: Now) -> Header:

@@ -30,24 +30,47 @@ from firmware.core.timestamp import Now, compact
 FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
 FILES = (FRAMES, INDEX, SEAL)
 COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
+TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
 _NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the frames come from. snap_bytes: longest part of a frame kept. link_type: LINKTYPE_*."""
+    """Where the frames come from. snap_bytes: longest part of a frame kept. link_type: LINKTYPE_*.
+
+    further: the other interfaces whose frames are in the same segment, numbered from 1 as in its Enhanced Packet Blocks.
+    """
 
     interface: str
     link_type: int = pcapng.LINK_ETHERNET
     snap_bytes: int = pcapng.SNAP_MAX
+    further: tuple[str, ...] = ()
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """All of them, by their number."""
+        return (self.interface, *self.further)
+
+    @property
+    def title(self) -> str:
+        """As the seal names them."""
+        return TITLE_JOINT.join(self.interfaces)
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a segment has to say about frames it does not hold. drops: frames by cause."""
+    """What a segment has to say about frames it does not hold. drops: frames by cause.
+
+    Where several interfaces are recorded, the cause of a loss at one of them ends in @ and its name (`cause_at`).
+    """
 
     drops: Mapping[str, int]
     gaps: tuple[Gap, ...] = ()
+
+
+def cause_at(cause: str, interface: str) -> str:
+    """The cause of a loss at one of several interfaces, as drops and gaps name it."""
+    return f"{cause}@{interface}"
 
 
 def name_of(utc_ns: int, sequence: int) -> str:
@@ -74,6 +97,7 @@ class SegmentWriter:
         self.name = name_of(first_utc_ns, sequence)
         self.hidden = f"{path}/.{self.name}"
         self.frames = self.frames_hardware = self.bytes_wire = self.bytes_captured = 0
+        self.frames_by_interface = [0] * len(source.interfaces)
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self._digest = hashlib.sha256()
@@ -106,6 +130,8 @@ class SegmentWriter:
         self._append(stretch, stretch)
         self.frames += stretch.frames
         self.frames_hardware += stretch.hardware
+        for number, (frames, _) in enumerate(stretch.by_interface[: len(self.frames_by_interface)]):
+            self.frames_by_interface[number] += frames
         self.bytes_wire += stretch.bytes_wire
         self.bytes_captured += stretch.bytes_captured
         self.first_ns = stretch.first_ns if self.first_ns is None else min(self.first_ns, stretch.first_ns)
@@ -137,11 +163,7 @@ class SegmentWriter:
         if not self._closed_off:
             if self._frames.size == 0:
                 self._append(self._section(None), None)
-            received = self.frames + sum(losses.drops.values())
-            statistics = pcapng.statistics(
-                max(0, now.utc_ns), received=received, dropped=received - self.frames, start_ns=max(0, self.opened.utc_ns)
-            )
-            self._append(statistics, None, is_last=True)
+            self._append(self._statistics(losses, now), None, is_last=True)
             self._closed_off = True
         self._flush_index()
         _synced(self._frames)
@@ -150,7 +172,7 @@ class SegmentWriter:
             box=identity.name, name=self.name, sequence=self.sequence, first_ns=self.first_ns, last_ns=self.last_ns,
             tai_offset_s=now.tai_offset_s, frames=self.frames, frames_hardware=self.frames_hardware, bytes_wire=self.bytes_wire,
             bytes_captured=self.bytes_captured, drops=losses.drops, gaps=losses.gaps, opened=self.opened.timestamp,
-            made=now.timestamp, interface=self.source.interface, frames_bytes=self._frames.size,
+            made=now.timestamp, interface=self.source.title, frames_bytes=self._frames.size,
             frames_digest=self._digest.digest(), index_digest=self._index_digest.digest(), previous=previous, cause=cause,
             public_key=identity.public_key(),
         )  # fmt: skip
@@ -170,14 +192,28 @@ class SegmentWriter:
         self._index.close()
 
     def _section(self, stretch: Stretch | None) -> bytes:
-        stamps = "software"
-        if stretch is not None and stretch.hardware:
-            stamps = "hardware" if stretch.hardware == stretch.frames else "hardware and software"
-        source = self.source
-        described = pcapng.interface(
-            source.interface, link_type=source.link_type, snap_bytes=source.snap_bytes, comment=f"time stamps: {stamps}"
+        counts = stretch.by_interface if stretch is not None else ((0, 0),) * len(self.source.interfaces)
+        described = [
+            pcapng.interface(
+                name,
+                link_type=self.source.link_type,
+                snap_bytes=self.source.snap_bytes,
+                comment=f"time stamps: {_stamped(frames, hardware)}",
+            )
+            for name, (frames, hardware) in zip(self.source.interfaces, counts, strict=False)
+        ]
+        return pcapng.section_header() + b"".join(described)
+
+    def _statistics(self, losses: Losses, now: Now) -> bytes:
+        """A block for each interface. What was lost behind several of them, by the disk, is nobody's; the seal says it."""
+        names = self.source.interfaces
+        dropped = [sum(losses.drops.values())] if len(names) == 1 else [_lost_at(name, losses) for name in names]
+        return b"".join(
+            pcapng.statistics(
+                max(0, now.utc_ns), received=heard + lost, dropped=lost, start_ns=max(0, self.opened.utc_ns), interface=number
+            )
+            for number, (heard, lost) in enumerate(zip(self.frames_by_interface, dropped, strict=True))
         )
-        return pcapng.section_header() + described
 
     def _append(self, raw: bytes | Stretch, stretch: Stretch | None, *, is_last: bool = False) -> None:
         offset = self._frames.size
@@ -315,6 +351,16 @@ class Segment:
             return self._disk.read(f"{self._path}/.{self.name}/{file}"), True
         except Missing:
             return self._disk.read(f"{self._path}/{self.name}/{file}"), False
+
+
+def _stamped(frames: int, hardware: int) -> str:
+    if not hardware:
+        return "software"
+    return "hardware" if hardware == frames else "hardware and software"
+
+
+def _lost_at(interface: str, losses: Losses) -> int:
+    return sum(frames for cause, frames in losses.drops.items() if cause.partition("@")[2] == interface)
 
 
 def record_of(stretch: Stretch | None, *, offset: int, stored: int, raw: int) -> Record:

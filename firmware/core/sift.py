@@ -5,7 +5,7 @@ The index narrows first (firmware/core/query.py); only frames it lets through ar
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firmware.core import pcapng
 from firmware.core.errors import BadItem
@@ -73,13 +73,13 @@ def sifted(hit: Hit, sift: Sift) -> Hit | None:
         return hit
     wanted = [
         packet
-        for packet in pcapng.packets(pcapng.section_header() + pcapng.interface("") + hit.blocks)
+        for packet in pcapng.packets(pcapng.section_header() + pcapng.interface("") * len(hit.interfaces) + hit.blocks)
         if sift.takes(packet.data)
     ]
     if not wanted:
         return None
-    return Hit(
-        segment=hit.segment,
+    return replace(
+        hit,
         blocks=b"".join(map(_block, wanted)),
         frame_count=len(wanted),
         first_utc_ns=min(packet.stamp_ns for packet in wanted),
@@ -88,4 +88,4 @@ def sifted(hit: Hit, sift: Sift) -> Hit | None:
 
 
 def _block(packet: Packet) -> bytes:
-    return pcapng.enhanced_packet(packet.stamp_ns, packet.data, packet.wire_bytes)
+    return pcapng.enhanced_packet(packet.stamp_ns, packet.data, packet.wire_bytes, interface=packet.interface)

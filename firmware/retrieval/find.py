@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drivers.disk import Disk
-from firmware.core import pcapng
+from firmware.core.hit import Section
 from firmware.core.query import Query
 from firmware.core.sift import Sift, sifted
 from firmware.core.store import Store
@@ -46,21 +46,24 @@ def find(
     sift: what the frames themselves must be, beyond the query. progress: gets a line for people now and then. Raises BadItem for a query that cannot be understood, before anything is written.
     """
     walk = Store(disk).walk(query)
-    head = pcapng.section_header() + pcapng.interface("scrubjay")
-    sink(head)
-    frames, size = 0, len(head)
+    section = Section()
+    sink(section.head)
+    frames, size = 0, len(section.head)
     first: int | None = None
     last: int | None = None
     segments: dict[str, None] = {}
     for looked, found in enumerate(walk, start=1):
         hit = sifted(found, sift) if found is not None and sift is not None else found
         if hit is not None:
-            sink(hit.blocks)
+            data = section.of(hit)
+            sink(data)
             frames += hit.frame_count
-            size += len(hit.blocks)
-            segments[hit.segment] = None
+            size += len(data)
+            segments |= dict.fromkeys(hit.segments)
             first = hit.first_utc_ns if first is None else min(first, hit.first_utc_ns)
             last = hit.last_utc_ns if last is None else max(last, hit.last_utc_ns)
         if looked % PROGRESS_EVERY == 0:
             progress(f"{frames} frames, {size // 1000} kB" + (f", at {iso(last)}" if last is not None else ""))
+    sink(section.end())
+    size += len(section.end())
     return Summary(frames, size, tuple(segments), first, last)

@@ -12,6 +12,7 @@ from firmware.core import pcapng
 from firmware.core.store import Hit
 
 PART_BYTES_MAX = 4 << 20
+NAME_MAX = 15  # of an interface, IFNAMSIZ less its end
 _HEAD = struct.Struct("<II")
 _STAMP = struct.Struct("<II")  # high, low (draft-ietf-opsawg-pcapng §4.3), at byte 12 of an Enhanced Packet Block
 
@@ -31,14 +32,19 @@ class Parts:
     """Collects hits and gives out parts. Holds at most two of them."""
 
     def __init__(self, interface: str, *, note: str = "", part_bytes_max: int = PART_BYTES_MAX) -> None:
-        """interface: the name readers will see. note: what they should know about it."""
-        self._head = pcapng.section_header(note) + pcapng.interface(interface)
-        self._room = part_bytes_max - len(self._head)
+        """interface: the name readers will see; the recorder's own follows where there are several. note: what they should know."""
+        self._header = pcapng.section_header(note)
+        self._name = interface
+        self._interfaces: tuple[str, ...] = ("",)
+        # Room for as many descriptions as there may be: where a part ends must not follow from how many are known by then.
+        longest = len(pcapng.interface(f"{interface} {'x' * NAME_MAX}"))
+        self._room = part_bytes_max - len(self._header) - pcapng.RECORDED_INTERFACES_MAX * longest
         self._number = 0
         self._begin()
 
     def add(self, hit: Hit) -> list[Part]:
-        """The parts that are full now; the one begun is kept."""
+        """The parts that are full now; the one begun is kept. hit: numbered as all of this search (`Numbering`)."""
+        self._interfaces = hit.interfaces
         if self._size + len(hit.blocks) <= self._room:
             self._put(hit.blocks, hit.frame_count, hit.first_utc_ns, hit.last_utc_ns)
             return []
@@ -75,10 +81,17 @@ class Parts:
         self._last = last_ns if self._last is None else max(self._last, last_ns)
 
     def _end(self) -> Part:
-        part = Part(self._number, b"".join([self._head, *self._pieces]), self._frames, self._first, self._last)
+        part = Part(
+            self._number, b"".join([self._header, *self._described(), *self._pieces]), self._frames, self._first, self._last
+        )
         self._number += 1
         self._begin()
         return part
+
+    def _described(self) -> list[bytes]:
+        if len(self._interfaces) == 1:
+            return [pcapng.interface(self._name)]
+        return [pcapng.interface(f"{self._name} {name[:NAME_MAX]}") for name in self._interfaces]
 
 
 class _Run:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from drivers.disk import Disk
 from firmware.core.envelope import Order
 from firmware.core.errors import Corrupt, Missing
+from firmware.core.hit import Numbering
 from firmware.core.request import Request
 from firmware.core.segment import sequence_of
 from firmware.core.store import Hit, Store
@@ -56,6 +57,7 @@ class Search:
         self._bytes_max = evidence_bytes_max
         less = plan.request.less
         self._thinning = Thinning(less, unrelated) if less.mode != "none" else None
+        self._numbering = Numbering()
         self._parts = Parts(interface, note=note(less.mode))
         self._walk: Iterator[Hit | None] = self._store.walk(plan.request.query)
         self._survey: Iterator[Held] | None = None
@@ -85,7 +87,8 @@ class Search:
             except StopIteration:
                 return self._all_found()
             if hit is not None:
-                self._segments.add(hit.segment)
+                hit = self._numbering.of(hit)
+                self._segments.update(hit.segments)
                 if self._thinning is None:
                     return self._take(hit)
                 self._thinning.begin(hit)

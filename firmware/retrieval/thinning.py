@@ -21,6 +21,7 @@ class Thinning:
     def __init__(self, wish: Wish, unrelated: Unrelated) -> None:
         self._reduction = Reduction(wish, unrelated)
         self._work: Iterator[list[Kept]] | None = None
+        self._interfaces: tuple[str, ...] = ("",)
         self._segment = ""
 
     @property
@@ -41,7 +42,7 @@ class Thinning:
     def begin(self, hit: Hit) -> None:
         """Work on these next."""
         assert not self.busy, "one hit after the other"
-        self._segment = hit.segment
+        self._segment, self._interfaces = hit.segment, hit.interfaces
         self._work = self._each(hit.blocks)
 
     def finish(self) -> None:
@@ -59,7 +60,7 @@ class Thinning:
         if not kept:
             return None
         stamps = [row.stamp_ns for row in kept]
-        return Hit(self._segment, b"".join(row.block for row in kept), len(kept), min(stamps), max(stamps))
+        return Hit(self._segment, b"".join(row.block for row in kept), len(kept), min(stamps), max(stamps), self._interfaces)
 
     def _each(self, blocks: bytes) -> Iterator[list[Kept]]:
         """One frame a step. The blocks are our own store's, checked when they were read."""

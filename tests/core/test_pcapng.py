@@ -21,7 +21,7 @@ FILE = (
 def test_packets_are_read_back():
     """Stamp, bytes and length on the wire come back as they were written; other blocks are passed over."""
     assert [Packet(1_795_342_500_123_456_789, bytes(range(61)), 100), Packet(0, b"", 0)] == list(pcapng.packets(FILE))
-    assert ("mirror0", "time stamps: software") == pcapng.described(FILE)
+    assert [("mirror0", "time stamps: software")] == pcapng.interfaces(FILE)
 
 
 def test_blocks_are_aligned():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware.core import pcapng
-from firmware.core._kernel import Stretch, may_contain, scan
+from firmware.core._kernel import Stretch, may_contain, ordered, scan
 from firmware.core.errors import BadItem
 
 blocks = st.one_of(
@@ -29,7 +29,7 @@ def damaged(rows: list[bytes], changes: list[tuple[int, int]]) -> bytes:
 def outcome(data: bytes) -> int | None:
     """Frames, or None for a BadItem; anything else fails the test."""
     try:
-        pcapng.described(data)
+        pcapng.interfaces(data)
         return sum(1 for _ in pcapng.packets(data))
     except BadItem:
         return None
@@ -79,3 +79,32 @@ def test_interfaces_are_bounded(count):
     data = pcapng.section_header() + pcapng.interface("x") * count
 
     assert (None if count > 64 else 0) == outcome(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.binary(max_size=40), st.integers(0, 2**32 - 1)), max_size=30),
+    st.integers(0, 2**64 - 1),
+    damage,
+)
+def test_sorting_keeps_every_block(rows, before_ns, changes):
+    """Whatever the stamps: nothing lost, nothing twice, equal stamps as they came; of damaged blocks, a refusal at the most."""
+    made = [pcapng.enhanced_packet(stamp, data, len(data), interface=number) for stamp, data, number in rows]
+    ready, count, first, last, rest = ordered(b"".join(made), before_ns)
+    expected = [block for _, block in sorted(zip([row[0] for row in rows], made, strict=True), key=lambda pair: pair[0])]
+
+    assert (b"".join(expected[:count]), b"".join(expected[count:])) == (ready, rest)
+    assert count == sum(stamp < before_ns for stamp, _, _ in rows)
+    assert (min(early), max(early)) == (first, last) if (early := [row[0] for row in rows if row[0] < before_ns]) else True
+    data = bytearray(b"".join(made))
+    for at, change in changes if data else []:
+        data[at % len(data)] ^= change
+    try:
+        ready, _, _, _, rest = ordered(bytes(data), before_ns)
+        assert len(data) == len(ready) + len(rest)
+    except ValueError:
+        pass
+    try:
+        assert len(data) == len(pcapng.renumbered(bytes(data), [0, 1, 2]))
+    except BadItem:
+        pass
