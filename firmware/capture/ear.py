@@ -16,9 +16,15 @@ POLL_NS = SECOND
 
 
 class Ear:
-    """Hands out blocks, holds those not yet on the disk, and notes what the kernel lost."""
+    """Hands out blocks, holds those not yet on the disk, and notes what the kernel lost.
 
-    def __init__(self, board: Board, request: TapRequest, ledger: Ledger, report: Report) -> None:
+    suffix: behind every cause of its losses, where there are several interfaces.
+    """
+
+    def __init__(self, board: Board, request: TapRequest, ledger: Ledger, report: Report, *, suffix: str = "") -> None:
+        self.interface = request.interface
+        self.suffix = suffix
+        self.received = 0  # frames the kernel handed over, since this process began
         self._board = board
         self._request = request
         self._ledger = ledger
@@ -26,6 +32,7 @@ class Ear:
         self._tap: Tap | None = None
         self._held: deque[Block] = deque()
         self._counted: dict[str, int] = {}
+        self._received_counted = 0
         self._polled_at: Now | None = None
         self._deaf_since_ns: int | None = None
         self._retry_ns = RETRY_NS_MIN
@@ -60,22 +67,23 @@ class Ear:
             return False
         self.trouble = ""
         self._retry_ns, self._retry_at = RETRY_NS_MIN, None
-        self._counted, self._polled_at = {}, now
+        self._counted, self._received_counted, self._polled_at = {}, 0, now
         self._note_deaf(now)
         self._deaf_since_ns = None
         return True
 
     def next(self, now: Now) -> Block | None:
-        """The next block, or None. Raises TapFailed once, at the moment the interface goes."""
+        """The next block, or None. When the interface has gone, `hears` says so from now on."""
         if self._tap is None:
             return None
         try:
             return self._tap.next()
         except TapFailed as trouble:
+            # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
             self._poll(now)
             self.close()
             self._gone(trouble, now)
-            raise
+            return None
 
     def hold(self, block: Block) -> None:
         """Its frames are in memory, not on the disk."""
@@ -116,17 +124,20 @@ class Ear:
 
     def _note_deaf(self, now: Now) -> None:
         if self._deaf_since_ns is not None:
-            self._ledger.lost("interface_gone", None, first_ns=self._deaf_since_ns, last_ns=now.utc_ns)
+            self._ledger.lost(f"interface_gone{self.suffix}", None, first_ns=self._deaf_since_ns, last_ns=now.utc_ns)
             self._deaf_since_ns = now.utc_ns
 
     def _poll(self, now: Now) -> None:
         if self._tap is None:
             return
         since = self._polled_at.utc_ns if self._polled_at is not None else now.utc_ns
-        for cause, count in self._tap.counters().dropped.items():
+        counters = self._tap.counters()
+        self.received += counters.received - self._received_counted
+        self._received_counted = counters.received
+        for cause, count in counters.dropped.items():
             grown = count - self._counted.get(cause, 0)
             self._counted[cause] = count
             if grown > 0:
-                self._ledger.lost(cause, grown, first_ns=since, last_ns=now.utc_ns)
-                self._report.drop(cause, grown)
+                self._ledger.lost(cause + self.suffix, grown, first_ns=since, last_ns=now.utc_ns)
+                self._report.drop(cause + self.suffix, grown)
         self._polled_at = now

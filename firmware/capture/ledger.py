@@ -23,11 +23,14 @@ class Ledger:
         if frames is not None:
             self.drops[cause] = self.drops.get(cause, 0) + frames
         first_ns, last_ns = min(first_ns, last_ns), max(first_ns, last_ns)
-        before = self.gaps[-1] if self.gaps else None
-        if before is not None and (_adjoins(before, cause, first_ns) or len(self.gaps) == GAPS_MAX):
-            self.gaps[-1] = _joined(before, cause, frames, first_ns, last_ns)
-        else:
+        # The last of this cause, not the last of all: two interfaces, or an interface and the disk, may lose in turns.
+        place = next((at for at in reversed(range(len(self.gaps))) if _adjoins(self.gaps[at], cause, first_ns)), None)
+        if place is None and len(self.gaps) == GAPS_MAX:
+            place = GAPS_MAX - 1
+        if place is None:
             self.gaps.append(Gap(cause, first_ns, last_ns, frames))
+        else:
+            self.gaps[place] = _joined(self.gaps[place], cause, frames, first_ns, last_ns)
 
     def again(self, losses: Losses) -> None:
         """These were closed, and their seal was never published."""

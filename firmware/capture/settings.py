@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from firmware.core.errors import BadSettings
+from firmware.core.pcapng import RECORDED_INTERFACES_MAX
 from firmware.core.settings import setting
 
 
@@ -9,7 +11,7 @@ from firmware.core.settings import setting
 class CaptureSettings:
     """What is listened to, how it is cut, and how much a power cut may cost."""
 
-    interface: str = setting("eth1", "Mirror port to listen to.")
+    interface: str = setting("eth1", 'Mirror port to listen to, or several: "eth1,eth2" for the two directions of a passive tap.')
     filter: str = setting("", "pcap-filter(7) expression; what does not match is never recorded. Empty: everything.")
     snap_bytes: int = setting(262_144, "Longest part of a frame that is kept.", low=64, high=262_144)
     segment_s: int = setting(
@@ -27,7 +29,20 @@ class CaptureSettings:
         16, "Recording stops when less than this is free, so that a segment can still be sealed.", low=0, high=65_536
     )
     ring_block_kb: int = setting(1024, "Size of one block of the kernel's ring, in KiB, a power of two.", low=64, high=16_384)
-    ring_block_count: int = setting(64, "Blocks in the ring: at high rate their bytes, at low rate their number times ring_retire_ms is what a stall may last.", low=4, high=4096)  # fmt: skip
+    ring_block_count: int = setting(64, "Blocks in the ring of each interface: at high rate their bytes, at low rate their number times ring_retire_ms is what a stall may last.", low=4, high=4096)  # fmt: skip
     ring_retire_ms: int = setting(
         100, "A block is handed over at the latest this long after its first frame.", low=1, high=10_000
     )
+
+    def __post_init__(self) -> None:
+        names = self.interfaces
+        if not all(names) or len(set(names)) < len(names) or len(names) > RECORDED_INTERFACES_MAX:
+            raise BadSettings(
+                f"[capture] interface: expected 1 to {RECORDED_INTERFACES_MAX} different interfaces, a comma between two,"
+                f" got {self.interface!r}"
+            )
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Each by its name; its place here is its number in a segment."""
+        return tuple(name.strip() for name in self.interface.split(","))

@@ -14,12 +14,13 @@ from drivers.clock import Monotonic, Now
 from drivers.tap import FRAME_HEADER, Block, TapRequest
 from firmware.capture.cut import Cut, cut_after, first_moment
 from firmware.capture.ear import Ear
+from firmware.capture.ears import Ears, Heard
 from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
 from firmware.core.allowance import Allowance
 from firmware.core.durable import make_directory
-from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing, TapFailed
+from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.message import Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.recovery import Chain, recover
@@ -47,7 +48,7 @@ class State(Enum):
 
 
 class CaptureStation:
-    """Records one interface. says: whether changes of state are published in inbox/ as well."""
+    """Records the interfaces. says: whether changes of state are published in inbox/ as well."""
 
     name = "capture"
 
@@ -58,7 +59,7 @@ class CaptureStation:
         self._notices = Notices(board, self.name) if says else None
         self._allowance = Allowance(at_once=10, every_ns=60 * SECOND)  # An interface that flaps is counted, not sung about.
         self._ledger = Ledger()
-        self._ear = Ear(board, _request(settings), self._ledger, self.report)
+        self._ears = Ears(board, _requests(settings), self._ledger, self.report)
         self._stretch = Stretch(STRETCH_BYTES)
         self._stretch_since: Monotonic | None = None
         self._state = State.STOPPED
@@ -69,7 +70,7 @@ class CaptureStation:
         self._ending: tuple[str, Losses] | None = None
         self._uncertain = 0
         self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
-        self._heard: bool | None = None
+        self._heard: list[bool | None] = [None] * len(self._ears.all)
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
 
@@ -78,7 +79,7 @@ class CaptureStation:
     def start(self, now: Now) -> None:
         """Listen first: what is heard while the last segment is put right waits in the ring."""
         if self._writer is None:
-            self._ear.open(now)
+            self._ears.open(now)
             self._begin(now, "interrupted")
             self._hear(now)  # What there is to say about the interface has a place to lie only now.
 
@@ -88,7 +89,7 @@ class CaptureStation:
             self._resume(now)
         taken = self._take(now)
         self._keep_time(now)
-        self._ear.poll(now)
+        self._ears.poll(now)
         return now.monotonic if taken == BLOCKS_A_STEP else self._wake(now)
 
     def directories(self) -> Sequence[str]:
@@ -96,11 +97,11 @@ class CaptureStation:
 
     def descriptors(self) -> Sequence[int]:
         """None while blocks are held: the kernel calls a ring with a block in our hands readable, and we would never rest."""
-        return () if self._ear.held_count else (self._ear.fileno(),)
+        return () if self._ears.held_count else self._ears.descriptors()
 
     def stop(self, now: Now) -> None:
-        # The ring once round: what was heard before the end was asked for, and no more, for the wire does not stop.
-        for _ in range(self._settings.ring_block_count // BLOCKS_A_STEP + 1):
+        # The rings once round: what was heard before the end was asked for, and no more, for the wire does not stop.
+        for _ in range(self._settings.ring_block_count * len(self._ears.all) // BLOCKS_A_STEP + 1):
             if self._take(now) < BLOCKS_A_STEP:
                 break
         if self._state is State.RECORDING:
@@ -109,52 +110,60 @@ class CaptureStation:
             self._end(now, "stop")
         if self._writer is not None:
             self._writer.close()  # What could not be sealed is for the next start.
-        self._ear.close()
+        self._ears.close()
         self._state = State.STOPPED
         self.report.gauge("state", self._state.value)
 
     # Hearing.
 
     def _hear(self, now: Now) -> None:
-        self._ear.open(now)
-        self.report.gauge("interface_trouble", self._ear.trouble or "none")
-        if self._ear.hears is self._heard:
+        self._ears.open(now)
+        self._note_heard(now)
+
+    def _note_heard(self, now: Now) -> None:
+        troubles = [f"{ear.interface}: {ear.trouble}" if ear.suffix else ear.trouble for ear in self._ears.all if ear.trouble]
+        self.report.gauge("interface_trouble", "; ".join(troubles) or "none")
+        if [ear.hears for ear in self._ears.all] == self._heard:
             return
-        before, self._heard = self._heard, self._ear.hears
-        self.report.gauge("interface", "heard" if self._heard else "gone")
-        if not self._heard:
+        for number, ear in enumerate(self._ears.all):
+            before, self._heard[number] = self._heard[number], ear.hears
+            if before is not ear.hears:
+                self._say_whether_heard(ear, before, now)
+        words = {True: "heard", False: "gone"}
+        self.report.gauge("interface", words[self._ears.hears] if len(set(self._heard)) == 1 else "partly heard")
+
+    def _say_whether_heard(self, ear: Ear, before: bool | None, now: Now) -> None:
+        if ear.suffix:
+            self.report.gauge(f"interface{ear.suffix}", "heard" if ear.hears else "gone")
+        if not ear.hears:
             self.report.count("interface_lost")
-            self._say(
-                now, Severity.ERROR, "interface_gone", f"interface {self._settings.interface} is not there, nothing is recorded"
-            )
+            what = "what passes there is not recorded" if self._ears.hears else "nothing is recorded"
+            self._say(now, Severity.ERROR, "interface_gone", f"interface {ear.interface} is not there, {what}")
         elif before is not None:
-            self._say(now, Severity.NOTICE, "interface_back", f"interface {self._settings.interface} is heard again")
+            self._say(now, Severity.NOTICE, "interface_back", f"interface {ear.interface} is heard again")
 
     def _take(self, now: Now) -> int:
         """Blocks taken, at most BLOCKS_A_STEP."""
         for count in range(BLOCKS_A_STEP):
-            try:
-                block = self._ear.next(now)
-            except TapFailed:
-                # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
-                self._hear(now)
+            heard = self._ears.next(now)
+            if heard is None:
+                self._note_heard(now)  # One may have gone.
                 return count
-            if block is None:
-                return count
-            self._record(block, now)
+            self._record(heard, now)
             self.report.count("blocks")
         return BLOCKS_A_STEP
 
-    def _record(self, block: Block, now: Now) -> None:
+    def _record(self, heard: Heard, now: Now) -> None:
+        block, interface = heard.block, heard.interface
         index, offset = 0, 0
         while self._state is State.RECORDING:
             cut = self._cut.stamps(now)
-            index, offset, why = self._stretch.add(block.data, index, offset, *cut)
+            index, offset, why = self._stretch.add(block.data, index, offset, *cut, interface)
             if self._stretch_since is None and self._stretch.frames:
                 self._stretch_since = now.monotonic
             if why == _BLOCK_DONE:
-                self._ear.hold(block)
-                if self._ear.held_count >= self._settings.ring_block_count // 4:
+                self._ears.hold(heard)
+                if self._ears.held_count >= self._settings.ring_block_count // 4:
                     self._flush(now)  # At low rate blocks are nearly empty; the ring must not be held for a second of them.
                 return
             ending = self._cut
@@ -163,7 +172,7 @@ class CaptureStation:
                 self._end(now, "time")
                 self._open(now, stamp_ns=_stamp(block, offset))
         self._lose(self._state.value, block.frame_count - index, now)
-        self._ear.release(block)
+        self._ears.release(heard)
 
     # Writing.
 
@@ -203,7 +212,7 @@ class CaptureStation:
             self._lose("malformed_block", self._stretch.malformed, now)
         self._stretch.clear()
         self._stretch_since = None
-        self._ear.release()
+        self._ears.release()
 
     def _keep_time(self, now: Now) -> None:
         """What is due by time and not by a frame."""
@@ -265,7 +274,8 @@ class CaptureStation:
             return
         moment = first_moment(stamp_ns, now)
         self._cut = cut_after(moment, length_ns=self._settings.segment_s * SECOND, now=now)
-        source = Source(self._settings.interface, self._ear.link_type, self._settings.snap_bytes)
+        first, *further = self._settings.interfaces
+        source = Source(first, self._ears.link_type, self._settings.snap_bytes, tuple(further))
         try:
             self._writer = SegmentWriter(
                 self._board.disk, SEGMENTS, sequence=self._chain.sequence + 1, first_utc_ns=moment, source=source, now=now
@@ -281,7 +291,7 @@ class CaptureStation:
         """Seal the open segment. When the disk will not have it, it is sealed with the same words as soon as it will."""
         assert self._writer is not None
         if self._ending is None:
-            self._ear.poll(now, at_once=True)
+            self._ears.poll(now, at_once=True)
             self._ending = cause, self._ledger.closed()
         cause, losses = self._ending
         try:
@@ -363,24 +373,27 @@ class CaptureStation:
             self.report.drop("notice_unsaid")
 
     def _wake(self, now: Now) -> Monotonic | None:
-        wishes = [self._ear.wake()]
+        wishes = [self._ears.wake()]
         if self._state is State.RECORDING:
             wishes += [self._cut.wake(now), self._sync_at]
             if self._stretch_since is not None:
                 wishes.append(self._stretch_since.after(self._settings.stretch_ms * MS))
         else:
             wishes.append(self._retry_at)
-        if self._ear.hears and (self._ear.held_count or self._ear.fileno() < 0):
+        if self._ears.hears and (self._ears.held_count or not self._ears.rings):
             # Nothing rings: blocks are held (`descriptors`), or the tap is simulated. The ring lasts for many such rests.
             wishes.append(now.monotonic.after(self._settings.ring_retire_ms * MS // 2))
         return min((wish for wish in wishes if wish is not None), default=None)
 
 
-def _request(settings: CaptureSettings) -> TapRequest:
-    return TapRequest(
-        settings.interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
-        block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
-    )  # fmt: skip
+def _requests(settings: CaptureSettings) -> list[TapRequest]:
+    return [
+        TapRequest(
+            interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
+            block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
+        )
+        for interface in settings.interfaces
+    ]  # fmt: skip
 
 
 def _stamp(block: Block, offset: int) -> int:
