@@ -109,14 +109,15 @@ class Network:
     """The namespaces, the switch and the mirror port, for as long as the `with` block lasts.
 
     directory: where programs write their logs. mirroring: one of MIRRORINGS, or None for the first that works here.
+    hosts: who is in it.
     mirror: the interface to listen to, in the caller's namespace. Raises NoRoom with what is missing.
     """
 
-    def __init__(self, directory: Path, *, mirroring: str | None = None) -> None:
+    def __init__(self, directory: Path, *, mirroring: str | None = None, hosts: Sequence[Host] = HOSTS) -> None:
         assert mirroring is None or mirroring in MIRRORINGS
         self.directory = directory
         self.mirroring = mirroring or ""
-        self.hosts = {host.name: host for host in HOSTS}
+        self.hosts = {host.name: host for host in hosts}
         self._tag = ""
         self._programs: list[Program] = []
         self._log_files: list[IO[bytes]] = []
@@ -168,6 +169,17 @@ class Network:
         """Run a command on a host to its end; returns its output. Raises NoRoom when it fails."""
         return run_command(self._on(host, command), timeout_s=timeout_s)
 
+    def no_offloads(self, namespace: str | None, interface: str) -> None:
+        """Real checksums and no frame larger than the wire allows. A feature this kernel cannot turn off stays as it is."""
+        if shutil.which("ethtool", path=search_path()) is None:
+            return
+        where = [] if namespace is None else ["ip", "netns", "exec", namespace]
+        for feature in ("tx", "rx", "tso", "gso", "gro", "sg"):
+            try:
+                run_command([*where, "ethtool", "-K", interface, feature, "off"])
+            except NoRoom:
+                continue
+
     def close(self) -> None:
         """End every program by its process id and remove everything. Twice is as good as once."""
         for program in reversed(self._programs):
@@ -200,7 +212,7 @@ class Network:
                 ["link set lo up", f"addr add {host.address}/24 broadcast {BROADCAST} dev eth0", "link set eth0 up"],
             )
             batch(switch, [f"link set {host.name} master bridge up"])
-            self._no_offloads(self.namespace(host.name), "eth0")
+            self.no_offloads(self.namespace(host.name), "eth0")
         self._build_mirror(switch)
 
     def _build_mirror(self, switch: str) -> None:
@@ -209,7 +221,7 @@ class Network:
         write_if_there(Path(f"/proc/sys/net/ipv6/conf/{self.mirror}/disable_ipv6"), "1")
         run_command(["ip", "link", "set", self.mirror, "addrgenmode", "none", "arp", "off", "multicast", "off", "up"])
         batch(switch, ["link set mirror up"])
-        self._no_offloads(None, self.mirror)
+        self.no_offloads(None, self.mirror)
         if self.mirroring != MIRRORINGS[1] and self._mirror_by_tc(switch):
             self.mirroring = MIRRORINGS[0]
         elif self.mirroring == MIRRORINGS[0]:
@@ -235,14 +247,3 @@ class Network:
         setting = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
         script = "".join(f"[ ! -e {p} ] || echo 1 > {p};" for p in (setting.format("all"), setting.format("default")))
         self.run(host, ["sh", "-c", script])
-
-    def _no_offloads(self, namespace: str | None, interface: str) -> None:
-        """Real checksums and no frame larger than the wire allows. A feature this kernel cannot turn off stays as it is."""
-        if shutil.which("ethtool", path=search_path()) is None:
-            return
-        where = [] if namespace is None else ["ip", "netns", "exec", namespace]
-        for feature in ("tx", "rx", "tso", "gso", "gro", "sg"):
-            try:
-                run_command([*where, "ethtool", "-K", interface, feature, "off"])
-            except NoRoom:
-                continue
