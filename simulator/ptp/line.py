@@ -1,0 +1,23 @@
+"""What an ordinary clock speaks through: a contract, so that the same clock runs over real sockets and in virtual time."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+GROUP = "224.0.1.129"  # everybody's, all of PTP but peer delay (IEEE 1588-2019 Annex C.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A datagram. source: the sender's address. stamp_ns: true time of its arrival; None of a general message, which has none."""
+
+    data: bytes
+    source: str
+    stamp_ns: int | None
+
+
+class Line(Protocol):
+    """The way out."""
+
+    def send(self, data: bytes, *, to: str | None, event: bool) -> int | None:
+        """To one host, or with None to everybody. The true time an event message left, ns; None when that is not known."""
+        ...
