@@ -1,0 +1,139 @@
+"""A room that is all about time: a grandmaster, ptp4l slaves as they are, and devices of ours whose clocks' truth is known.
+
+    clock   ptp4l, grandmaster; the box's place        slave1…  ptp4l -s, unmodified
+    d1…     our devices, each with a clock of its own; behind a slow line where its part says so
+
+ptp4l runs with software stamps and `free_running 1`, so that no clock of this machine is ever steered: a slave of its kind then
+measures and reports its offset, and that is all there is to see of it.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from simulator.namespaces import batch, run_command
+from simulator.network import Host, Network, Program
+from simulator.ptp.virtual_clock import Truth, truth
+
+CLOCK = "clock"
+SLAVE_OFFSET = re.compile(r"master offset\s+(-?\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A device. kind: a name in CHARACTERS. offset_us, drift_ppm: of its clock. slow_us: extra delay of its cable towards it and back."""
+
+    name: str
+    number: int
+    kind: str = "synchronised"
+    offset_us: float = 0
+    drift_ppm: float = 0
+    slow_us: tuple[int, int] = (0, 0)
+
+
+class TimeRoom:
+    """For as long as the `with` block lasts. directory: logs, truth files and ptp4l's sockets. Raises NoRoom with what is missing."""
+
+    def __init__(self, directory: Path, parts: Sequence[Part], *, slave_count: int = 1) -> None:
+        self.directory = directory
+        self.parts = {part.name: part for part in parts}
+        self.slaves = [f"slave{number}" for number in range(1, slave_count + 1)]
+        hosts = [Host(CLOCK, 1, "grandmaster, the box"), *(Host(name, 2 + at, "slave") for at, name in enumerate(self.slaves))]
+        hosts += [Host("stranger", 250, "whoever came in")]
+        hosts += [Host(part.name, part.number, part.kind) for part in parts]
+        self.network = Network(directory, hosts=hosts)
+        self.programs: dict[str, Program] = {}
+
+    def __enter__(self) -> "TimeRoom":
+        self.network.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.network.close()
+
+    def start(self) -> None:
+        """Everybody."""
+        self.start_grandmaster()
+        for name in self.slaves:
+            self._start(name, f"ptp4l-{name}", ptp4l(self.network, name, priority1=200, slave=True))
+        for part in self.parts.values():
+            self.start_device(part)
+
+    def start_grandmaster(self) -> None:
+        """Again, when it was lost."""
+        self._start(CLOCK, "ptp4l-clock", ptp4l(self.network, CLOCK, priority1=10))
+
+    def lose_grandmaster(self) -> None:
+        """Its program ends without a word."""
+        self.programs["ptp4l-clock"].end()
+
+    def start_device(self, part: Part) -> None:
+        """This one, behind its cable."""
+        place = part.name if part.slow_us == (0, 0) else self._slow_line(part)
+        arguments = [
+            "--number", str(part.number), "--character", part.kind, "--offset-us", str(part.offset_us), "--drift-ppm", str(part.drift_ppm),
+            "--truth", str(self._truth_file(part.name)),
+        ]  # fmt: skip
+        self._start(place, part.name, [sys.executable, "-m", "simulator.ptp.device", *arguments])
+
+    def truth(self, name: str) -> Truth:
+        """How wrong this device's clock has been so far."""
+        return truth(self._truth_file(name).read_text())
+
+    def is_born(self, name: str) -> bool:
+        """Whether this device's clock runs."""
+        file = self._truth_file(name)
+        return file.exists() and file.read_bytes().endswith(b"\n")
+
+    def address(self, name: str) -> str:
+        """Where a host is reached."""
+        return self.network.hosts[name].address
+
+    def slave_offsets_ns(self, name: str) -> list[int]:
+        """What a ptp4l slave has said about its offset, once for each Sync or once a second."""
+        return [int(found) for found in SLAVE_OFFSET.findall(self.programs[f"ptp4l-{name}"].said())]
+
+    def _truth_file(self, name: str) -> Path:
+        return self.directory / f"{name}.truth"
+
+    def _start(self, host: str, name: str, command: Sequence[str]) -> None:
+        self.programs[name] = self.network.start(host, name, command)
+
+    def _slow_line(self, part: Part) -> str:
+        """Its host becomes a cable, and the device moves to the cable's other end; the namespace it is in then."""
+        outer, inner = self.network.namespace(part.name), self.network.namespace(f"{part.name}in")
+        host = self.network.hosts[part.name]
+        run_command(["ip", "netns", "add", inner])
+        run_command(f"ip link add eth0 netns {inner} address {host.mac} type veth peer name eth1 netns {outer}".split())
+        # Nothing of the cable's own host may be heard: no address, no ARP, no multicast membership, no IPv6.
+        self.network.run(part.name, ["sh", "-c", "for each in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >$each; done"])
+        batch(outer, ["addr flush dev eth0", "link set eth0 arp off address 02:53:4a:01:00:01", "link set eth1 arp off up"])
+        batch(inner, ["link set lo up", f"addr add {host.address}/24 broadcast 10.77.0.255 dev eth0", "link set eth0 up"])
+        for namespace, end in ((inner, "eth0"), (outer, "eth1"), (outer, "eth0")):
+            # A checksum left for a card to compute would be carried as it is, and thrown away at the other end.
+            self.network.no_offloads(namespace, end)
+        to_us, from_us = part.slow_us
+        arguments = ["--near", "eth0", "--far", "eth1", "--to-far-us", str(to_us), "--to-near-us", str(from_us)]
+        self._start(part.name, f"line-{part.name}", [sys.executable, "-m", "simulator.ptp.slow_line", *arguments])
+        return f"{part.name}in"
+
+
+def ptp4l(network: Network, host: str, *, priority1: int, slave: bool = False) -> list[str]:
+    """A ptp4l for this host, with its configuration and its sockets in the network's directory: others on this machine have theirs.
+
+    A slave answers NetSync Monitor; that wants hybrid_e2e, and so its Delay_Req is unicast.
+    """
+    file = network.directory / f"ptp4l-{host}.cfg"
+    text = (
+        "[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval -2\nlogMinDelayReqInterval -2\n"
+        f"priority1 {priority1}\nuds_address {network.directory}/ptp4l-{host}\n"
+    )
+    if slave:
+        text += "net_sync_monitor 1\nhybrid_e2e 1\n"
+    if int(network.run(host, ["ptp4l", "-v"]).strip().partition(".")[0]) >= 4:  # 3.1 does not know the word and ends
+        text += f"uds_ro_address {network.directory}/ptp4l-{host}-ro\n"
+    file.write_text(text)
+    return ["ptp4l", "-i", "eth0", "-4", "-S", "-m", "-f", str(file), *(["-s"] if slave else [])]
