@@ -6,7 +6,8 @@
     vision   dcmtk: echoscu, storescu      pacs          dcmtk: storescp
     monitor  mosquitto_pub; logger (RFC 5424); published messages on the four priority ports
 
-Time: ptp4l runs with software stamps and `free_running 1`, so that no clock of this machine is ever steered.
+Time: ptp4l runs with software stamps and `free_running 1`, so that no clock of this machine is ever steered. Task devices have clocks
+of their own (simulator/ptp): each starts off and drifts, most follow the grandmaster, and what they publish has their time.
 A program that is not installed is left out and named in `missing`.
 """
 
@@ -22,8 +23,16 @@ from types import TracebackType
 
 from simulator.namespaces import search_path
 from simulator.network import BROADCAST, Network, Program
+from simulator.ptp.linuxptp import ptp4l
 from simulator.room_patients import make_objects
 
+# Host, character, offset µs, drift ppm. A cart nobody would notice, a vision system that only reports, a monitor nobody synchronised.
+CLOCKS = (
+    ("console", "synchronised", 5_000, 40.0),
+    ("cart", "synchronised", -2_000, -12.5),
+    ("vision", "unmonitored", 700, 25.0),
+    ("monitor", "free", 180_000, 15.0),
+)
 BROKER_PORT = 1883
 DICOM_PORT = 11112
 PROGRAMS = (
@@ -95,6 +104,7 @@ class Room:
     def start(self) -> None:
         """Everybody at once; who needs a peer tries again until it is there, as in a real room."""
         self._start_ptp()
+        self._start_clocks()
         self._start_broker()
         self._start_dicom()
         self._start_monitor()
@@ -107,18 +117,20 @@ class Room:
     def _start_ptp(self) -> None:
         if "ptp4l" in self.missing:
             return
-        version = self.network.run("clock", ["ptp4l", "-v"]).strip()
-        for host, arguments in (("clock", []), ("timea", ["-s"]), ("timeb", ["-s"])):
-            # The sockets of ptp4l's management would otherwise lie where another ptp4l of this machine has its own.
-            file = self.network.directory / f"ptp4l-{host}.cfg"
-            text = (
-                "[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval -2\nlogMinDelayReqInterval -2\n"
-                f"priority1 {10 if host == 'clock' else 200}\nuds_address {self.network.directory}/ptp4l-{host}\n"
-            )
-            if int(version.partition(".")[0]) >= 4:  # 3.1 does not know the word and ends
-                text += f"uds_ro_address {self.network.directory}/ptp4l-{host}-ro\n"
-            file.write_text(text)
-            self._start(host, f"ptp4l-{host}", ["ptp4l", "-i", "eth0", "-2", "-S", "-m", "-f", str(file), *arguments])
+        for host, priority1, slave in (("clock", 10, False), ("timea", 200, True), ("timeb", 200, True)):
+            self._start(host, f"ptp4l-{host}", ptp4l(self.network, host, priority1=priority1, slave=slave))
+
+    def _start_clocks(self) -> None:
+        """Each task device has a clock of its own, and follows the grandmaster as well as its kind does."""
+        for host, kind, offset_us, drift_ppm in CLOCKS:
+            arguments = ["--number", str(self.network.hosts[host].number), "--character", kind]
+            arguments += [f"--offset-us={offset_us}", f"--drift-ppm={drift_ppm}", "--truth", str(self.truth_file(host))]
+            command = [sys.executable, "-m", "simulator.ptp.device", *arguments]
+            self.programs[f"clock-{host}"] = self.network.start(host, f"clock-{host}", command)
+
+    def truth_file(self, host: str) -> Path:
+        """Where the truth about a task device's clock is written (simulator/ptp/virtual_clock.py)."""
+        return self.network.directory / f"{host}.truth"
 
     def _start_broker(self) -> None:
         cart = self.network.hosts["cart"].address
@@ -156,7 +168,8 @@ class Room:
         self._start_traffic("console", "syslog-sink", ["sink", "--port", "514", "--port", "47003"])
         quiet = ["--quiet"] if self.scenario.quiet else []
         for host in ("monitor", "cart"):
-            self._start_traffic(host, f"publisher-{host}", ["publish", "--device", host, "--to", BROADCAST, *quiet])
+            arguments = ["publish", "--device", host, "--to", BROADCAST, "--clock", str(self.truth_file(host)), *quiet]
+            self._start_traffic(host, f"publisher-{host}", arguments)
 
     def _start_traffic(self, host: str, name: str, arguments: Sequence[str]) -> None:
         command = [sys.executable, "-m", "simulator.room_traffic", *arguments, "--seconds", str(self.scenario.seconds)]

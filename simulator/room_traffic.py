@@ -16,9 +16,12 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import CLOCK_REALTIME, clock_gettime_ns, monotonic_ns
+from typing import IO
 
 from firmware.intake.publisher import PORTS, Publisher
+from simulator.ptp.virtual_clock import Stretch, stretch, whole_lines
 from simulator.room_patients import PATIENTS
 
 ITP_PORT = 36000
@@ -52,6 +55,28 @@ def keep_time(beats: Sequence[Beat], *, seconds: float, sockets: Sequence[socket
         wait_ns = max(0, min(due, default=now + 200_000_000) - monotonic_ns())
         for ready in select.select(sockets, [], [], wait_ns / 1e9)[0]:
             ready.recv(65_535)
+
+
+class DeviceTime:
+    """What the clock of this device shows: the process that keeps it writes each of its changes down, and the last one says all.
+
+    Until it has been switched on, and without a file, this kernel's time.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+        self._stretch: Stretch | None = None
+
+    def utc_ns(self) -> int:
+        """Now, as this device has it."""
+        if self._file is None and self._path is not None and self._path.exists():
+            self._file = self._path.open()
+        if self._file is not None:
+            for row in whole_lines(self._file):
+                self._stretch = stretch(row)
+        now_ns = clock_gettime_ns(CLOCK_REALTIME)
+        return now_ns if self._stretch is None else self._stretch.reads(now_ns)
 
 
 def robot_command(number: int) -> bytes:
@@ -96,16 +121,17 @@ def _publish(a: argparse.Namespace) -> None:
     """A cart that speaks CBOR through our publisher, or a monitor whose maker wrote his own: JSON and plain text."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        beats = _cart(line, a.to, quiet=a.quiet) if a.device == "cart" else _monitor(line, a.to)
+        utc_ns = DeviceTime(a.clock).utc_ns
+        beats = _cart(line, a.to, utc_ns, quiet=a.quiet) if a.device == "cart" else _monitor(line, a.to, utc_ns)
         keep_time(beats, seconds=a.seconds)
 
 
-def _cart(line: socket.socket, to: str, *, quiet: bool) -> list[Beat]:
+def _cart(line: socket.socket, to: str, utc_ns: Callable[[], int], *, quiet: bool) -> list[Beat]:
     cart = Publisher(
         lambda data, address: _send(line, data, *address),
         host=to,
         process="arm-2",
-        clock_utc_ns=lambda: clock_gettime_ns(CLOCK_REALTIME),
+        clock_utc_ns=utc_ns,
         clock="ptp",
     )
     patient = PATIENTS[0]
@@ -127,13 +153,14 @@ def _cart(line: socket.socket, to: str, *, quiet: bool) -> list[Beat]:
     return beats if quiet else [Beat(2_000_000_000, alarm), *beats]
 
 
-def _monitor(line: socket.socket, to: str) -> list[Beat]:
+def _monitor(line: socket.socket, to: str, utc_ns: Callable[[], int]) -> list[Beat]:
     first, second = PATIENTS
 
     def status(number: int) -> None:
         row = {
             "process": "vitals",
             "severity": "info",
+            "time_utc_ns": utc_ns(),
             "text": "vital signs",
             "patient_name": second.spoken,
             "spo2": 97 - number % 3,
@@ -184,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish = verbs.add_parser("publish", help="alarms, warnings, status and debug messages, some with a patient's name in them")
     publish.add_argument("--device", choices=("cart", "monitor"), required=True)
     publish.add_argument("--to", required=True)
+    publish.add_argument("--clock", type=Path, help="the truth file of this host's clock; without it the kernel's time")
     publish.add_argument("--quiet", action="store_true", help="no alarms")
     publish.set_defaults(work=_publish)
     for verb in (robot, sink, publish):

@@ -16,6 +16,7 @@ from types import TracebackType
 
 from simulator.namespaces import batch, run_command
 from simulator.network import Host, Network, Program
+from simulator.ptp.linuxptp import ptp4l
 from simulator.ptp.virtual_clock import Truth, truth
 
 CLOCK = "clock"
@@ -119,21 +120,3 @@ class TimeRoom:
         arguments = ["--near", "eth0", "--far", "eth1", "--to-far-us", str(to_us), "--to-near-us", str(from_us)]
         self._start(part.name, f"line-{part.name}", [sys.executable, "-m", "simulator.ptp.slow_line", *arguments])
         return f"{part.name}in"
-
-
-def ptp4l(network: Network, host: str, *, priority1: int, slave: bool = False) -> list[str]:
-    """A ptp4l for this host, with its configuration and its sockets in the network's directory: others on this machine have theirs.
-
-    A slave answers NetSync Monitor; that wants hybrid_e2e, and so its Delay_Req is unicast.
-    """
-    file = network.directory / f"ptp4l-{host}.cfg"
-    text = (
-        "[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval -2\nlogMinDelayReqInterval -2\n"
-        f"priority1 {priority1}\nuds_address {network.directory}/ptp4l-{host}\n"
-    )
-    if slave:
-        text += "net_sync_monitor 1\nhybrid_e2e 1\n"
-    if int(network.run(host, ["ptp4l", "-v"]).strip().partition(".")[0]) >= 4:  # 3.1 does not know the word and ends
-        text += f"uds_ro_address {network.directory}/ptp4l-{host}-ro\n"
-    file.write_text(text)
-    return ["ptp4l", "-i", "eth0", "-4", "-S", "-m", "-f", str(file), *(["-s"] if slave else [])]

@@ -9,8 +9,10 @@ laid over it: the kernel's stamps are read through it, and how wrong it is, is k
 import json
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import StringIO
+from typing import IO
 
 PPM = 1e-6
 REMEMBERED = 32  # changes back that a stamp may be read: four seconds of a servo that acts on each Sync
@@ -115,7 +117,23 @@ def line(stretch: Stretch) -> str:
     return json.dumps([stretch.since_ns, stretch.reads_ns, stretch.gain.hex()]) + "\n"
 
 
+def stretch(row: str) -> Stretch:
+    """A line of a truth file. Raises ValueError for anything else."""
+    since_ns, reads_ns, gain = json.loads(row)
+    return Stretch(since_ns, reads_ns, float.fromhex(gain))
+
+
+def whole_lines(file: IO[str]) -> Iterator[str]:
+    """What was written since the last look. A line that is just being written is read by the next one."""
+    while True:
+        start = file.tell()
+        row = file.readline()
+        if not row.endswith("\n"):
+            file.seek(start)
+            return
+        yield row
+
+
 def truth(text: str) -> Truth:
-    """A truth file's contents. A last line that is not whole was being written when it was read, and is left out."""
-    rows = [json.loads(row) for row in text.splitlines(keepends=True) if row.endswith("\n")]
-    return Truth(Stretch(since_ns, reads_ns, float.fromhex(gain)) for since_ns, reads_ns, gain in rows)
+    """A truth file's contents, up to its last whole line."""
+    return Truth(stretch(row) for row in whole_lines(StringIO(text)))

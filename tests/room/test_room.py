@@ -13,7 +13,7 @@ from simulator.room import Room, Scenario
 pytestmark = pytest.mark.lab
 ETH_P_ALL = 3
 TALKS = {  # what a frame of each is known by: EtherType, or IPv4 protocol and one of its ports
-    "PTP (ptp4l)": 0x88F7,
+    "PTP (ptp4l)": (17, 319),
     "MQTT (mosquitto)": (6, 1883),
     "DICOM (dcmtk)": (6, 11112),
     "syslog (logger)": (17, 514),

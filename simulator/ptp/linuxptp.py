@@ -1,0 +1,21 @@
+"""linuxptp's ptp4l, unmodified, as the room runs it: on UDP/IPv4, with software stamps, and steering no clock of this machine."""
+
+from simulator.network import Network
+
+
+def ptp4l(network: Network, host: str, *, priority1: int, slave: bool = False) -> list[str]:
+    """A ptp4l for this host, with its configuration and its sockets in the network's directory: others on this machine have theirs.
+
+    A slave answers NetSync Monitor; that wants hybrid_e2e, and so its Delay_Req is unicast.
+    """
+    file = network.directory / f"ptp4l-{host}.cfg"
+    text = (
+        "[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval -2\nlogMinDelayReqInterval -2\n"
+        f"priority1 {priority1}\nuds_address {network.directory}/ptp4l-{host}\n"
+    )
+    if slave:
+        text += "net_sync_monitor 1\nhybrid_e2e 1\n"
+    if int(network.run(host, ["ptp4l", "-v"]).strip().partition(".")[0]) >= 4:  # 3.1 does not know the word and ends
+        text += f"uds_ro_address {network.directory}/ptp4l-{host}-ro\n"
+    file.write_text(text)
+    return ["ptp4l", "-i", "eth0", "-4", "-S", "-m", "-f", str(file), *(["-s"] if slave else [])]
