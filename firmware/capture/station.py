@@ -19,6 +19,7 @@ from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
 from firmware.core.allowance import Allowance
+from firmware.core.certificate import Account, TimeWatch, account_from
 from firmware.core.durable import make_directory
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.message import Priority, Severity
@@ -29,6 +30,8 @@ from firmware.core.segment import Losses, Segment, SegmentWriter, Source
 from firmware.core.timestamp import MS, SECOND
 
 SEGMENTS, RECEIPTS = "segments", "receipts"
+CLOCK_STATE = "state/clock"
+CLOCK_STATE_BYTES_MAX = 1 << 16  # with 256 devices it has 40 KiB
 STRETCH_BYTES = (
     1 << 20
 )  # 1.5 times fewer CPU seconds at 60 bytes than half of it; a search for one frame unpacks it in half a ms.
@@ -68,6 +71,7 @@ class CaptureStation:
         self._writer: SegmentWriter | None = None
         self._cut = Cut(0, Monotonic(0), 0)
         self._ending: tuple[str, Losses] | None = None
+        self._time = TimeWatch()
         self._uncertain = 0
         self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
         self._heard: list[bool | None] = [None] * len(self._ears.all)
@@ -84,6 +88,7 @@ class CaptureStation:
             self._hear(now)  # What there is to say about the interface has a place to lie only now.
 
     def step(self, now: Now) -> Monotonic | None:
+        self._time.look(now)
         self._hear(now)
         if self._state is not State.RECORDING and now.monotonic >= self._retry_at:
             self._resume(now)
@@ -100,6 +105,7 @@ class CaptureStation:
         return () if self._ears.held_count else self._ears.descriptors()
 
     def stop(self, now: Now) -> None:
+        self._time.look(now)
         # The rings once round: what was heard before the end was asked for, and no more, for the wire does not stop.
         for _ in range(self._settings.ring_block_count * len(self._ears.all) // BLOCKS_A_STEP + 1):
             if self._take(now) < BLOCKS_A_STEP:
@@ -296,14 +302,24 @@ class CaptureStation:
         cause, losses = self._ending
         try:
             made, digest = self._writer.seal(
-                self._board.identity, previous=self._chain.digest, losses=losses, cause=cause, now=now
-            )
+                self._board.identity, previous=self._chain.digest, losses=losses, cause=cause, now=now,
+                time=self._time.quality(self._clock_account()),
+            )  # fmt: skip
         except (DiskFull, DiskFailed) as trouble:
             self._trouble(trouble, now)
             return
         self._chain = Chain(made.sequence, digest)
         self._writer = self._ending = None
+        self._time.clear()
+        self._time.look(now)
         self.report.count("segments_sealed")
+
+    def _clock_account(self) -> Account:
+        """What the clock station knows of the grandmaster and the devices; it runs in another process, and may not."""
+        try:
+            return account_from(self._board.disk.read(CLOCK_STATE, size=CLOCK_STATE_BYTES_MAX))
+        except (Missing, DiskFailed):
+            return Account()
 
     # Trouble.
 

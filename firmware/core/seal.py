@@ -11,17 +11,20 @@ from dataclasses import dataclass, field, replace
 
 import cbor2
 
+from firmware.core import certificate
+from firmware.core.certificate import TimeQuality
 from firmware.core.errors import BadItem
 from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
-VERSION = 1
+VERSION = 2  # With what a first version could not say; a seal that has nothing of it is written as version 1.
 CAUSES = ("time", "size", "stop", "interrupted", "disk_failed")
 GAPS_MAX = 64  # Further ones are counted into the last; a seal stays a page.
 SEAL_BYTES_MAX = 65_536
-_DOMAIN = b"scrubjay seal 1"
+_DOMAIN = b"scrubjay seal %d"
 _SIGNATURE = 21
+_TIME = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Seal:
     opened, made: the box's clock with its source, state and uncertainty. frames_digest, index_digest: SHA-256 of the files.
     previous: SHA-256 of the previous seal, None at the first. cause: why it was cut, one of CAUSES ("interrupted": a power cut or
     crash, found at the next start). public_key: whose signature it is, to be compared with the box's known key.
+    time: how good time was all through the segment, and the devices' offsets; None in one sealed without having watched.
     """
 
     box: str
@@ -68,10 +72,16 @@ class Seal:
     cause: str
     public_key: bytes
     signature: bytes = field(default=b"", repr=False)
+    time: TimeQuality | None = None
+
+    @property
+    def version(self) -> int:
+        """The lowest that can say it."""
+        return 1 if self.time is None else VERSION
 
     def body(self) -> bytes:
         """The bytes that are signed."""
-        return _DOMAIN + cbor2.dumps(self._map(), canonical=True)
+        return _DOMAIN % self.version + cbor2.dumps(self._map(), canonical=True)
 
     def signed(self, signature: bytes) -> "Seal":
         """The same, with its signature: `seal.signed(identity.sign(seal.body()))`."""
@@ -82,8 +92,9 @@ class Seal:
         return is_signed_by(public_key, self.signature, self.body())
 
     def _map(self) -> dict[int, object]:
-        return {
-            0: VERSION, 1: self.box, 2: self.name, 3: self.sequence, 4: self.first_ns, 5: self.last_ns, 6: self.tai_offset_s,
+        later: dict[int, object] = {} if self.time is None else {_TIME: self.time.as_list()}
+        return later | {
+            0: self.version, 1: self.box, 2: self.name, 3: self.sequence, 4: self.first_ns, 5: self.last_ns, 6: self.tai_offset_s,
             7: self.frames, 8: self.frames_hardware, 9: self.bytes_wire, 10: self.bytes_captured, 11: dict(self.drops),
             12: [[gap.cause, gap.first_ns, gap.last_ns, gap.frames] for gap in self.gaps],
             13: stamp_as_list(self.opened), 14: stamp_as_list(self.made), 15: self.interface,
@@ -102,9 +113,9 @@ def unpacked(data: bytes) -> Seal:
     if len(data) > SEAL_BYTES_MAX:
         raise BadItem(f"expected a seal of at most {SEAL_BYTES_MAX} bytes, got {len(data)}")
     row = decoded_cbor(data)
-    if not isinstance(row, dict) or row.get(0) != VERSION:
-        raise BadItem(f"expected a seal of version {VERSION}")
-    if set(row) != {0, *_TYPES}:
+    if not isinstance(row, dict) or row.get(0) not in (1, VERSION):
+        raise BadItem(f"expected a seal of version 1 or {VERSION}")
+    if set(row) - _LATER != {0, *_TYPES}:
         raise BadItem("expected a seal with exactly its keys")
     for key, kind in _TYPES.items():
         if not isinstance(row.get(key), kind) or isinstance(row.get(key), bool):
@@ -115,7 +126,7 @@ def unpacked(data: bytes) -> Seal:
         frames_hardware=row[8], bytes_wire=row[9], bytes_captured=row[10], drops=_drops(row[11]), gaps=_gaps(row[12]),
         opened=stamp_from_list(row[13]), made=stamp_from_list(row[14]), interface=row[15], frames_bytes=frames_bytes,
         frames_digest=frames_digest, index_digest=row[17], previous=row[18], cause=row[19], public_key=row[20],
-        signature=row[_SIGNATURE],
+        signature=row[_SIGNATURE], time=certificate.from_list(row[_TIME]) if _TIME in row else None,
     )  # fmt: skip
     if len(seal.signature) != SIGNATURE_SIZE or len(seal.public_key) != PUBLIC_KEY_SIZE:
         raise BadItem("expected a seal with a key of 32 and a signature of 64 bytes")
@@ -129,6 +140,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+_LATER = frozenset({_TIME})  # version 2: each of these, or not
 _NONE = type(None)
 _TYPES: dict[int, type | tuple[type, ...]] = {
     1: str, 2: str, 3: int, 4: (int, _NONE), 5: (int, _NONE), 6: int, 7: int, 8: int, 9: int, 10: int, 11: dict, 12: list,

@@ -21,6 +21,7 @@ from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, seal
 from firmware.core._kernel import Stretch
+from firmware.core.certificate import TimeQuality
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.index import Header, Record
@@ -155,7 +156,16 @@ class SegmentWriter:
         """Every stretch written so far survives a power cut. The index is not synced: it can be made again. Raises DiskFailed."""
         _synced(self._frames)
 
-    def seal(self, identity: Identity, *, previous: bytes | None, losses: Losses, cause: str, now: Now) -> tuple[Seal, bytes]:
+    def seal(
+        self,
+        identity: Identity,
+        *,
+        previous: bytes | None,
+        losses: Losses,
+        cause: str,
+        now: Now,
+        time: TimeQuality | None = None,
+    ) -> tuple[Seal, bytes]:
         """Finish, sign and publish; returns the seal and its digest.
 
         After DiskFull it may be called again when there is room, after DiskFailed the segment is for recovery.
@@ -174,7 +184,7 @@ class SegmentWriter:
             bytes_captured=self.bytes_captured, drops=losses.drops, gaps=losses.gaps, opened=self.opened.timestamp,
             made=now.timestamp, interface=self.source.title, frames_bytes=self._frames.size,
             frames_digest=self._digest.digest(), index_digest=self._index_digest.digest(), previous=previous, cause=cause,
-            public_key=identity.public_key(),
+            public_key=identity.public_key(), time=time,
         )  # fmt: skip
         made = made.signed(identity.sign(made.body()))
         digest = publish(self.disk, self.path, made)

@@ -287,10 +287,14 @@ def _state(made: Seal, verdict: Verdict) -> None:
     if made.cause in _ENDINGS:
         opened = iso(made.opened.tai_ns - made.tai_offset_s * SECOND)
         verdict.stated(made.name, made.cause, f"{_ENDINGS[made.cause]} {opened}, {_UNCOUNTED[made.cause]}")
-    if made.made.state is not ClockState.LOCKED:
-        verdict.stated(
-            made.name, "time", f"the clock was in state {made.made.state.value}, known to ±{span(made.made.uncertainty_ns)}"
-        )
+    state, uncertainty_ns = made.made.state, made.made.uncertainty_ns
+    if made.time is not None:
+        state, uncertainty_ns = made.time.state, made.time.uncertainty_ns  # the worst, not only the last
+    if state is not ClockState.LOCKED:
+        verdict.stated(made.name, "time", f"the clock was in state {state.value}, known to ±{span(uncertainty_ns)}")
+    if made.time is not None and made.time.steps:
+        times = "once" if made.time.steps == 1 else f"{made.time.steps} times"
+        verdict.stated(made.name, "time", f"the clock was stepped {times}, by {made.time.stepped_ns / SECOND:+.3f} s in all")
 
 
 def _chain(links: list[_Link], verdict: Verdict) -> None:

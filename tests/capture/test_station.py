@@ -1,11 +1,13 @@
 """The recorder, in virtual time: what it records, how it cuts, and that no trouble stops it from listening."""
 
 import itertools
+import json
 from collections.abc import Callable
 from random import Random
 
 import pytest
 
+from drivers.clock import ClockState
 from drivers.errors import BadFilter, DiskFailed, DiskFull, Trouble
 from drivers.tap import Block, HeardFrame, pack_block
 from simulator.disk import Failing, PowerCut
@@ -465,3 +467,29 @@ def test_sequence_goes_on_over_restarts(make_recorder):
 
     assert [1, 2, 3, 4, 5] == [made.sequence for made in recorder.seals()]
     assert recorder.verify().ok
+
+
+def test_a_seal_says_how_good_time_was_all_through(make_recorder):
+    """Holdover, an hour forward and the devices' offsets are in the seal of their segment, and in no other. (S2-012)"""
+    recorder = make_recorder()
+    recorder.run(2)
+    recorder.disk.mkdir("state")
+    row = ["10.7.0.11", "netsync", -21_800, -12_700, recorder.clock.now().timestamp.tai_ns]
+    recorder.disk.write("state/clock", json.dumps({"grandmaster": "001b19fffe000001", "offsets": [row]}).encode())
+    recorder.clock.state, recorder.clock.uncertainty_ns = ClockState.HOLDOVER, 800_000
+    recorder.run(2)
+    recorder.clock.state, recorder.clock.uncertainty_ns = ClockState.LOCKED, 50_000
+    recorder.clock.step(3600 * SECOND)
+    recorder.run(302)
+    recorder.disk.write("state/clock", b"{ torn")
+    recorder.run(302)
+    recorder.stop()
+
+    times = [made.time for made in recorder.seals() if made.time is not None]
+    assert len(recorder.seals()) == len(times)
+    assert (ClockState.HOLDOVER, 800_000) == (times[0].state, times[0].uncertainty_ns)
+    assert [(1, 3600 * SECOND)] == [(time.steps, time.stepped_ns) for time in times if time.steps]
+    assert any([("10.7.0.11", -21_800)] == [(row.device, row.low_ns) for row in time.devices] for time in times)
+    assert (ClockState.LOCKED, 50_000, 0, ()) == (times[-1].state, times[-1].uncertainty_ns, times[-1].steps, times[-1].devices)
+    assert recorder.verify().ok
+    assert {"time"} <= {row.what for row in recorder.verify().statements}

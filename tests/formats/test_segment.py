@@ -15,10 +15,12 @@ from drivers.linux.disk import LinuxDisk
 from drivers.tap import HeardFrame, pack_block
 from firmware.core import index, pcapng, receipt, seal
 from firmware.core._kernel import Stretch
+from firmware.core.certificate import DeviceOffset, Method, TimeQuality
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap
 from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
 from firmware.core.store import Query, Store, verify
+from firmware.core.timestamp import ClockState
 from simulator.clock import SimulatedClock
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity
@@ -29,8 +31,16 @@ CDDL = (HERE.parents[1] / "firmware" / "core" / "segment.cddl").read_text()
 NAME = "20261122T101500Z-000042"
 DELETED = "20261122T101000Z-000041"
 START = 1_795_342_500_000_000_001
+SEAL_2 = HERE / "seal-v2"
 IDENTITY = SimulatedIdentity()
 NOW = SimulatedClock().now()
+TIME = TimeQuality(
+    800_000, ClockState.HOLDOVER, 1, 3_600_000_000_000, "001b19fffe000001",
+    (
+        DeviceOffset("10.7.0.11", Method.MONITORED, -21_800, -12_700, NOW.timestamp.tai_ns),
+        DeviceOffset("10.7.0.12", Method.BOUNDED, None, 2_000_000, NOW.timestamp.tai_ns),
+    ),
+)  # fmt: skip
 
 ROWS = [
     bytes.fromhex("020000000001 020000000002 0800 4500002000000000401100000a0000010a000002 2710 0068 000c 0000 01020304"),
@@ -107,6 +117,19 @@ def test_version_1_seal_and_receipt_are_written(written):
 
     assert golden(SEAL) == seal.packed(same)
     assert (GOLDEN / "receipts" / DELETED).read_bytes() == written.read(f"receipts/{DELETED}")
+
+
+def test_version_2_seal_is_read_and_written():
+    """The seal of version 1 and how good time was; byte for byte, and signed as its own version. (S2-012)"""
+    first = seal.unpacked(golden(SEAL))
+    made = replace(first, time=TIME, signature=b"")
+    made = made.signed(IDENTITY.sign(made.body()))
+
+    assert SEAL_2.read_bytes() == seal.packed(made)
+    assert made == seal.unpacked(SEAL_2.read_bytes())
+    assert made.is_signed_by(IDENTITY.public_key())
+    assert not replace(made, time=None).is_signed_by(IDENTITY.public_key())
+    Schema(f"start = seal\n{CDDL}").validate_cbor(SEAL_2.read_bytes())
 
 
 @pytest.mark.parametrize(("rule", "path"), [("seal", f"segments/{NAME}/{SEAL}"), ("receipt", f"receipts/{DELETED}")])
