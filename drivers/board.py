@@ -2,8 +2,10 @@
 
 from typing import Protocol
 
+from drivers.asker import Asker
 from drivers.bell import Bell
 from drivers.clock import Clock
+from drivers.daemon import Daemon
 from drivers.disk import Disk
 from drivers.identity import Identity
 from drivers.link import Link
@@ -41,4 +43,12 @@ class Board(Protocol):
 
     def tty(self, device: str) -> Tty:
         """Open a serial line; raises Missing."""
+        ...
+
+    def asker(self, interface: str) -> Asker:
+        """A new asker on this interface; raises NotConnected."""
+        ...
+
+    def daemon(self, address: str) -> Daemon:
+        """The control socket of a daemon on this machine, who need not be there yet."""
         ...

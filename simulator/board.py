@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+from drivers.asker import Asker
+from drivers.daemon import Daemon
 from drivers.errors import Missing, NotConnected, TapFailed
 from drivers.link import Link
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
+from simulator.asker import SimulatedAsker
 from simulator.bell import SimulatedBell
 from simulator.clock import SimulatedClock
+from simulator.daemon import SimulatedDaemon
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity
 from simulator.supervisor import SimulatedSupervisor
@@ -33,6 +37,8 @@ class SimulatedBoard:
         open_tap: Callable[[TapRequest], Tap] = _no_tap,
         make_link: Callable[[], Link] = _no_link,
         ttys: dict[str, Tty] | None = None,
+        make_asker: Callable[[str], Asker] | None = None,
+        daemons: dict[str, Daemon] | None = None,
     ) -> None:
         self.disk = disk or SimulatedDisk()
         self.clock = clock or SimulatedClock()
@@ -41,6 +47,8 @@ class SimulatedBoard:
         self.open_tap = open_tap
         self.make_link = make_link
         self.ttys = ttys or {}
+        self.make_asker = make_asker or (lambda interface: SimulatedAsker(self.clock))
+        self.daemons = daemons or {}
 
     def bell(self) -> SimulatedBell:
         return SimulatedBell(self.disk, self.clock)
@@ -55,3 +63,9 @@ class SimulatedBoard:
         if device not in self.ttys:
             raise Missing("expected a serial line, there is none")
         return self.ttys[device]
+
+    def asker(self, interface: str) -> Asker:
+        return self.make_asker(interface)
+
+    def daemon(self, address: str) -> Daemon:
+        return self.daemons.get(address) or SimulatedDaemon()

@@ -28,6 +28,7 @@ ethtool         | ethtool                              | turns offloads off, so 
 mosquitto       | mosquitto                            | the MQTT broker between box and hub, and another one inside the room
 mosquitto-clients | mosquitto_pub                      | devices of the room that talk MQTT
 linuxptp        | ptp4l                                | PTP grandmaster and slaves of the room
+chrony          | chronyd                              | NTP: the source of the box's time, and a device that can be asked for its own
 dcmtk           | storescu                             | DICOM peers of the room
 bsdutils        | logger                               | syslog sender of the room
 iputils-ping    | ping                                 | ICMP in the room
@@ -117,6 +118,9 @@ if [ -n "$missing_needed$missing_lab" ]; then
         broker_service=/lib/systemd/system/mosquitto.service
         had_broker=no
         [ ! -e "$broker_service" ] || had_broker=yes
+        ntp_service=/lib/systemd/system/chrony.service
+        had_ntp=no
+        [ ! -e "$ntp_service" ] || had_ntp=yes
         keep_services_down
         say "installing with apt-get (log: build/setup-apt.log) …"
         if ! install_packages "${names[@]}"; then
@@ -132,6 +136,10 @@ if [ -n "$missing_needed$missing_lab" ]; then
         if [ "$had_broker" = no ] && [ -e "$broker_service" ] && there systemctl; then
             "${as_root[@]}" systemctl disable -q mosquitto >>build/setup-apt.log 2>&1 || true
             say "the mosquitto service that came with the package stays off; the room starts its own"
+        fi
+        if [ "$had_ntp" = no ] && [ -e "$ntp_service" ] && there systemctl; then
+            "${as_root[@]}" systemctl disable -q chrony >>build/setup-apt.log 2>&1 || true
+            say "the chrony service that came with the package stays off: whoever keeps this machine's time goes on doing so"
         fi
     fi
     if [ -n "$(missing_of "$needed")" ]; then

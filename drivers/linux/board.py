@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from drivers.asker import Asker
+from drivers.daemon import Daemon
 from drivers.link import Link
 from drivers.linux.bell import LinuxBell
 from drivers.linux.clock import LinuxClock
@@ -63,3 +65,13 @@ class LinuxBoard:
         from drivers.linux.tty import LinuxTty
 
         return LinuxTty(device)
+
+    def asker(self, interface: str) -> Asker:
+        from drivers.linux.asker import LinuxAsker
+
+        return LinuxAsker(interface)
+
+    def daemon(self, address: str) -> Daemon:
+        from drivers.linux.daemon import LinuxDaemon
+
+        return LinuxDaemon(address)
