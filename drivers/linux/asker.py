@@ -85,9 +85,11 @@ class LinuxAsker:
             if family == socket.AF_INET6:
                 asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._index)
                 asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _TTL)
+                asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
                 asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
             else:
                 asking.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _DSCP)
+                asking.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
                 asking.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _TTL)
                 asking.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
                 index = struct.pack("4s4si", bytes(4), bytes(4), self._index)

@@ -2,7 +2,7 @@
 
     certified      somebody measured it: the truth lies in the interval, whatever the device believes
     self-reported  the device says so; it cannot see the asymmetry of its path, so this is a claim
-    bounded        its stamps against their arrival: it cannot be further ahead than this, behind is open
+    bounded        its stamps against their arrival: it cannot be further behind than this, ahead is open
     present        it takes part in PTP, and that is all that is known
 An offset is the device's clock minus the box's. An interval ages: a crystal drifts, so it grows on both sides with time (DRIFT_PPM).
 """
@@ -75,14 +75,15 @@ class DeviceOffset:
         return None if self.low_ns is None or self.high_ns is None else max(abs(self.low_ns), abs(self.high_ns))
 
     def words(self) -> str:
-        """For people: certified ±12.4 µs, self-reported ±3 µs (a claim), at most 2 ms ahead, unknown."""
+        """For people: certified ±12.4 µs, self-reported ±3 µs, unknown, at most 2 ms behind."""
         furthest = self.furthest_ns
         if self.method.is_measured and furthest is not None:
             return f"certified ±{span(furthest)}"
         if self.method is Method.REPORTED and furthest is not None:
             return f"self-reported ±{span(furthest)}"
-        if self.method is Method.BOUNDED and self.high_ns is not None:
-            return f"unknown, {'at most ' + span(self.high_ns) + ' ahead' if self.high_ns >= 0 else 'at least ' + span(-self.high_ns) + ' behind'}"
+        if self.method is Method.BOUNDED and self.low_ns is not None:
+            edge = f"at most {span(-self.low_ns)} behind" if self.low_ns <= 0 else f"at least {span(self.low_ns)} ahead"
+            return f"unknown, {edge}"
         return "unknown"
 
 

@@ -29,8 +29,8 @@ def test_an_interval_ages() -> None:
         (MEASURED, "certified ±21.8 µs"),
         (DeviceOffset("a", Method.QUERIED, -2_000_000, 400, AT), "certified ±2 ms"),
         (DeviceOffset("a", Method.REPORTED, 3_000, 3_000, AT), "self-reported ±3 µs"),
-        (DeviceOffset("a", Method.BOUNDED, None, 2_000_000, AT), "unknown, at most 2 ms ahead"),
-        (DeviceOffset("a", Method.BOUNDED, None, -5 * SECOND, AT), "unknown, at least 5 s behind"),
+        (DeviceOffset("a", Method.BOUNDED, -2_000_000, None, AT), "unknown, at most 2 ms behind"),
+        (DeviceOffset("a", Method.BOUNDED, 5 * SECOND, None, AT), "unknown, at least 5 s ahead"),
         (DeviceOffset("a", Method.PRESENT, None, None, AT), "unknown"),
     ],
 )
