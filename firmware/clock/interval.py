@@ -1,0 +1,105 @@
+"""What measurements so far allow a device's offset to be: intervals intersected, with an allowance for how clocks drift.
+
+    one probe        ├───────────────┤            as wide as the way there and back
+    a second later        ├──────────────┤        both hold, so the truth lies in both
+    together             ├──────────┤
+                      ◀──┤  until the next ├──▶  the intersection widens with time
+
+Every interval holds for its own moment. Between moments two crystals drift apart: by DRIFT_PPM at most, and once some seconds have
+been measured by the rate they showed, give or take WANDER_PPM, because a device that follows a master is steered all the time.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from drivers.clock import Monotonic
+from firmware.core.certificate import DRIFT_PPM
+from firmware.core.timestamp import SECOND
+
+# linuxptp's servo with its defaults steers by 0.7 of the offset in a second: with the 20 µs that software stamps scatter, 14 ppm.
+WANDER_PPM = 20
+RATE_EVERY_NS = SECOND
+RATE_OVER_NS = 4 * SECOND  # Two probes 40 µs wide say less than 10 ppm about a rate before that.
+_HISTORY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The offset lies between these two, ns, at this moment of the box's monotonic clock."""
+
+    low_ns: int
+    high_ns: int
+    at: Monotonic
+
+    @property
+    def width_ns(self) -> int:
+        return self.high_ns - self.low_ns
+
+
+class OffsetTrack:
+    """One device."""
+
+    def __init__(self) -> None:
+        self._now: Interval | None = None
+        self._slow_ppm, self._fast_ppm = float(-DRIFT_PPM), float(DRIFT_PPM)
+        self._history: deque[Interval] = deque(maxlen=_HISTORY)
+
+    @property
+    def measured_at(self) -> Monotonic | None:
+        """When it was last measured."""
+        return self._now.at if self._now is not None else None
+
+    def forget(self) -> None:
+        """The box's own clock was stepped: nothing measured before says anything now."""
+        self._now = None
+        self._restart()
+
+    def measure(self, seen: Interval) -> int:
+        """One more measurement. Returns 0, or by how much the device's clock jumped, at least: ns, positive forward."""
+        jumped_ns = 0
+        expected = self.at(seen.at)
+        both = None if expected is None else _intersected(expected, seen)
+        if both is None and self._now is not None:
+            # Either the rate was not what it had been, which is no jump, or no crystal can do that.
+            widest = _grown(self._now, seen.at, -DRIFT_PPM, DRIFT_PPM)
+            jumped_ns = max(0, seen.low_ns - widest.high_ns) + min(0, seen.high_ns - widest.low_ns)
+            self._restart()
+        self._now = both or seen
+        self._learn(seen)
+        return jumped_ns
+
+    def at(self, moment: Monotonic) -> Interval | None:
+        """Where the offset lies at this moment, no earlier than the last measurement; None before the first."""
+        return None if self._now is None else _grown(self._now, moment, self._slow_ppm, self._fast_ppm)
+
+    def _learn(self, seen: Interval) -> None:
+        history = self._history
+        if history and seen.at.since(history[-1].at) < RATE_EVERY_NS:
+            if seen.width_ns < history[-1].width_ns:
+                history[-1] = seen  # the best of a burst
+            return
+        history.append(seen)
+        first = history[0]
+        passed_ns = seen.at.since(first.at)
+        if passed_ns < RATE_OVER_NS:
+            return
+        slow = (seen.low_ns - first.high_ns) * 1e6 / passed_ns
+        fast = (seen.high_ns - first.low_ns) * 1e6 / passed_ns
+        self._slow_ppm = min(max(slow - WANDER_PPM, -DRIFT_PPM), DRIFT_PPM - WANDER_PPM)
+        self._fast_ppm = max(min(fast + WANDER_PPM, DRIFT_PPM), WANDER_PPM - DRIFT_PPM)
+
+    def _restart(self) -> None:
+        self._history.clear()
+        self._slow_ppm, self._fast_ppm = float(-DRIFT_PPM), float(DRIFT_PPM)
+
+
+def _intersected(one: Interval, other: Interval) -> Interval | None:
+    low, high = max(one.low_ns, other.low_ns), min(one.high_ns, other.high_ns)
+    return Interval(low, high, other.at) if low <= high else None
+
+
+def _grown(interval: Interval, moment: Monotonic, slow_ppm: float, fast_ppm: float) -> Interval:
+    passed_ns = max(0, moment.since(interval.at))
+    low = interval.low_ns + int(passed_ns * slow_ppm / 1e6) - (passed_ns > 0)
+    high = interval.high_ns + int(passed_ns * fast_ppm / 1e6) + (passed_ns > 0)
+    return Interval(low, high, moment)
