@@ -7,11 +7,11 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from firmware.core import syslog
 from firmware.core.errors import BadItem
-from firmware.core.message import FIELDS_MAX, Field, Priority, Severity, decoded_cbor, is_token
+from firmware.core.message import FIELDS_MAX, Priority, Severity, decoded_cbor, is_token
 from firmware.core.said import Form, Said, clean_text, flattened
 from firmware.core.timestamp import parse_utc
 
@@ -25,8 +25,6 @@ _NAMES = {
     "emergency": 0, "emerg": 0, "panic": 0, "fatal": 2, "alert": 1, "critical": 2, "crit": 2, "error": 3, "err": 3,
     "warning": 4, "warn": 4, "notice": 5, "event": 5, "status": 6, "informational": 6, "info": 6, "debug": 7, "trace": 7,
 }  # fmt: skip
-
-T = TypeVar("T")
 
 
 def decoded(data: bytes) -> Said:
@@ -60,50 +58,39 @@ def _from_map(form: Form, row: object) -> Said:
     """The agreed names; everything else joins the fields, so that nothing said is lost and nothing sensitive is overlooked."""
     if not isinstance(row, dict):
         raise BadItem("expected a map")
-    rest: dict[object, object] = dict(row)
-    if rest.pop("version", VERSION) != VERSION:
+    if row.get("version", VERSION) != VERSION:
         raise BadItem(f"expected version {VERSION}")
-    fields: dict[object, object] = {}
-    own = rest.pop("fields", None)
-    if isinstance(own, Mapping):
-        fields |= own
-    elif own is not None:
-        fields["fields"] = own
-
-    def said(name: str, reading: Callable[[Any], T | None]) -> T | None:  # Any: whatever the sender put there
-        if rest.get(name) is None:
-            rest.pop(name, None)
-            return None
-        value = reading(rest[name])
-        if value is None:
-            fields[f"claimed_{name}"] = rest[name]
-        rest.pop(name)
-        return value
-
-    time_utc_ns, time_tai_ns = said("time_utc_ns", _time_ns), said("time_tai_ns", _time_ns)
-    time = said("time", _time)
-    answer = Said(
-        form, device=said("device", _text), process=said("process", _text), sequence=said("sequence", _sequence),
-        severity=said("severity", _severity), priority=said("priority", _priority), kind=said("kind", _token),
-        event=said("event", _token), time_utc_ns=time if time_utc_ns is None else time_utc_ns, time_tai_ns=time_tai_ns,
-        text=said("text", _text), attachment=said("attachment", _attachment),
-    )  # fmt: skip
-    clock = said("clock", _text)
+    said: dict[str, Any] = {}  # Any: as its reading made it
+    rest: dict[object, object] = {}
+    own: dict[object, object] = {}
+    for name, value in row.items():
+        reading = _READINGS.get(name)
+        if reading is not None:
+            if value is None:
+                continue
+            read = reading(value)
+            if read is None:
+                own[f"claimed_{name}"] = value
+            else:
+                said[name] = read
+        elif name == "fields" and isinstance(value, Mapping):
+            own |= value
+        elif name != "version" and not (name == "fields" and value is None):
+            rest[name] = value
+    clock = said.pop("clock", None)
     if clock is not None:
-        fields["claimed_clock"] = clock
-    if rest.keys() & fields.keys():
+        own["claimed_clock"] = clock
+    if rest.keys() & own.keys():
         raise BadItem("expected each field once")  # What one of them hid would be overlooked.
-    flat = flattened(rest | fields)
+    time = said.pop("time", None)
+    if time is not None:
+        said.setdefault("time_utc_ns", time)
+    if not (rest or own):
+        return Said(form, **said)
+    flat = flattened(rest | own if rest else own)
     if len(flat) > FIELDS_MAX - 8:  # room for what the entrance adds
         raise BadItem(f"expected at most {FIELDS_MAX - 8} fields")
-    return _with_fields(answer, flat)
-
-
-def _with_fields(said: Said, fields: Mapping[str, Field]) -> Said:
-    return Said(
-        said.form, said.device, said.process, said.sequence, said.severity, said.priority, said.kind, said.event,
-        said.time_utc_ns, said.time_tai_ns, said.text, fields, said.attachment,
-    )  # fmt: skip
+    return Said(form, fields=flat, **said)
 
 
 def _text(value: object) -> str | None:
@@ -119,7 +106,7 @@ def _sequence(value: object) -> int | None:
 
 
 def _time_ns(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64 else None
+    return value if type(value) is int and 0 <= value < _INT64 else None
 
 
 def _time(value: object) -> int | None:
@@ -154,3 +141,10 @@ def _attachment(value: object) -> tuple[str, bytes] | None:
             except (binascii.Error, ValueError):
                 return None
     return None
+
+
+_READINGS: Mapping[object, Callable[[Any], object]] = {  # Any: whatever the sender put there
+    "device": _text, "process": _text, "sequence": _sequence, "severity": _severity, "priority": _priority, "kind": _token,
+    "event": _token, "time_utc_ns": _time_ns, "time_tai_ns": _time_ns, "time": _time, "text": _text, "attachment": _attachment,
+    "clock": _text,
+}  # fmt: skip

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from firmware.core.errors import BadItem
-from firmware.core.message import FIELDS_MAX, TEXT_MAX, Field, Priority, Severity
+from firmware.core.message import FIELDS_MAX, TEXT_MAX, Field, Priority, Severity, Tag
 
-Form = Literal["cbor", "json", "syslog", "text", "opaque"]
+Form = Literal["cbor", "json", "syslog", "hl7", "igtl", "sdc", "text", "opaque"]
 
 NESTED_MAX = 8  # Maps in maps; robots' telemetry has three.
 _NAME_MAX = 256
 _INT64 = 1 << 63
+_PLAIN = frozenset({int, float, bool, str, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Said:
 
     form: how it was written. time_utc_ns, time_tai_ns: origin time by the sender's clock, one of them or none.
     device: whom the sender claims to be. undecodable: bytes that made no sense were kept as attachment.
+    tags: what its form knows to be sensitive, beside what is found by looking. is_unique: something in it names this message and no
+    other, so that a copy is known by it though it came at another moment.
     """
 
     form: Form
@@ -36,10 +39,14 @@ class Said:
     fields: Mapping[str, Field] = field(default_factory=dict)
     attachment: tuple[str, bytes] | None = None
     undecodable: bool = False
+    tags: tuple[Tag, ...] = ()
+    is_unique: bool = False
 
 
 def clean_text(value: str) -> str:
     """Text that can be stored: within the ceiling, and without halves of surrogate pairs, which JSON can carry and UTF-8 cannot."""
+    if len(value) <= TEXT_MAX and value.isascii():
+        return value
     return value[:TEXT_MAX].encode("utf-8", "replace").decode()
 
 
@@ -49,6 +56,12 @@ def flattened(value: Mapping[object, object]) -> dict[str, Field]:
     Bytes become hexadecimal. Raises BadItem above 1,024 values, 8 levels, or for a value that is none of the message's.
     """
     flat: dict[str, Field] = {}
+    for name in value:
+        if type(name) is not str or not 0 < len(name) <= _NAME_MAX or not name.isascii() or type(value[name]) not in _PLAIN:
+            break
+    else:  # What nearly every message has: one level, and nothing to mend.
+        if len(value) <= FIELDS_MAX:
+            return {str(name): _leaf(entry) for name, entry in value.items()}
     for visited, (name, entry) in enumerate(_leaves("", value, NESTED_MAX)):
         if visited >= FIELDS_MAX:
             raise BadItem(f"expected at most {FIELDS_MAX} fields")

@@ -12,6 +12,7 @@ Every doubt is decided towards sensitive: `#phidias` opens, `#endoscope` does no
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from firmware.core.message import Field, Tag
 
@@ -47,6 +48,8 @@ _CLINICAL = re.compile(
 _QUOTED_NAME = re.compile(r"[\"']([A-Za-z][\w .@:/-]{0,63})\\?[\"']\s*[:=]")
 _BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})\s?[=:](?!//)\s*")
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
+# Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
+_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:|^</\x00-\x1f]*+", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
 _NOT_LETTER = re.compile(r"[^a-z0-9]+")
 
@@ -67,10 +70,15 @@ class SensitiveNames:
 
         `patient/id`, `robot.patientId` and `patient/address/street` are; `arm/temperature` is not.
         """
-        parts = [_plain(part) for part in _SEPARATOR.split(path)]
-        if any(part in self.words for part in parts):
-            return True
-        return any("".join(parts[start:]) in self.words for start in range(len(parts) - 1))
+        return _is_listed(self.words, path)
+
+
+@lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
+def _is_listed(words: frozenset[str], path: str) -> bool:
+    parts = [_plain(part) for part in _SEPARATOR.split(path)]
+    if any(part in words for part in parts):
+        return True
+    return any("".join(parts[start:]) in words for start in range(len(parts) - 1))
 
 
 def _plain(name: str) -> str:
@@ -94,14 +102,14 @@ def find_tags(
     tags: list[Tag] = []
     if text is not None:
         tags += _text_tags("text", text, names)
-    everything = any(_plain(_SEPARATOR.split(name)[-1]) == "resourcetype" for name in fields)  # FHIR, taken apart into fields
+    everything = any(map(_is_resource_type, fields))  # FHIR, taken apart into fields
     for name, value in fields.items():
         path = f"fields/{name}"
         if everything:
             tags.append(Tag(path, 0, 0, "clinical"))
         elif name in names:
             tags.append(Tag(path, 0, 0, "field"))
-        elif _MARKER.search(name):
+        elif "#" in name and _MARKER.search(name):
             tags.append(Tag(path, 0, 0, "marker"))
         elif isinstance(value, str):
             tags += _text_tags(path, value, names)
@@ -110,6 +118,11 @@ def find_tags(
     if len(tags) > SPANS_MAX:
         tags = list({tag.path: Tag(tag.path, 0, 0, tag.why) for tag in tags}.values())
     return tuple(tags)
+
+
+@lru_cache(4096)
+def _is_resource_type(name: str) -> bool:
+    return _plain(_SEPARATOR.split(name)[-1]) == "resourcetype"
 
 
 def marked_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -140,6 +153,8 @@ def holds_marker(data: bytes) -> bool:
 
 
 def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
+    if _UNSUSPICIOUS.fullmatch(text):
+        return
     if _CLINICAL.search(text):
         yield Tag(path, 0, 0, "clinical")
         return

@@ -1,5 +1,6 @@
 """Messages: stored and read back the same, joined by identity, and refused when they are not what they say."""
 
+import hashlib
 from dataclasses import replace
 
 import cbor2
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.core.errors import BadItem
-from firmware.core.message import Message, Priority, Severity, Tag, joined, packed, unpacked
+from firmware.core.message import Message, Priority, Severity, Tag, joined, packed, packed_single, stamp_as_list, unpacked
 from firmware.core.timestamp import ClockState, Timestamp
 
 TOKENS = st.from_regex(r"[A-Za-z0-9._:/-]{1,64}", fullmatch=True)
@@ -41,6 +42,23 @@ ONE = Message(
 def test_read_back_the_same(messages: list[Message]) -> None:
     """What was packed comes out equal. (S2-023)"""
     assert messages == unpacked(packed(messages))
+
+
+@given(MESSAGES)
+def test_bytes_are_those_of_a_cbor_library(message: Message) -> None:
+    """Put together by hand, and the same: deterministic CBOR of the agreed map, and its identity."""
+    parts: dict[int, object] = {
+        2: message.device, 3: message.process, 4: message.sequence, 5: message.kind, 6: int(message.priority), 7: int(message.severity),
+        8: message.event, 9: message.origin_time.tai_ns, 11: message.text, 12: dict(message.fields) or None,
+        13: None if message.attachment is None else list(message.attachment),
+    }  # fmt: skip
+    said = {key: value for key, value in parts.items() if value is not None}
+    identity = hashlib.sha256(cbor2.dumps(said, canonical=True)).digest()[:16]
+    row = said | {0: 1, 1: identity, 9: stamp_as_list(message.origin_time), 10: stamp_as_list(message.received_time)}
+    if message.tags:
+        row[14] = [[tag.path, tag.start, tag.end, tag.why] for tag in message.tags]
+
+    assert (identity, cbor2.dumps([row], canonical=True)) == packed_single(message)
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=30))

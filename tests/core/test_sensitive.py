@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware.core import sensitive
 from firmware.core.message import Tag
 from firmware.core.sensitive import NAMES, SPANS_MAX, SensitiveNames, find_tags, holds_marker, marked_spans
 
@@ -186,3 +187,20 @@ def test_a_site_chooses_its_names() -> None:
     """The list is the site's; an empty one leaves only markers and documents."""
     assert "bed" in SensitiveNames.of(["Bed"])
     assert () == find_tags("patient=Jane", {"patient": 1}, names=SensitiveNames.of([]))
+
+
+PIECES = st.sampled_from(
+    ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "|", "^", "<ClinicalDocument", "1999/xhtml", "resourceType",
+     '"', "'", "\n", "x", "Jane", "ſ", "12 N", "/", "."]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_a_look_that_spares_the_others_overlooks_nothing(text: str) -> None:
+    """What is taken for harmless at one look is found harmless by all of them."""
+    if not sensitive._UNSUSPICIOUS.fullmatch(text):
+        return
+    quoted = [match[1] for match in sensitive._QUOTED_NAME.finditer(text)]
+    bare = [match[1] for match in sensitive._BARE_NAME.finditer(text)]
+
+    assert (None, [], [], []) == (sensitive._CLINICAL.search(text), list(sensitive.marked_spans(text)), quoted, bare)
