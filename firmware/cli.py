@@ -139,7 +139,7 @@ def _check_values(role: str, settings: Settings) -> None:
         return
     from drivers.linux.frame_filter import frame_filter
     from firmware.capture.settings import CaptureSettings
-    from firmware.intake.entrance import rules_of
+    from firmware.intake.rules import rules_of
     from firmware.intake.settings import IntakeSettings
     from firmware.live.settings import LiveSettings
     from firmware.live.station import checked

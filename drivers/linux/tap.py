@@ -213,6 +213,8 @@ class PortableTap:
         if self._reader.datalink() != pcapy.DLT_EN10MB:
             raise TapFailed(f"expected an Ethernet interface, {request.interface!r} is of link type {self._reader.datalink()}")
         self._descriptor: int = self._reader.getfd()
+        with socket.socket(fileno=os.dup(self._descriptor)) as heard:
+            heard.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # As the ring does, and for the same reason.
         self._sequence = 0
         self._handed = 0
         self._received = 0

@@ -1,8 +1,8 @@
 """Published messages from the room into the inbox, alarms first.
 
 Reads     the tap (UDP to the message ports), never sends; FORMAT.md says what a device writes
-Writes    inbox/ as intake-<tai ns>-<n>
+Writes    inbox/ as intake-<tai ns>-<n>, missed/ (stretches it owes, for recall), intake/ (up to where it has heard)
 Trusts    a frame's source address and the kernel's stamp; of a message nothing: every claim in it is kept as a claim
-Fails     disk full: keeps listening, drops the newest of the lowest priority, counts them; interface gone: tries again each second
+Fails     disk full: keeps listening, drops the newest of the lowest priority, counts and owes them; interface gone: tries again each second
 Not for   frames themselves (capture has them all), deciding what may leave (deidentify)
 """

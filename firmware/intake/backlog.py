@@ -1,7 +1,8 @@
-"""Messages heard and not yet written, by priority; bounded, and what falls over the edge is the newest of the least urgent."""
+"""Messages heard and not yet written, by priority and device; bounded, and what falls over the edge is the newest of the least urgent."""
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from drivers.clock import Monotonic
 from firmware.core.message import Priority
@@ -9,14 +10,31 @@ from firmware.core.message import Priority
 ITEM_BYTES_MAX = 2 << 20  # A quarter of a batch's ceiling: one item is one write, one sync and one read into memory.
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One message. single: packed, a batch of one. stamp_utc_ns: of its frame, None where the segments do not have it either.
+
+    receipt: what its sender waits for, None where nobody does.
+    """
+
+    single: bytes
+    device: str
+    stamp_utc_ns: int | None = None
+    receipt: bytes | None = None
+
+
 @dataclass(slots=True)
 class _Queue:
-    waiting: deque[bytes]
+    """Of one priority. by_device: each device's messages in the order heard."""
+
     oldest: Monotonic
+    by_device: dict[str, deque[Waiting]] = field(default_factory=dict)
+    count: int = 0
+    stamp_utc_ns: int | None = None  # no later than the earliest of those waiting
 
 
 class Backlog:
-    """Packed messages (batches of one) in the order heard, one queue a priority.
+    """Packed messages, one queue a priority, and in it one a device: who talks most waits for himself.
 
     wait_ns: longest a message may wait for others, by priority. batch_count: a queue of this many is due at once.
     """
@@ -26,61 +44,96 @@ class Backlog:
         self._batch_count = batch_count
         self._count_max = count_max
         self._bytes_max = bytes_max
-        self._queues = {priority: _Queue(deque(), Monotonic(0)) for priority in Priority}
+        self._queues = {priority: _Queue(Monotonic(0)) for priority in Priority}
         self.count = 0
         self.size = 0
 
-    def add(self, priority: Priority, single: bytes, now: Monotonic) -> None:
+    def add(self, priority: Priority, message: Waiting, now: Monotonic) -> None:
         """One more message."""
         queue = self._queues[priority]
-        if not queue.waiting:
+        if not queue.count:
             queue.oldest = now
-        queue.waiting.append(single)
+        own = queue.by_device.get(message.device)
+        if own is None:
+            own = queue.by_device[message.device] = deque()
+        own.append(message)
+        stamp = message.stamp_utc_ns
+        if stamp is not None and (queue.stamp_utc_ns is None or stamp < queue.stamp_utc_ns):
+            queue.stamp_utc_ns = stamp
+        queue.count += 1
         self.count += 1
-        self.size += len(single)
+        self.size += len(message.single)
 
-    def trim(self) -> int:
-        """Drop down to the ceilings, least urgent and newest first; how many went."""
-        dropped = 0
+    def trim(self) -> list[Waiting]:
+        """Drop down to the ceilings: least urgent first, of the device that has most waiting, newest first."""
+        dropped: list[Waiting] = []
         for priority in reversed(Priority):
-            waiting = self._queues[priority].waiting
-            while waiting and (self.count > self._count_max or self.size > self._bytes_max):
-                self._taken(waiting.pop())
-                dropped += 1
+            queue = self._queues[priority]
+            while queue.count and (self.count > self._count_max or self.size > self._bytes_max):
+                device = max(queue.by_device, key=lambda name: len(queue.by_device[name]))
+                message = queue.by_device[device].pop()
+                if not queue.by_device[device]:
+                    del queue.by_device[device]
+                self._taken(queue, message)
+                dropped.append(message)
         return dropped
 
     def due(self, now: Monotonic, *, all_of_it: bool = False) -> Priority | None:
         """The most urgent priority that should be written now, or None."""
         for priority, queue in self._queues.items():
-            if queue.waiting and (
-                all_of_it or len(queue.waiting) >= self._batch_count or now >= queue.oldest.after(self._wait_ns[priority])
+            if queue.count and (
+                all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[priority])
             ):
                 return priority
         return None
 
     def next_due(self) -> Monotonic | None:
         """When something will be due, nothing more being heard."""
-        moments = [queue.oldest.after(self._wait_ns[priority]) for priority, queue in self._queues.items() if queue.waiting]
+        moments = [queue.oldest.after(self._wait_ns[priority]) for priority, queue in self._queues.items() if queue.count]
         return min(moments, default=None)
 
-    def batch(self, priority: Priority) -> list[bytes]:
-        """The oldest messages of a priority that fit one item. They stay until `written`."""
-        chosen: list[bytes] = []
+    def batch(self, priority: Priority) -> list[Waiting]:
+        """Messages of a priority that fit one item: each device's oldest, turn by turn. They stay until `written`."""
+        chosen: list[Waiting] = []
         size = 0
-        for single in self._queues[priority].waiting:
-            if chosen and (len(chosen) >= self._batch_count or size + len(single) > ITEM_BYTES_MAX):
-                break
-            chosen.append(single)
-            size += len(single)
+        turns = [iter(own) for own in self._queues[priority].by_device.values()]
+        while turns:
+            left = []
+            for turn in turns:
+                message = next(turn, None)
+                if message is None:
+                    continue
+                if chosen and (len(chosen) >= self._batch_count or size + len(message.single) > ITEM_BYTES_MAX):
+                    return chosen
+                chosen.append(message)
+                size += len(message.single)
+                left.append(turn)
+            turns = left
         return chosen
 
-    def written(self, priority: Priority, count: int, now: Monotonic) -> None:
-        """The oldest `count` of a priority are on the disk."""
+    def written(self, priority: Priority, messages: Sequence[Waiting], now: Monotonic) -> None:
+        """These, as `batch` gave them, are on the disk."""
         queue = self._queues[priority]
-        for _ in range(count):
-            self._taken(queue.waiting.popleft())
+        for message in messages:
+            own = queue.by_device[message.device]
+            taken = own.popleft()
+            assert taken is message, "a batch is written as it was chosen"
+            if not own:
+                del queue.by_device[message.device]
+            self._taken(queue, message)
         queue.oldest = now
+        if queue.count:
+            stamps = [m.stamp_utc_ns for own in queue.by_device.values() for m in own if m.stamp_utc_ns is not None]
+            queue.stamp_utc_ns = min(stamps, default=None)
 
-    def _taken(self, single: bytes) -> None:
+    def pending_utc_ns(self) -> int | None:
+        """The earliest stamp of all that waits, or an earlier one; None when nothing does."""
+        stamps = [queue.stamp_utc_ns for queue in self._queues.values() if queue.stamp_utc_ns is not None]
+        return min(stamps, default=None)
+
+    def _taken(self, queue: _Queue, message: Waiting) -> None:
+        queue.count -= 1
         self.count -= 1
-        self.size -= len(single)
+        self.size -= len(message.single)
+        if not queue.count:
+            queue.stamp_utc_ns = None

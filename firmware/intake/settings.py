@@ -16,12 +16,20 @@ class IntakeSettings:
     p3_ports: tuple[int, ...] = setting((47003,), "UDP ports of priority 3 (deferred, maintenance).", low=1, high=65_535)
     p4_ports: tuple[int, ...] = setting((47004,), "UDP ports of priority 4 (everything else).", low=1, high=65_535)
     syslog_ports: tuple[int, ...] = setting(
-        (514,), "UDP ports whose messages' priority follows their severity.", low=1, high=65_535
+        (514,), "UDP ports of any priority: what the message states, else by its severity.", low=1, high=65_535
     )
     devices: tuple[str, ...] = setting((), 'Names of devices by source address: "10.0.0.5=robot-1".')
     event_priorities: tuple[str, ...] = setting(
         ("patient-injury=1", "routine-maintenance=3"),
         'Priority of events whatever their severity or port: "event=1" to "event=4".',
+    )
+    event_words: tuple[str, ...] = setting(
+        ("patient injury=patient-injury", "patient injured=patient-injury"),
+        'Words that tell of an event where a message names none: "tool broken=tool-failure"; the event then sets the priority.',
+    )
+    stated_priorities: tuple[str, ...] = setting((), 'Other scales that devices state, in ours: "0=1", "urgent=1", "5=3".')
+    subscribe: tuple[str, ...] = setting(
+        ("* *",), 'Whose messages are taken, the first that fits decides: "DEVICE PROCESS" with * and ?, "!" in front for not.'
     )
     sensitive_fields: tuple[str, ...] = setting(FIELD_NAMES, "Names of fields tagged as sensitive, in any spelling.")
     p2_batch_ms: int = setting(50, "Longest a priority 2 message waits for others before it is written.", low=0, high=60_000)

@@ -1,34 +1,39 @@
-"""The station: hears datagrams through the tap, writes messages into inbox/."""
+"""The station: hears datagrams through the tap and callers at its doors, writes messages into inbox/ and what it missed into missed/."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import Block, Tap, TapRequest
+from firmware.core import missed
 from firmware.core.block import frames
-from firmware.core.checksum import transport_holds
-from firmware.core.durable import make_directory
+from firmware.core.durable import make_directory, replace
+from firmware.core.entrance import message_of
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, TapFailed
-from firmware.core.fragments import Reassembler
-from firmware.core.frame import UDP, Frame, parsed
-from firmware.core.message import Message, Priority, joined, packed
+from firmware.core.hearing import Hearing
+from firmware.core.message import Priority, joined
 from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
-from firmware.intake.backlog import Backlog
-from firmware.intake.entrance import message_of, rules_of
+from firmware.intake import coverage
+from firmware.intake.backlog import Backlog, Waiting
+from firmware.intake.coverage import Coverage, Mark
+from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
+from firmware.intake.taking import Taking
 
 INBOX = "inbox"
+OWN, MARK = "intake", "mark"
 BLOCKS_A_STEP = 16  # 2 MiB of frames, some thousand messages: then others of this process have their turn.
 STOP_STEPS_MAX = 4  # Twice the whole ring: what keeps coming after that belongs to the next life.
-UDP_SIZE = 8
 AGAIN_NS = SECOND  # After a full disk or a lost interface: slow enough to cost nothing, quick enough for a person at the box.
+# A mark costs two syncs; one that is 5 s old costs five seconds of messages read twice after a crash.
+MARK_EVERY_NS = 5 * SECOND
+RECOVERABLE = frozenset({"ring_full"})  # What else a tap loses, the recorder's tap lost too.
 
 
 class IntakeStation:
-    """Hears, never sends."""
+    """Hears, and answers only those who came to its doors."""
 
     name = "intake"
 
@@ -39,6 +44,7 @@ class IntakeStation:
         self._rules = rules_of(settings)
         self._request = tap_request(settings)
         self._spool = Spool(board.disk, INBOX)
+        self._missed = Spool(board.disk, missed.MISSED)
         self._backlog = Backlog(
             wait_ns={
                 Priority.P1: 0,
@@ -50,9 +56,11 @@ class IntakeStation:
             count_max=settings.backlog_count,
             bytes_max=settings.backlog_bytes,
         )
-        self._reassembler = Reassembler(self.report.drop)
-        self._known: dict[bytes, None] = {}  # identities of the last messages, oldest first
-        self._known_max = settings.duplicate_count
+        self._taking = Taking(self._backlog, self._rules, self.report, known_max=settings.duplicate_count)
+        self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
+        self._coverage = Coverage(None)
+        self._mark_at = Monotonic(0)
+        self._has_news = False  # since the mark was kept
         self._tap: Tap | None = None
         self._lost_before: dict[str, int] = {}
         self._tap_again = Monotonic(0)
@@ -60,18 +68,23 @@ class IntakeStation:
         self._number = 0
 
     def start(self, now: Now) -> None:
-        make_directory(self._board.disk, INBOX)
+        for directory in (INBOX, missed.MISSED, OWN):
+            make_directory(self._board.disk, directory)
         # A name must not repeat in the next life of this process, even where the clock stood still in between.
         self._number = int.from_bytes(self._board.identity.entropy(4), "big")
-        self._open_tap(now)
+        self._coverage = Coverage(self._read_mark())
+        self._open_tap(now, "start")
 
     def step(self, now: Now) -> Monotonic | None:
         more = self._hear(now)
         self._write(now)
+        self._keep_mark(now)
         self.report.gauge("backlog_messages", self._backlog.count)
         if more:
             return now.monotonic
-        wishes = [self._tap_again] if self._tap is None else []
+        wishes = [max(self._mark_at, self._disk_again)] if self._has_news else []
+        if self._tap is None:
+            wishes.append(self._tap_again)
         if (due := self._backlog.next_due()) is not None:
             wishes.append(max(due, self._disk_again))
         return min(wishes, default=None)
@@ -87,18 +100,22 @@ class IntakeStation:
         for _ in range(STOP_STEPS_MAX):
             if not self._hear(now):
                 break
-        self._disk_again = now.monotonic
+        self._disk_again = self._mark_at = now.monotonic
+        self._has_news = True
         self._write(now, all_of_it=True)
+        self._keep_mark(now)
         if self._tap is not None:
             self._tap.close()
             self._tap = None
 
-    def _open_tap(self, now: Now) -> None:
+    def _open_tap(self, now: Now, cause: str) -> None:
         try:
             self._tap = self._board.tap(self._request)
         except TapFailed as trouble:
             self._lose_tap(trouble, now)
             return
+        self._coverage.owe_since_mark(cause, now)
+        self._mark_at, self._has_news = now.monotonic, True
         self._lost_before = {}
         self.report.gauge("tap", "open")
         self.report.gauge("tap_trouble", "none")
@@ -115,7 +132,7 @@ class IntakeStation:
     def _hear(self, now: Now) -> bool:
         """Blocks up to a step's ceiling; whether there may be more."""
         if self._tap is None and now.monotonic >= self._tap_again:
-            self._open_tap(now)
+            self._open_tap(now, "tap_failed")
         if self._tap is None:
             return False
         for _ in range(BLOCKS_A_STEP):
@@ -125,89 +142,44 @@ class IntakeStation:
                 self._lose_tap(trouble, now)
                 return False
             if block is None:
-                self._count_losses(self._tap)
+                self._count_losses(self._tap, now)
                 return False
             self._read(block, now)
             self._tap.release(block)
         return True
 
-    def _count_losses(self, tap: Tap) -> None:
+    def _count_losses(self, tap: Tap, now: Now) -> None:
         for cause, count in tap.counters().dropped.items():
             if (more := count - self._lost_before.get(cause, 0)) > 0:
                 self.report.drop(cause, more)
+                if cause in RECOVERABLE:
+                    self._has_news = True
+                    self._coverage.owe_since_mark(cause, now)
             self._lost_before[cause] = count
 
     def _read(self, block: Block, now: Now) -> None:
+        heard = 0
         try:
             for row in frames(block.data, block.frame_count):
-                self.report.count("frames")
+                heard += 1
                 if len(row.data) < row.wire_bytes:
                     self.report.drop("cut_frame")
                     continue
                 self._hear_frame(bytes(row.data), row.stamp_ns, now)
         except BadItem:
             self.report.drop("bad_block")
+        self._has_news = True
+        self.report.count("frames", heard)
 
     def _hear_frame(self, data: bytes, stamp_ns: int, now: Now) -> None:
-        try:
-            frame = parsed(data)
-        except BadItem:
-            self.report.drop("bad_frame")
+        datagram = self._hearing.datagram(data, stamp_ns)
+        if datagram is None:
             return
-        if frame.trouble is not None:
-            self.report.drop(f"bad_{frame.trouble}")
-            return
-        if frame.protocol != UDP:
-            return
-        if frame.fragment is None:
-            self._hear_datagram(frame, data[frame.transport_start : frame.payload_end], stamp_ns, now)
-            return
-        whole = self._reassembler.add(frame, data[frame.transport_start : frame.payload_end], stamp_ns)
-        if whole is None:
-            return
-        length = int.from_bytes(whole[4:6], "big")
-        if not 8 <= length <= len(whole):
-            self.report.drop("bad_udp")
-            return
-        port = int.from_bytes(whole[2:4], "big")
-        self._hear_datagram(replace(frame, destination_port=port), whole[:length], stamp_ns, now)
-
-    def _hear_datagram(self, frame: Frame, datagram: bytes, stamp_ns: int, now: Now) -> None:
-        """datagram: UDP's header and what follows."""
-        port, payload = frame.destination_port, datagram[UDP_SIZE:]
-        if port is None or port not in self._rules.ports:
-            return
-        if not payload:
-            self.report.drop("empty")
-            return
-        is_altered = transport_holds(frame, datagram) is False
-        if is_altered:
-            self.report.count("bad_checksum")
         message = message_of(
-            payload, source_ip=frame.source_ip, port=port, stamp_utc_ns=stamp_ns, now=now, rules=self._rules,
-            count=self.report.count, is_altered=is_altered,
+            datagram.payload, source_ip=datagram.source_ip, port=datagram.port, stamp_utc_ns=stamp_ns, now=now,
+            rules=self._rules, count=self.report.count, is_altered=datagram.is_altered,
         )  # fmt: skip
-        if self._is_copy(message):
-            self.report.drop("duplicate")
-            return
-        self.report.count("messages")
-        self.report.count(f"messages_p{int(message.priority)}")
-        self._backlog.add(message.priority, packed([message]), now.monotonic)
-
-    def _is_copy(self, message: Message) -> bool:
-        """Whether it was heard before: mirror ports send both directions, publishers repeat themselves.
-
-        A message with a count of its own and no time is recognised by the count: of its copies each arrives at another moment.
-        """
-        key = message.identity
-        if message.sequence is not None and message.origin_time.source == "arrival":
-            key = replace(message, origin_time=replace(message.origin_time, tai_ns=0)).identity
-        if key in self._known:
-            return True
-        self._known[key] = None
-        if len(self._known) > self._known_max:
-            del self._known[next(iter(self._known))]
-        return False
+        self._taking.take(message, now.monotonic, stamp_utc_ns=stamp_ns)
 
     def _write(self, now: Now, *, all_of_it: bool = False) -> None:
         cause = "disk_full"
@@ -217,7 +189,7 @@ class IntakeStation:
                 break
             batch = self._backlog.batch(priority)
             try:
-                self._spool.publish(self._item_name(now), joined(batch))
+                self._spool.publish(self._item_name(now), joined([waiting.single for waiting in batch]))
             except (DiskFull, DiskFailed) as trouble:
                 cause = "disk_full" if isinstance(trouble, DiskFull) else "disk_failed"
                 self._disk_again = now.monotonic.after(AGAIN_NS)
@@ -226,10 +198,48 @@ class IntakeStation:
                 # The inbox's consumer started at this moment and took the hidden file for a leftover. Once more, under a new name.
                 self.report.count("publish_again")
                 continue
-            self._backlog.written(priority, len(batch), now.monotonic)
+            self._backlog.written(priority, batch, now.monotonic)
             self.report.count("items")
-        if (dropped := self._backlog.trim()) > 0:
-            self.report.drop(cause, dropped)
+        if dropped := self._backlog.trim():
+            self.report.drop(cause, len(dropped))
+            self._owe(dropped, cause)
+
+    def _owe(self, dropped: Sequence[Waiting], cause: str) -> None:
+        """The recorder has them, unless its disk is as full: they are read back when there is room."""
+        stamps = [waiting.stamp_utc_ns for waiting in dropped if waiting.stamp_utc_ns is not None]
+        if stamps:
+            self._coverage.owe(min(stamps), max(stamps), cause)
+
+    def _keep_mark(self, now: Now) -> None:
+        """What is owed into missed/, then the mark: the other order loses a debt when the power goes in between."""
+        if not self._has_news or now.monotonic < max(self._mark_at, self._disk_again):
+            return
+        self._mark_at = now.monotonic.after(MARK_EVERY_NS)
+        try:
+            for debt in self._coverage.debts:
+                self._missed.publish(self._item_name(now), missed.packed(debt))
+                self._coverage.paid(debt)
+                self.report.count("missed")
+            if self._tap is not None:
+                mark = self._coverage.advance(now, pending_utc_ns=self._backlog.pending_utc_ns())
+                replace(self._board.disk, OWN, MARK, coverage.packed(mark))
+                self._has_news = (
+                    self._backlog.count > 0
+                )  # The mark stands behind what still waits: once more when that is written.
+        except (DiskFull, DiskFailed):
+            self._disk_again = now.monotonic.after(AGAIN_NS)
+        except Missing:
+            self.report.count("publish_again")
+            self._mark_at = now.monotonic
+
+    def _read_mark(self) -> Mark | None:
+        try:
+            return coverage.unpacked(self._board.disk.read(f"{OWN}/{MARK}"))
+        except Missing:
+            return None
+        except (BadItem, DiskFailed):
+            self.report.drop("bad_mark")
+            return None
 
     def _item_name(self, now: Now) -> str:
         self._number = (self._number + 1) % 1_000_000

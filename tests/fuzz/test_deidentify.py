@@ -13,14 +13,16 @@ from scapy.layers.l2 import ARP, LLC, Dot1Q, Dot3, Ether
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
 from firmware.core import pcapng
+from firmware.core.entrance import message_of
 from firmware.core.errors import BadItem
 from firmware.core.message import Message, packed, unpacked
 from firmware.deidentify.evidence import Counts, cleaned
 from firmware.deidentify.frames import FrameRules, kept_size
 from firmware.deidentify.words import WordRules
 from firmware.deidentify.words import cleaned as cleaned_message
-from firmware.intake.entrance import message_of, rules_of
+from firmware.intake.backlog import Waiting
 from firmware.intake.publisher import datagram
+from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.station import IntakeStation
 from simulator.board import SimulatedBoard
@@ -153,15 +155,15 @@ class Heard:
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def add(self, priority: object, data: bytes, now: object) -> None:
-        self.messages += unpacked(data)
+    def add(self, priority: object, waiting: Waiting, now: object) -> None:
+        self.messages += unpacked(waiting.single)
 
 
 def said(*heard: bytes) -> bytes:
     """What leaves of the messages intake makes of these frames."""
     board = SimulatedBoard()
     station, backlog = IntakeStation(board, IntakeSettings()), Heard()
-    station._backlog = backlog  # type: ignore[assignment]
+    station._taking._backlog = backlog  # type: ignore[assignment]
     for frame in heard:
         station._hear_frame(frame, 10**18, board.clock.now())
     return packed([cleaned_message(message, WordRules())[0] for message in backlog.messages])

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
+from firmware.core.entrance import message_of
 from firmware.core.message import packed, unpacked
-from firmware.intake.entrance import message_of, rules_of
+from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
 
 NOW = Now(Monotonic(5), Timestamp(1_795_342_537_000_000_000, 50_000, "ptp", ClockState.LOCKED))

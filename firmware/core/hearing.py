@@ -1,0 +1,67 @@
+"""From frames to datagrams on the message ports, whether they come from a ring or from a segment."""
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+
+from firmware.core.checksum import transport_holds
+from firmware.core.errors import BadItem
+from firmware.core.fragments import Reassembler
+from firmware.core.frame import UDP, Frame, parsed
+
+UDP_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One datagram to a message port. source_ip: 4 or 16 bytes. is_altered: its checksum is wrong, it is not what was sent."""
+
+    source_ip: bytes
+    port: int
+    payload: bytes
+    is_altered: bool
+
+
+class Hearing:
+    """Headers, fragments and checksums. drop: told the cause of each frame that is no good; count: of each oddity."""
+
+    def __init__(self, ports: Container[int], *, drop: Callable[[str], None], count: Callable[[str], None]) -> None:
+        self._ports = ports
+        self._drop = drop
+        self._count = count
+        self._reassembler = Reassembler(drop)
+
+    def datagram(self, data: bytes, stamp_ns: int) -> Datagram | None:
+        """What this frame completes, None for nothing."""
+        try:
+            frame = parsed(data)
+        except BadItem:
+            self._drop("bad_frame")
+            return None
+        if frame.trouble is not None:
+            self._drop(f"bad_{frame.trouble}")
+            return None
+        if frame.protocol != UDP:
+            return None
+        datagram = data[frame.transport_start : frame.payload_end]
+        if frame.fragment is None:
+            return self._checked(frame, datagram)
+        whole = self._reassembler.add(frame, datagram, stamp_ns)
+        if whole is None:
+            return None
+        length = int.from_bytes(whole[4:6], "big")
+        if not UDP_SIZE <= length <= len(whole):
+            self._drop("bad_udp")
+            return None
+        return self._checked(replace(frame, destination_port=int.from_bytes(whole[2:4], "big")), whole[:length])
+
+    def _checked(self, frame: Frame, datagram: bytes) -> Datagram | None:
+        port = frame.destination_port
+        if port is None or port not in self._ports:
+            return None
+        if len(datagram) <= UDP_SIZE:
+            self._drop("empty")
+            return None
+        is_altered = transport_holds(frame, datagram) is False
+        if is_altered:
+            self._count("bad_checksum")
+        return Datagram(frame.source_ip, port, datagram[UDP_SIZE:], is_altered)

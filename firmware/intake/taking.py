@@ -1,0 +1,74 @@
+"""What becomes of a message between being understood and being written: known already, not subscribed to, or waiting."""
+
+from drivers.clock import Monotonic
+from firmware.core.entrance import EVERYBODY, Rules, entry_of
+from firmware.core.message import Message
+from firmware.core.report import Report
+from firmware.intake.backlog import Backlog, Waiting
+
+
+class Taking:
+    """Copies are told by their keys, of which the last `known_max` are remembered; senders that wait for an answer by their receipts."""
+
+    def __init__(self, backlog: Backlog, rules: Rules, report: Report, *, known_max: int) -> None:
+        self._backlog = backlog
+        self._rules = rules
+        self._report = report
+        self._known: dict[bytes, None] = {}  # oldest first
+        self._known_max = known_max
+        self._owed: dict[bytes, list[bytes]] = {}  # receipts of messages still waiting, by the message's key
+        self._everybody = rules.subscription.rules == EVERYBODY.rules
+
+    def take(
+        self,
+        message: Message,
+        now: Monotonic,
+        *,
+        stamp_utc_ns: int | None = None,
+        receipt: bytes | None = None,
+        is_unique: bool = False,
+    ) -> bool:
+        """Let it wait to be written. True when there is nothing to wait for: it is written already, or nobody wants it.
+
+        stamp_utc_ns: of the frame it came in, when the recorder has it too. receipt: see `Backlog`; unique among those waiting.
+        """
+        if not self._everybody and not self._rules.subscription.wants(message.device, message.process):
+            self._report.drop("not_subscribed")
+            return True
+        entry = entry_of(message, is_unique=is_unique)
+        if self._is_copy(entry.key):
+            self._report.drop("duplicate")
+            if receipt is not None and entry.key in self._owed:
+                self._owed[entry.key].append(receipt)
+                return False
+            return True
+        self._report.count("messages")
+        self._report.count(_COUNTERS[message.priority])
+        key = None
+        if receipt is not None:
+            key = entry.key
+            self._owed[key] = [receipt]
+        self._backlog.add(message.priority, Waiting(entry.single, message.device, stamp_utc_ns, key), now)
+        return False
+
+    def forget(self, message: Waiting) -> list[bytes]:
+        """It was dropped: its receipts. Its next copy is news."""
+        if message.receipt is None:
+            return []
+        self._known.pop(message.receipt, None)
+        return self._owed.pop(message.receipt, [])
+
+    def written(self, message: Waiting) -> list[bytes]:
+        """It is on the disk: its receipts."""
+        return [] if message.receipt is None else self._owed.pop(message.receipt, [])
+
+    def _is_copy(self, key: bytes) -> bool:
+        if key in self._known:
+            return True
+        self._known[key] = None
+        if len(self._known) > self._known_max:
+            del self._known[next(iter(self._known))]
+        return False
+
+
+_COUNTERS = {priority: f"messages_p{priority}" for priority in (1, 2, 3, 4)}
