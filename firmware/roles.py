@@ -73,12 +73,16 @@ def _roomside(board: Board, settings: Settings) -> Sequence[Station]:
 def _gate(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.deidentify.station import DeidentifyStation
     from firmware.group.station import GroupStation
+    from firmware.intake.rules import rules_of
+    from firmware.recall.station import RecallStation
     from firmware.retrieval.station import RetrievalStation
 
     return [
         GroupStation(board, settings.of(GroupSettings)),
         DeidentifyStation(board, settings.of(DeidentifySettings)),
         RetrievalStation(board, settings.of(RetrievalSettings)),
+        # By the rules of intake: both copies of a message are the same message.
+        RecallStation(board, rules_of(settings.of(IntakeSettings))),
     ]
 
 

@@ -26,12 +26,12 @@ from firmware.core.segment import FRAMES, SEAL
 from firmware.core.store import Store, verify
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
-from simulator.parrots import planted
+from simulator.parrots import Told, planted
 from simulator.world import Life, Machine, WorldBoard
 
 FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
 MessageKey = tuple[object, ...]
-SPOOLS = ("inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
+SPOOLS = ("missed", "inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
 # A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
 OWN_PROCESSES = ("capture", "clock", "command", "health", "retention", "retrieval")  # what the box says itself names nobody
 NOTICED_NS = 3 * SECOND
@@ -64,6 +64,7 @@ class Witness:
     asked: list[Asked] = field(default_factory=list)
     forged: set[bytes] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
+    told: list[Told] = field(default_factory=list)
     clock_steps_ns: int = 0
     power_cuts: int = 0
     publication_count: int = 0
@@ -218,6 +219,7 @@ def findings(witness: Witness, database: str) -> list[str]:
         *dict.fromkeys(witness.seen),
         *_messages(witness, database),
         *_frames(witness),
+        *_second_copies(witness, database),
         *_commands(witness, database),
         *_leftovers(witness),
         *_hub_holds(witness, database),
@@ -263,6 +265,21 @@ def _frames(witness: Witness) -> Iterator[str]:
     if strange:
         yield f"{len(strange)} recorded frames were never on the wire"
     yield from _unstated(witness, recorded, seals)
+
+
+def _second_copies(witness: Witness, database: str) -> Iterator[str]:
+    """Every published message the recorder has, all frames of it, is at the hub, whatever intake heard of it (S2-034)."""
+    disk = witness.box.disk
+    held = {crc for name in Store(disk).names() for _, crc in _stored_frames(disk, f"segments/{name}/{FRAMES}")}
+    arrived = {
+        word
+        for process, text in _rows(database, "select process, text from messages")
+        for word in (process, *(text or "").split())
+    }
+    recorded = [told.token for told in witness.told if all(zlib.crc32(frame) in held for frame in told.frames)]
+    missing = [token for token in recorded if token not in arrived]
+    if missing:
+        yield f"{len(missing)} of {len(recorded)} recorded messages never reached the hub: {', '.join(missing[:5])}"
 
 
 def _deleted(witness: Witness) -> list[str]:

@@ -195,6 +195,7 @@ class _Storm:
             for _ in range(random.choice((1, 1, 1, 2, 12))):
                 told = self.parrots.tell(self.box.clock.now().utc_ns)
                 frames += told.frames
+                self.witness.told.append(told)
                 self.figures["messages"] += 1
         self.figures["frames"] += len(frames)
         self.witness.heard(self.world.put(self.box, frames))

@@ -161,11 +161,17 @@ class Machine:
 
     def kill(self, name: str) -> None:
         """SIGKILL to one process; it is started again soon."""
-        life = self.lives.pop(name, None)
+        life = self.lives.get(name)
         if life is None:
             return
-        life.board.crash()
+        self.end(name)
         self.world.later(self.world.random.randrange(*RESTART_NS), lambda: self.start(life.process))
+
+    def end(self, name: str) -> None:
+        """SIGKILL to one process; it stays away until somebody starts it."""
+        life = self.lives.pop(name, None)
+        if life is not None:
+            life.board.crash()
 
     def cut_power(self) -> None:
         """All processes end, the disk decides what it kept, and after a while the machine boots."""

@@ -12,6 +12,7 @@ from firmware.core.spool import Item, Spool
 from firmware.deidentify import station as deidentify
 from firmware.group.station import GroupStation
 from firmware.hub import station as hub
+from firmware.intake.coverage import Coverage
 from firmware.uplink.station import UplinkStation
 from simulator.storm import run
 
@@ -142,3 +143,9 @@ def test_priorities_ignored(monkeypatch: pytest.MonkeyPatch, order: Callable[[It
 
     monkeypatch.setattr(UplinkStation, "_look", careless)
     bites("waited")
+
+
+def test_intake_forgets_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is owed for the time it was away."""
+    monkeypatch.setattr(Coverage, "owe", lambda self, begin, end, cause: None)
+    bites("recorded messages never reached the hub")
