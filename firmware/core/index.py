@@ -20,9 +20,11 @@ Why a CRC: the tail of an open index may be torn, and a reader of an open segmen
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from firmware.core._kernel import probe
 from firmware.core.errors import Corrupt
 from firmware.core.timestamp import ClockState, Timestamp
 
@@ -32,6 +34,9 @@ HEADER_SIZE = 64
 RECORD_SIZE = 64
 ANYTHING = 1
 NO_FRAMES = 2
+# Read and probed at a time: an index may be larger than the memory of a board, and a mapped one would end the process where the
+# disk fails. Above the longest record, 32 KiB; larger pieces are no faster.
+PIECE_BYTES = 1 << 20
 _MAGIC = b"SJIX"
 _HEADER = struct.Struct("<4sHhQqQ16s12s")
 _RECORD = struct.Struct("<QIIQQQIIII")
@@ -75,6 +80,20 @@ class Record:
     frames: int
     anything: bool
     keys: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a piece of an index leaves possible. records: those that may hold frames that match; without keys, where not asked for.
+
+    offsets: of every record looked at, 8 bytes each. described: bytes of frames described up to here. is_whole: all of the piece
+    was records that hold together, but for one that goes on in the next piece.
+    """
+
+    records: list[Record]
+    offsets: bytes
+    described: int
+    is_whole: bool
 
 
 def packed_header(header: Header) -> bytes:
@@ -128,6 +147,44 @@ def unpacked_records(data: bytes) -> tuple[list[Record], int]:
         records.append(Record(offset, stored, raw, first, last, wire, captured, frames, bool(flags & ANYTHING), keys))
         at += size
     return records, at
+
+
+def probed(
+    read: Callable[[int, int], bytes], terms: bytes, since_ns: int, until_ns: int, *, with_keys: bool = False
+) -> Iterator[Probed]:
+    """The records behind the header that a query leaves possible, a piece at a time.
+
+    read: (offset, size) to bytes of the index, short at its end. terms: as query.py packs them. Nothing is believed unchecked.
+    """
+    at, described = HEADER_SIZE, 0
+    while True:
+        piece = read(at, PIECE_BYTES)
+        is_last = len(piece) < PIECE_BYTES
+        places, offsets, end, last, is_sound = probe(piece, terms, since_ns, until_ns)
+        if last >= 0:
+            final = _record_at(piece, last)
+            described = final.offset + final.stored_bytes
+        is_whole = is_sound and (not is_last or end == len(piece))
+        yield Probed([_record_at(piece, place, with_keys=with_keys) for place in places], offsets, described, is_whole)
+        if is_last or not is_sound:
+            return
+        at += end
+
+
+def _record_at(data: bytes, at: int, *, with_keys: bool = False) -> Record:
+    """A record that was checked."""
+    offset, stored, raw, first, last, wire, frames, flags, count, captured = _RECORD.unpack_from(data, at + 8)
+    keys = data[at + RECORD_SIZE : at + RECORD_SIZE + 8 * count] if with_keys else b""
+    return Record(offset, stored, raw, first, last, wire, captured, frames, bool(flags & ANYTHING), keys)
+
+
+def rows(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(offset, stored bytes) of records that were checked and are whole."""
+    at = 0
+    while at < len(data):
+        size, _, offset = struct.unpack_from("<IIQ", data, at)
+        yield offset, data[at : at + size]
+        at += size
 
 
 def _text(field: bytes) -> str:

@@ -13,7 +13,7 @@ What a power cut leaves behind is put right by firmware/core/recovery.py.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,8 @@ from firmware.core._kernel import Stretch
 from firmware.core.certificate import TimeQuality
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
-from firmware.core.index import Header, Record
+from firmware.core.index import Header, Probed, Record
+from firmware.core.query import UNTIL_MAX, Terms
 from firmware.core.seal import Gap, Seal
 from firmware.core.timestamp import Now, compact
 
@@ -300,6 +301,42 @@ class Segment:
         """The same, made again from the frames; slow, and true. What is cut short or altered ends it."""
         return self._survey(0)
 
+    def probed(self, terms: Terms) -> Iterator[Probed]:
+        """What its index leaves possible, a piece at a time. Raises Corrupt where it is no index of this segment, Missing, DiskFailed."""
+        return index.probed(self._index_reader(), terms.packed, terms.since_ns, terms.until_ns)
+
+    def index_pieces(self) -> Iterator[Probed]:
+        """All of its index with the keys, a piece at a time, of stretches that hold frames. Raises as `probed` does."""
+        return index.probed(self._index_reader(), b"", 0, UNTIL_MAX, with_keys=True)
+
+    def links(self, start: int) -> Iterator[tuple[int, int, bytes | None]]:
+        """(offset, stored size, pcapng blocks) of each link of its frames from `start` on; None for blocks that are altered.
+
+        Ends where no link follows: at the end of the frames, or where they were cut or are no chain. Raises Missing, DiskFailed.
+        """
+        if self.is_cold():
+            yield from _cold_links(Cold(self._disk, f"{self._path}/{self.name}"), start)
+            return
+        for at, stored in lz4chain.spans(lambda at, size: self._piece(FRAMES, start + at, size), self.frames_size() - start):
+            try:
+                raw = lz4chain.decompressed(self._piece(FRAMES, start + at, stored))
+            except Corrupt:
+                raw = None
+            yield start + at, stored, raw
+
+    def frames_size(self) -> int:
+        """Bytes of its frames as they lie, or as its cold form restores them. Raises Missing."""
+        for name in (self.name, f".{self.name}", self.name):
+            try:
+                return self._disk.size(f"{self._path}/{name}/{FRAMES}")
+            except Missing:
+                continue
+        return Cold(self._disk, f"{self._path}/{self.name}").seal.frames_bytes
+
+    def is_there(self) -> bool:
+        """Whether it is, sealed or open: what is missing of one that is gone was deleted with it."""
+        return self._disk.exists(f"{self._path}/{self.name}") or self._disk.exists(f"{self._path}/.{self.name}")
+
     def stretch(self, record: Record) -> bytes:
         """The pcapng blocks of one stretch. Raises Corrupt, Missing."""
         raw = self._raw(record)
@@ -321,14 +358,14 @@ class Segment:
         # It may be rewritten between one call and the next: what was hot is then cold, and after a thaw the other way round.
         if self._cold is None:
             try:
-                return lz4chain.decompressed(self._piece(record.offset, record.stored_bytes))
+                return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes))
             except Missing:
                 self._cold = Cold(self._disk, f"{self._path}/{self.name}")
         try:
             return self._cold.stretch(record.offset)
         except Missing:
             self._cold = None
-            return lz4chain.decompressed(self._piece(record.offset, record.stored_bytes))
+            return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes))
 
     def _survey(self, start: int) -> list[Record]:
         if self.is_cold():
@@ -343,14 +380,20 @@ class Segment:
         sealed = f"{self._path}/{self.name}"
         return f"{sealed if self._disk.exists(sealed) else f'{self._path}/.{self.name}'}/{FRAMES}"
 
-    def _piece(self, offset: int, size: int) -> bytes:
+    def _index_reader(self) -> lz4chain.Read:
+        header = index.unpacked_header(self._piece(INDEX, 0, index.HEADER_SIZE))
+        if header.sequence != sequence_of(self.name):
+            raise Corrupt(f"segment {self.name}: expected its own index, this is another's")
+        return lambda at, size: self._piece(INDEX, at, size)
+
+    def _piece(self, file: str, offset: int, size: int) -> bytes:
         # It may be sealed between one call and the next: the open name is the second try, and then the sealed one once more.
         for name in (self.name, f".{self.name}"):
             try:
-                return self._disk.read(f"{self._path}/{name}/{FRAMES}", offset=offset, size=size)
+                return self._disk.read(f"{self._path}/{name}/{file}", offset=offset, size=size)
             except Missing:
                 continue
-        return self._disk.read(f"{self._path}/{self.name}/{FRAMES}", offset=offset, size=size)
+        return self._disk.read(f"{self._path}/{self.name}/{file}", offset=offset, size=size)
 
     def _whole(self, file: str) -> tuple[bytes, bool]:
         try:
@@ -403,6 +446,17 @@ def surveyed(disk: Disk, frames_path: str, *, start: int = 0) -> Iterable[tuple[
         if not stretch.survey(raw):
             return
         yield record_of(stretch, offset=offset, stored=stored, raw=len(raw)), link
+
+
+def _cold_links(form: Cold, start: int) -> Iterator[tuple[int, int, bytes | None]]:
+    for run in form.runs:
+        try:
+            pieces: Sequence[bytes | None] = form.restored(run)
+        except Corrupt:
+            pieces = [None] * len(run.links)
+        for link, raw in zip(run.links, pieces, strict=True):
+            if link.offset >= start:
+                yield link.offset, link.stored_bytes, raw
 
 
 def surveyed_cold(form: Cold) -> list[Record]:

@@ -7,25 +7,28 @@ meanwhile is found under its new name, and the open one is searched as far as it
 from collections.abc import Iterator, Sequence
 
 from drivers.disk import Disk
-from firmware.core import pcapng
-from firmware.core._kernel import may_contain, scan
-from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.hit import Hit
-from firmware.core.index import Record
-from firmware.core.merge import Merge, complete_before
+from firmware.core.look import Damage, Step, looked_into
+from firmware.core.merge import Merge
 from firmware.core.query import Query, Terms, terms_of
-from firmware.core.segment import TITLE_JOINT, Segment, sequence_of
+from firmware.core.segment import Segment, sequence_of
+from firmware.core.summary import Summary
+from firmware.core.timestamp import SECOND, compact
 from firmware.core.verify import Finding, Verdict, verify
 
-__all__ = ["Finding", "Hit", "Query", "Store", "Verdict", "verify"]
+__all__ = ["Damage", "Finding", "Hit", "Query", "Step", "Store", "Verdict", "Walk", "verify"]
+
+LOOKS_IN_VAIN = 8  # Seals of segments of another time, before the caller gets its turn: a millisecond.
 
 
 class Store:
     """The segments below `path`."""
 
-    def __init__(self, disk: Disk, path: str = "segments") -> None:
+    def __init__(self, disk: Disk, path: str = "segments", *, summary: Summary | None = None) -> None:
+        """summary: what is known of whole segments; without it each seal is read."""
         self._disk = disk
         self._path = path
+        self._summary = summary
 
     def names(self) -> list[str]:
         """Sealed segments, in the order they were recorded (by sequence; a clock may have been set back between two)."""
@@ -42,73 +45,13 @@ class Store:
     def search(self, query: Query) -> Iterator[Hit]:
         """Every frame that matches, and no other, stretch by stretch; lazily, so that a caller may stop or spread it over steps.
 
-        One interface's frames come as they were heard, several interfaces' in time order (firmware/core/merge.py).
-        Raises BadItem at once for a query that cannot be understood. A stretch that cannot be read is passed over: `verify` names it.
+        Raises BadItem at once for a query that cannot be understood. What cannot be read is passed over: `walk` names it.
         """
-        return (hit for hit in self.walk(query) if hit is not None)
+        return (step for step in self.walk(query) if isinstance(step, Hit))
 
-    def walk(self, query: Query) -> Iterator[Hit | None]:
-        """As `search`, with None after each segment and after each stretch read in vain: for a station, whose steps are bounded."""
-        terms = terms_of(query)
-        return self._search(terms)
-
-    def _search(self, terms: Terms) -> Iterator[Hit | None]:
-        merge = Merge()
-        searched: set[str] = set()
-        names = self.names()
-        for name in [*names, *self.open_names()]:
-            searched.add(name)
-            yield from self._search_segment(self.segment(name), terms, merge)
-            yield None
-        for name in self.names():  # sealed, and the next one opened, while we were reading
-            if name not in searched and (not names or _after(name, names[-1])):
-                yield from self._search_segment(self.segment(name), terms, merge)
-        yield from merge.end()
-
-    def _search_segment(self, segment: Segment, terms: Terms, merge: Merge) -> Iterator[Hit | None]:
-        try:
-            interfaces, records = self._records(segment, terms)
-        except Missing:
-            return
-        for place, record in enumerate(records):
-            if not record.frames or record.last_ns < terms.since_ns or record.first_ns > terms.until_ns:
-                continue
-            if not record.anything and not may_contain(record.keys, terms.packed):
-                continue
-            try:
-                raw = segment.stretch(record)
-            except (Corrupt, Missing):
-                continue
-            blocks, count, first, last, _ = scan(raw, terms.packed, terms.since_ns, terms.until_ns)
-            if not count:
-                yield None
-            elif len(interfaces) == 1:
-                yield from merge.end()
-                yield Hit(segment.name, blocks, count, first, last, interfaces)
-            else:
-                hit = Hit(segment.name, blocks, count, first, last, interfaces)
-                yield from merge.add(hit, before_ns=complete_before(records, place))
-
-    def _records(self, segment: Segment, terms: Terms) -> tuple[tuple[str, ...], list[Record]]:
-        """What is recorded in it, and where; nothing when it is of another time."""
-        title = ""
-        try:
-            seal = segment.seal()
-            if seal is not None:
-                if (
-                    seal.first_ns is None
-                    or seal.last_ns is None
-                    or seal.last_ns < terms.since_ns
-                    or seal.first_ns > terms.until_ns
-                ):
-                    return (), []
-                title = seal.interface
-            records = segment.records()
-        except Corrupt:
-            records = segment.records_from_frames()
-        if title and TITLE_JOINT not in title:
-            return (title,), records
-        return _interfaces(segment, records), [record for record in records if record.frames]
+    def walk(self, query: Query, *, newest_first: bool = False) -> "Walk":
+        """As `search`, with the damage, and None after what was read in vain: for a station, whose steps are bounded."""
+        return Walk(self, terms_of(query), self._summary, newest_first=newest_first)
 
     def _sorted(self, *, hidden: bool) -> list[str]:
         found = []
@@ -119,14 +62,73 @@ class Store:
         return [name for _, name in sorted(found)]
 
 
+class Walk(Iterator[Step]):
+    """A search under way. Its figures are for whoever shows how far it is; `segments` grows when new ones are sealed meanwhile."""
+
+    def __init__(self, store: Store, terms: Terms, summary: Summary | None, *, newest_first: bool) -> None:
+        self.segments = self.segments_done = 0
+        self._store = store
+        self._terms = terms
+        self._summary = summary
+        self._newest_first = newest_first
+        self._merge = Merge()
+        self._steps = self._newest() if newest_first else self._oldest()
+
+    @property
+    def share(self) -> float:
+        """How much of the store is behind us, 0 to 1, by segments."""
+        return self.segments_done / self.segments if self.segments else 0.0
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+    def _oldest(self) -> Iterator[Step]:
+        sealed = self._store.names()
+        names = [*sealed, *self._store.open_names()]
+        yield from self._all(self._possible(names))
+        searched = set(names)
+        # Sealed, and the next one opened, while we were reading.
+        new = [name for name in self._store.names() if name not in searched and (not sealed or _after(name, sealed[-1]))]
+        yield from self._all(new)
+        yield from self._merge.end()
+
+    def _newest(self) -> Iterator[Step]:
+        names = [*self._store.names(), *self._store.open_names()]
+        yield from self._all(self._possible(names)[::-1])
+        yield from self._merge.end()
+
+    def _possible(self, names: Sequence[str]) -> list[str]:
+        """What has to be looked into, likely ones first: of a hundred thousand segments a question is mostly about one or two.
+
+        A segment's name says when it began, and only that; stamps may lie. So the name decides what comes first, and a summary or
+        the seal what is left out.
+        """
+        if self._summary is not None:
+            excluded = self._summary.excluded(names, self._terms)
+            names = [name for name in names if name not in excluded]
+        since, until = self._terms.since_ns, self._terms.until_ns
+        if since == 0 or len(names) < 2:
+            return list(names)
+        earliest, latest = compact(since - SECOND), compact(min(until, (1 << 63) - 1))
+        likely: list[str] = []
+        others: list[str] = []
+        for name, following in zip(names, [*names[1:], "9"], strict=True):
+            (likely if name[:16] <= latest and following[:16] >= earliest else others).append(name)
+        return [*others, *likely] if self._newest_first else [*likely, *others]
+
+    def _all(self, names: Sequence[str]) -> Iterator[Step]:
+        self.segments += len(names)
+        in_vain = 0
+        for name in names:
+            looked = False
+            for step in looked_into(self._store.segment(name), self._terms, self._merge, newest_first=self._newest_first):
+                looked = True
+                yield step
+            self.segments_done += 1
+            in_vain = 0 if looked else in_vain + 1
+            if in_vain % LOOKS_IN_VAIN == LOOKS_IN_VAIN - 1:
+                yield None
+
+
 def _after(name: str, other: str) -> bool:
     return (sequence_of(name) or 0) > (sequence_of(other) or 0)
-
-
-def _interfaces(segment: Segment, records: Sequence[Record]) -> tuple[str, ...]:
-    """The names in its section, by number. Where that cannot be read any more, as many as there may be: a frame keeps its number."""
-    try:
-        described = pcapng.interfaces(segment.stretch(records[0])) if records else []
-    except (BadItem, Corrupt, Missing):
-        described = [("", "")] * pcapng.RECORDED_INTERFACES_MAX
-    return tuple(name for name, _ in described) or ("",)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from drivers.tap import HeardFrame, pack_block
 from firmware.core import index, lz4chain, receipt, seal
-from firmware.core._kernel import Stretch
+from firmware.core._kernel import Stretch, probe
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.recovery import recover
 from firmware.core.segment import FRAMES, INDEX, Losses, SegmentWriter, Source
@@ -103,3 +103,42 @@ def test_hostile_content_size():
     except Corrupt:
         return
     raise AssertionError("expected the link to be refused")
+
+
+record = st.builds(
+    index.Record,
+    *[st.integers(0, (1 << bits) - 1) for bits in (64, 32, 32, 64, 64, 64, 32, 32)],
+    st.booleans(),
+    st.lists(st.integers(0, (1 << 64) - 1), max_size=9).map(
+        lambda keys: b"".join(key.to_bytes(8, "little") for key in sorted(keys))
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(record, max_size=8), st.integers(0, 700), changes, st.booleans())
+def test_probe_reads_what_the_reader_reads(rows, cut, damage, is_damaged):
+    """kernel.c and index.py agree on which records are whole and right, whatever was altered or cut off."""
+    data = b"".join(map(index.packed_record, rows))
+    data = data[: len(data) - cut % (len(data) + 1)]
+    if is_damaged and data:
+        data = damaged(data, damage)
+    expected, end = index.unpacked_records(bytes(64) + data)
+    places, offsets, until, last, is_sound = probe(data, b"", 0, (1 << 64) - 1)
+
+    assert (end - 64, len(expected)) == (until, len(offsets) // 8)
+    assert [row.offset for row in expected] == [
+        int.from_bytes(offsets[at : at + 8], "little") for at in range(0, len(offsets), 8)
+    ]
+    assert [row.frames > 0 and row.last_ns >= 0 for row in expected].count(True) == len(places)
+    assert (last >= 0) == bool(expected)
+    assert is_sound or until < len(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=3000), st.integers(1, 5))
+def test_any_index_is_probed(data, step):
+    """Any bytes, in any pieces, end a probe; nothing is read beyond them."""
+    pieces = list(index.probed(lambda at, size: data[at : at + size * step], b"", 0, (1 << 64) - 1))
+
+    assert 1 <= len(pieces) <= 2
