@@ -1,5 +1,6 @@
 """The board: everything a role's stations may ask for, in one value that is passed and never imported."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from drivers.asker import Asker
@@ -51,4 +52,8 @@ class Board(Protocol):
 
     def daemon(self, address: str) -> Daemon:
         """The control socket of a daemon on this machine, who need not be there yet."""
+        ...
+
+    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
+        """Whether a whole Ethernet frame matches a pcap-filter(7) expression; raises BadFilter. For searches, never on the hot path."""
         ...

@@ -5,8 +5,10 @@ The same table is run by `scrubjay run` on a laptop, by systemd on the box (one 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drivers.board import Board
+from drivers.clock import Now
 from firmware.capture.settings import CaptureSettings
 from firmware.clock.settings import ClockSettings
 from firmware.cold.settings import ColdSettings
@@ -24,6 +26,9 @@ from firmware.live.settings import LiveSettings
 from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
 from firmware.uplink.settings import UplinkSettings
+
+if TYPE_CHECKING:
+    from firmware.core.wording import CompileFilter, Interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,21 @@ class Process:
     name: str
     build: Callable[[Board, Settings], Sequence[Station]] | None = None
     serve: Callable[[Board, Settings], None] | None = None
+
+
+def interpreter(
+    intake: IntakeSettings, retrieval: RetrievalSettings, *, compile_filter: "CompileFilter | None", now: Now
+) -> "Interpreter":
+    """Who understands what people ask for on this box: names of devices and ports of messages are intake's, which retrieval does not know."""
+    from firmware.core.devices import Devices
+    from firmware.core.streams.unrelated import Unrelated
+    from firmware.core.wording import Interpreter
+    from firmware.intake.rules import rules_of
+    from firmware.intake.spoken import spoken_by
+
+    rules = rules_of(intake)
+    unrelated = Unrelated(frozenset(retrieval.request_ports), frozenset(retrieval.request_ethertypes), frozenset(rules.ports))
+    return Interpreter(Devices(intake.devices), unrelated, spoken_by(rules, now), compile_filter)
 
 
 # Each builder imports its own stations: a process loads what it runs and no more (10 MiB less in each of seven processes).
@@ -80,7 +100,16 @@ def _gate(board: Board, settings: Settings) -> Sequence[Station]:
     return [
         GroupStation(board, settings.of(GroupSettings)),
         DeidentifyStation(board, settings.of(DeidentifySettings)),
-        RetrievalStation(board, settings.of(RetrievalSettings)),
+        RetrievalStation(
+            board,
+            settings.of(RetrievalSettings),
+            interpreter=interpreter(
+                settings.of(IntakeSettings),
+                settings.of(RetrievalSettings),
+                compile_filter=board.frame_filter,
+                now=board.clock.now(),
+            ),
+        ),
         # By the rules of intake: both copies of a message are the same message.
         RecallStation(board, rules_of(settings.of(IntakeSettings))),
     ]

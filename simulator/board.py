@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import pcapy
+
 from drivers.asker import Asker
 from drivers.daemon import Daemon
-from drivers.errors import Missing, NotConnected, TapFailed
+from drivers.errors import BadFilter, Missing, NotConnected, TapFailed
 from drivers.link import Link
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
@@ -69,3 +71,11 @@ class SimulatedBoard:
 
     def daemon(self, address: str) -> Daemon:
         return self.daemons.get(address) or SimulatedDaemon()
+
+    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
+        # libpcap itself, as on the real board: a compiler is not simulated.
+        try:
+            program = pcapy.compile(pcapy.DLT_EN10MB, 262_144, expression, 1, 0xFFFFFFFF)
+        except pcapy.PcapError as problem:
+            raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None
+        return lambda data: bool(program.filter(data))

@@ -75,3 +75,8 @@ class LinuxBoard:
         from drivers.linux.daemon import LinuxDaemon
 
         return LinuxDaemon(address)
+
+    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
+        from drivers.linux.frame_filter import frame_filter
+
+        return frame_filter(expression)

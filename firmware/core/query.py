@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from firmware.core._kernel import ipv6_key
+from firmware.core.devices import is_mac
 from firmware.core.errors import BadItem
 from firmware.core.index import Kind
 
@@ -28,6 +29,7 @@ class Query:
     """since, until: UTC ns by the frames' stamps, both ends included. hosts: IPv4 or IPv6 addresses. macs: aa:bb:cc:dd:ee:ff.
 
     protocols: a name of IP_PROTOCOLS or ETHERTYPES, a number (of an IP protocol), or 0x and an ethertype.
+    parties, senders_or_receivers: IP or MAC addresses, each field for itself. either_ports, either_protocols: one of either.
     """
 
     since_utc_ns: int | None = None
@@ -37,6 +39,10 @@ class Query:
     macs: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     vlans: tuple[int, ...] = ()
+    parties: tuple[str, ...] = ()
+    senders_or_receivers: tuple[str, ...] = ()
+    either_ports: tuple[int, ...] = ()
+    either_protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,10 @@ def terms_of(query: Query) -> Terms:
         [_mac(text) for text in query.macs],
         [_protocol(text) for text in query.protocols],
         [_number(Kind.VLAN, vlan, 0xFFF, "a VLAN") for vlan in query.vlans],
+        [_party(text) for text in query.parties],
+        [_party(text) for text in query.senders_or_receivers],
+        [_number(Kind.PORT, port, 0xFFFF, "a port") for port in query.either_ports]
+        + [_protocol(text) for text in query.either_protocols],
     )
     if sum(map(len, groups)) > TERMS_MAX:
         raise BadItem(f"expected a query of at most {TERMS_MAX} values")
@@ -75,6 +85,10 @@ def _host(text: str) -> tuple[int, bytes]:
     if isinstance(address, ipaddress.IPv4Address):
         return _key(Kind.IPV4, int(address)), bytes(16)
     return _key(Kind.IPV6, ipv6_key(address.packed)), address.packed
+
+
+def _party(text: str) -> tuple[int, bytes]:
+    return _mac(text) if is_mac(text) else _host(text)
 
 
 def _mac(text: str) -> tuple[int, bytes]:

@@ -4,57 +4,68 @@ The index narrows first (firmware/core/query.py); only frames it lets through ar
 """
 
 import ipaddress
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from firmware.core import pcapng
+from firmware.core.devices import is_mac
 from firmware.core.errors import BadItem
 from firmware.core.frame import parsed
+from firmware.core.hit import Hit
 from firmware.core.pcapng import Packet
-from firmware.core.store import Hit
+
+Question = Callable[[Packet], bool]
+_HEAD = struct.Struct("<IIIII")  # kind, size, interface, stamp high, low: pcapng's Enhanced Packet Block
 
 
 @dataclass(frozen=True, slots=True)
 class Sift:
     """An empty field asks nothing; all that ask must agree.
 
-    sources, destinations: IP addresses as in a frame (`address`), one of them. pattern: bytes anywhere in the frame.
-    accept: any further question.
+    sources, destinations: IP and MAC addresses as in a frame (`address`), one of them. pattern: bytes anywhere in the frame.
+    accept: a compiled filter. questions: any further ones; each is asked of every frame in the order heard, for some remember.
     """
 
     sources: tuple[bytes, ...] = ()
     destinations: tuple[bytes, ...] = ()
     pattern: bytes = b""
     accept: Callable[[bytes], bool] | None = None
+    questions: tuple[Question, ...] = ()
 
     @property
     def asks_nothing(self) -> bool:
         """Whether every frame is welcome."""
-        return not (self.sources or self.destinations or self.pattern or self.accept)
+        return not (self.sources or self.destinations or self.pattern or self.accept or self.questions)
 
-    def takes(self, data: bytes) -> bool:
+    def takes(self, packet: Packet) -> bool:
         """Whether this frame is wanted."""
-        if self.pattern and self.pattern not in data:
-            return False
-        if self.accept is not None and not self.accept(data):
-            return False
+        answers = [question(packet) for question in self.questions]
+        return all(answers) and self._has(packet.data) and self._went_right(packet.data)
+
+    def _has(self, data: bytes) -> bool:
+        return (not self.pattern or self.pattern in data) and (self.accept is None or self.accept(data))
+
+    def _went_right(self, data: bytes) -> bool:
         if not (self.sources or self.destinations):
             return True
         try:
             frame = parsed(data)
         except BadItem:
             return False
-        return (not self.sources or frame.source_ip in self.sources) and (
-            not self.destinations or frame.destination_ip in self.destinations
+        return (not self.sources or frame.source_ip in self.sources or frame.source_mac in self.sources) and (
+            not self.destinations or frame.destination_ip in self.destinations or frame.destination_mac in self.destinations
         )
 
 
 def address(text: str) -> bytes:
-    """An IPv4 or IPv6 address, 4 or 16 bytes; raises BadItem."""
+    """An IPv4, IPv6 or MAC address, 4, 16 or 6 bytes; raises BadItem."""
+    if is_mac(text):
+        return bytes.fromhex(text.replace(":", "").replace("-", ""))
     try:
         return ipaddress.ip_address(text).packed
     except ValueError:
-        raise BadItem("expected a host as an IPv4 or IPv6 address") from None
+        raise BadItem("expected an IPv4, IPv6 or MAC address") from None
 
 
 def pattern(text: str) -> bytes:
@@ -67,14 +78,30 @@ def pattern(text: str) -> bytes:
         raise BadItem("expected a text, or 0x and an even number of hexadecimal digits") from None
 
 
+def split(hit: Hit, frames: int) -> Iterator[Hit]:
+    """The same frames, at most so many at a time: for who may look into some, and then gives others their turn."""
+    view, at, begin, stamps = memoryview(hit.blocks), 0, 0, list[int]()
+    while at < len(view):
+        _, size, _, high, low = _HEAD.unpack_from(view, at)
+        stamps.append(high << 32 | low)
+        at += size
+        if len(stamps) == frames or at == len(view):
+            yield replace(
+                hit, blocks=bytes(view[begin:at]), frame_count=len(stamps), first_utc_ns=min(stamps), last_utc_ns=max(stamps)
+            )
+            begin, stamps = at, []
+
+
 def sifted(hit: Hit, sift: Sift) -> Hit | None:
     """The frames of a hit that are wanted; None when none is."""
     if sift.asks_nothing:
         return hit
+    if sift.pattern and not sift.questions and sift.pattern not in hit.blocks:
+        return None  # A thousand times quicker than frame by frame, and mostly so.
     wanted = [
         packet
         for packet in pcapng.packets(pcapng.section_header() + pcapng.interface("") * len(hit.interfaces) + hit.blocks)
-        if sift.takes(packet.data)
+        if sift.takes(packet)
     ]
     if not wanted:
         return None

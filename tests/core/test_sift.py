@@ -6,6 +6,7 @@ from drivers.errors import BadFilter
 from drivers.linux.frame_filter import frame_filter
 from firmware.core import pcapng
 from firmware.core.errors import BadItem
+from firmware.core.pcapng import Packet
 from firmware.core.query import Query
 from firmware.core.sift import Sift, address, pattern, sifted
 from firmware.core.store import Store
@@ -52,7 +53,7 @@ def test_all_that_ask_must_agree(sift: Sift, expected: list[int]) -> None:
 
 def test_what_is_no_ip_was_sent_by_nobody() -> None:
     """A frame that cannot be taken apart answers no question about direction, and breaks nothing."""
-    assert not Sift(sources=(address(ARM),)).takes(b"\x00" * 9)
+    assert not Sift(sources=(address(ARM),)).takes(Packet(0, b"\x00" * 9, 9))
 
 
 @pytest.mark.parametrize("wrong", [lambda: address("arm-2"), lambda: pattern("0xabc"), lambda: frame_filter("prot 7")])
