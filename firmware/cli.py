@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
 from firmware.core.envelope import is_name
@@ -93,16 +94,23 @@ class _Output:
     """A file that is touched at the first byte: what is refused before that leaves the former file as it was."""
 
     def __init__(self, path: str | None) -> None:
-        if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+        if path not in (None, "-") and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
             raise ValueError(f"{path}: expected a file to write, in a directory that is there")
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: RawIOBase | None = None
 
     def write(self, data: Buffer) -> int:
         if self._path is None:
             return len(data)
-        self._file = self._file or Path(self._path).open("wb")  # noqa: SIM115  (closed by `close`)
-        return self._file.write(data)
+        if self._path == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()  # Whoever reads it shows the first frames while we search on.
+            return len(data)
+        self._file = self._file or Path(self._path).open("wb", buffering=0)  # noqa: SIM115  (closed by `close`)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) or 0 :]
+        return len(data)
 
     def close(self) -> None:
         if self._file is not None:
@@ -304,8 +312,7 @@ def _query(a: argparse.Namespace) -> "Query":
     return Query(
         since_utc_ns=parse_utc(a.since) if a.since else None,
         until_utc_ns=parse_utc(a.until) if a.until else None,
-        # A direction names a host as well; the index knows hosts, the sift which way.
-        hosts=tuple(a.host) or tuple(a.source if a.source else a.destination),
+        hosts=tuple(a.host),
         ports=tuple(a.port),
         macs=tuple(a.mac),
         protocols=tuple(a.proto),
@@ -313,32 +320,79 @@ def _query(a: argparse.Namespace) -> "Query":
     )
 
 
-def _sift(a: argparse.Namespace) -> "Sift":
+def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
+    """What the options ask for: the index narrows, the sift decides."""
+    from drivers.linux.clock import LinuxClock
     from drivers.linux.frame_filter import frame_filter
-    from firmware.core.sift import Sift, address, pattern
+    from firmware.core.wording import Wording
+    from firmware.intake.settings import IntakeSettings
+    from firmware.retrieval.settings import RetrievalSettings
+    from firmware.roles import interpreter
 
-    return Sift(
-        sources=tuple(map(address, a.source)),
-        destinations=tuple(map(address, a.destination)),
-        pattern=pattern(a.contains) if a.contains else b"",
-        accept=frame_filter(a.filter) if a.filter else None,
+    if a.filter:
+        frame_filter(a.filter)  # For the compiler's own words about it.
+    a.role = "box"
+    settings = _settings(a)
+    understands = interpreter(
+        settings.of(IntakeSettings), settings.of(RetrievalSettings), compile_filter=frame_filter, now=LinuxClock().now()
     )
+    wording = Wording(
+        devices=tuple(a.device),
+        senders=tuple(a.source),
+        receivers=tuple(a.destination),
+        kinds=tuple(a.kind),
+        message=_message_identity(a.message) if a.message else None,
+        event=a.event,
+        contains=a.contains or "",
+        filter=a.filter or "",
+    )
+    return understands.understood(_query(a), wording)
+
+
+def _message_identity(digits: str) -> bytes:
+    if len(digits) != 32 or not set(digits.lower()) <= set("0123456789abcdef"):
+        raise ValueError(f"--message: expected an identity of 32 hexadecimal digits, as `{PROGRAM} fleet watch` prints it")
+    return bytes.fromhex(digits)
 
 
 def _find(a: argparse.Namespace) -> int:
+    import signal
+
+    from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
     from firmware.retrieval.find import find
 
-    with closing(_Output(a.write)) as out:
-        summary = find(
+    stopped: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        stopped.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C ends at once.
+
+    query, sift = _asked(a)
+    with closing(_Output(None if a.count else a.write)) as out:
+        signal.signal(signal.SIGINT, stop)
+        found = find(
             LinuxDisk(_store(a.directory)),
-            _query(a),
-            _sift(a),
+            query,
+            sift,
+            clock=LinuxClock(),
             sink=out.write,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
+            newest_first=a.newest_first,
+            is_stopped=lambda: bool(stopped),
         )
-    print(json.dumps(summary.as_json()) if a.json else "\n".join(summary.lines()))
-    return 0 if summary.frame_count else 1
+    # On standard output only what was asked for there.
+    said = sys.stderr if a.write == "-" and not a.count else sys.stdout
+    if a.count and not a.json:
+        print(found.frame_count)
+        print("\n".join(found.lines()[1:]), file=sys.stderr)
+    else:
+        print(json.dumps(found.as_json()) if a.json else "\n".join(found.lines()), file=said)
+    if stopped:
+        return 130
+    if found.damaged:
+        return 2  # As grep: whatever was found, not everything could be looked at.
+    return 0 if found.frame_count else 1
 
 
 def _ls(a: argparse.Namespace) -> int:
@@ -637,12 +691,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mac", action="append", default=[])
     sub.add_argument("--proto", action="append", default=[], help="tcp, udp, icmp, arp, ptp, … or a number")
     sub.add_argument("--vlan", action="append", default=[], type=int)
-    sub.add_argument("--from", dest="source", action="append", default=[], metavar="IP", help="sent by")
-    sub.add_argument("--to", dest="destination", action="append", default=[], metavar="IP", help="sent to")
+    sub.add_argument("--device", action="append", default=[], metavar="NAME", help="by name, as [intake] devices gives them")
+    sub.add_argument(
+        "--from", dest="source", action="append", default=[], metavar="WHO", help="sent by: an address, or a device's name"
+    )
+    sub.add_argument("--to", dest="destination", action="append", default=[], metavar="WHO", help="sent to")
+    sub.add_argument(
+        "--kind", action="append", default=[], help="message, motion, temperature, stream, time, imaging, service, …"
+    )
+    sub.add_argument("--message", metavar="IDENTITY", help="the frame that carried this published message")
+    sub.add_argument("--event", metavar="KEY", help="the frames that carried messages about this event")
     sub.add_argument("--contains", metavar="TEXT", help="bytes anywhere in the frame: a text, or 0x and hexadecimal digits")
     sub.add_argument("-f", "--filter", help="pcap-filter expression, as tcpdump takes it")
-    sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
+    sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng, while it searches; - for standard output")
+    sub.add_argument("--count", action="store_true", help="only how many")
+    sub.add_argument("--newest-first", action="store_true", help="from the end of the store to its beginning")
     sub.add_argument("--json", action="store_true")
+    sub.add_argument("--settings", action="append", default=[], metavar="FILE", help="the box's, for names of devices and ports")
+    sub.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
 
     sub = command("verify", _verify, "seals, chain, signatures, digests and gaps of a store; names whatever was altered")
     sub.add_argument("directory")

@@ -1,7 +1,10 @@
 """The command line: what each command does, and that every error says what was expected, what came and what to do; never a traceback."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ import pytest
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
 from firmware.cli import main
+from firmware.core import pcapng
 from firmware.core.datagram import decoded
 from firmware.core.report import Report, publish
 from simulator.board import SimulatedBoard
@@ -39,6 +43,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """`find` answers Ctrl-C itself; here it does so in the tests' own process."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Three segments of five frames each, a status, and the key they are signed with."""
@@ -60,6 +72,41 @@ def store(tmp_path: Path) -> Path:
 
 
 # ---- the good side
+
+
+def test_find_speaks_in_words(run: Run, store: Path) -> None:
+    """Devices by name, direction, kind of record; only counting; a name that is none says which there are. (S2-108)"""
+    names = "intake.devices=['10.77.0.10=arm-2', '10.77.0.11=console']"
+
+    assert (0, "15\n") == run("find", store, "--device", "arm-2", "--set", names, "--count")[:2]
+    assert (0, "15\n") == run(
+        "find", store, "--from", "arm-2", "--to", "Console", "--kind", "message", "--set", names, "--count"
+    )[:2]
+    assert (1, "0\n") == run("find", store, "--from", "console", "--set", names, "--count")[:2]
+    status, _, complaint = run("find", store, "--device", "arm-3", "--set", names)
+    assert (2, True) == (status, "known are arm-2, console" in complaint)
+
+
+def test_find_to_standard_output(store: Path) -> None:
+    """`-w -` is a section and nothing else; what is said about it goes to the other channel. (S2-108)"""
+    command = [sys.executable, "-m", "firmware.cli", "find", str(store), "--port", "47002", "--newest-first", "-w", "-"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+    assert 5 == len(list(pcapng.packets(done.stdout)))
+    assert (0, True) == (done.returncode, done.stderr.startswith(b"5 frames"))
+
+
+def test_find_with_damage_ends_as_not_done(run: Run, store: Path) -> None:
+    """What could not be looked at makes the answer incomplete: exit status 2, and the segment is named."""
+    segment = sorted((store / "segments").iterdir())[0]
+    frames = segment / "frames.pcapng.lz4"
+    data = bytearray(frames.read_bytes())
+    data[len(data) // 2] ^= 1
+    frames.write_bytes(data)
+    status, said, _ = run("find", store)
+
+    assert 2 == status
+    assert f"NOT READ: {segment.name}" in said
 
 
 def test_reading_a_store(run: Run, store: Path, tmp_path: Path) -> None:

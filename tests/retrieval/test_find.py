@@ -29,7 +29,7 @@ def test_find_writes_a_section_with_the_frames_that_match() -> None:
     """Local access to selected frames, the open segment included; what is written opens as pcapng (S2-108)."""
     board = _store()
     written: list[bytes] = []
-    summary = find(board.disk, Query(ports=(47001,)), sink=written.append, progress=lambda line: None)
+    summary = find(board.disk, Query(ports=(47001,)), clock=board.clock, sink=written.append, progress=lambda line: None)
 
     packets = list(pcapng.packets(b"".join(written)))
     assert 6 == len(packets) == summary.frame_count
@@ -41,10 +41,80 @@ def test_find_writes_a_section_with_the_frames_that_match() -> None:
 def test_find_without_a_match_says_so() -> None:
     """Nothing found is an empty section and a plain sentence."""
     written: list[bytes] = []
-    summary = find(_store().disk, Query(ports=(9,)), sink=written.append, progress=lambda line: None)
+    board = _store()
+    summary = find(board.disk, Query(ports=(9,)), clock=board.clock, sink=written.append, progress=lambda line: None)
 
     assert [] == list(pcapng.packets(b"".join(written)))
     assert ["no frames match"] == summary.lines()
+
+
+def test_find_writes_while_it_searches() -> None:
+    """The first frames are out before the second segment is opened; a section that ends anywhere between two hits is whole. (S2-108)"""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    names = [write_segment(board, [[frame(start + n * SECOND)]]).name for n in range(3)]
+    written = bytearray()
+    seen: list[tuple[str, int]] = []
+    read = board.disk.read
+
+    def noted(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        seen.append((path, len(list(pcapng.packets(written)))))
+        return read(path, offset=offset, size=size)
+
+    board.disk.read = noted  # type: ignore[method-assign]
+    find(board.disk, Query(), clock=board.clock, sink=written.extend, progress=lambda line: None)
+
+    assert [0, 1, 2] == [next(count for path, count in seen if f"/{name}/" in path) for name in names]
+
+
+def test_stopped_find_says_how_far_it_got() -> None:
+    """What was written until then is a whole section, and the rest is said to be unsearched. (S2-108)"""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    for number in range(10):
+        write_segment(board, [[frame(start + number * SECOND)]])
+    written = bytearray()
+    found = find(
+        board.disk, Query(), clock=board.clock, sink=written.extend, progress=lambda line: None,
+        is_stopped=lambda: len(list(pcapng.packets(written))) >= 4,
+    )  # fmt: skip
+
+    assert 4 == found.frame_count == len(list(pcapng.packets(written)))
+    assert 0.3 <= found.share <= 0.5
+    assert any(line.startswith("stopped after") for line in found.lines())
+
+
+def test_progress_says_how_much_and_how_long() -> None:
+    """A line a second: the part of the store that is behind, and how long the rest will take."""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    for number in range(100):
+        write_segment(board, [[frame(start + number * SECOND)]])
+    lines: list[str] = []
+    find(board.disk, Query(), clock=board.clock, sink=lambda data: board.clock.advance(SECOND // 10), progress=lines.append)
+
+    assert 4 <= len(lines) <= 10
+    assert all("% of the store" in line and "to go" in line for line in lines)
+
+
+def test_find_names_what_it_could_not_read() -> None:
+    """A damaged stretch is said on its own line and in JSON, with its time and its cause. (S2-108)"""
+    board = _store()
+    name = next(name for name in board.disk.list("segments") if not name.startswith("."))
+    path = f"segments/{name}/frames.pcapng.lz4"
+    data = bytearray(board.disk.read(path))
+    data[len(data) // 2] ^= 1
+    board.disk.write(path, data)
+    found = find(board.disk, Query(), clock=board.clock, sink=lambda data: None, progress=lambda line: None)
+
+    assert (1, 1) == (found.frame_count, len(found.damaged))
+    assert [
+        f"NOT READ: {name}, 2026-11-22T10:15:00.000Z to 2026-11-22T10:15:09.000Z: altered, as its checksum says"
+    ] == found.lines()[-1:]
+    assert [{"segment": name, "cause": found.damaged[0].cause}] == [
+        {key: row[key] for key in ("segment", "cause")}
+        for row in found.as_json()["damaged"]  # type: ignore[attr-defined]
+    ]
 
 
 def test_listing_shows_sealed_open_and_damaged_segments() -> None:

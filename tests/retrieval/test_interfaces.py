@@ -66,7 +66,13 @@ def test_find_writes_both_directions(asker: Asker) -> None:
     """One section that begins with what it needs to know, in time order. (S2-108)"""
     since, until = _two_directions(asker)
     data = bytearray()
-    summary = find(asker.board.disk, Query(since, until, hosts=("10.77.0.11",)), sink=data.extend, progress=lambda line: None)
+    summary = find(
+        asker.board.disk,
+        Query(since, until, hosts=("10.77.0.11",)),
+        clock=asker.board.clock,
+        sink=data.extend,
+        progress=lambda line: None,
+    )
     packets = list(pcapng.packets(bytes(data)))
 
     assert (200, len(data)) == (summary.frame_count, summary.size)
