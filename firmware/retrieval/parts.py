@@ -31,7 +31,7 @@ class Part:
 class Parts:
     """Collects hits and gives out parts. Holds at most two of them."""
 
-    def __init__(self, interface: str, *, note: str = "", part_bytes_max: int = PART_BYTES_MAX) -> None:
+    def __init__(self, interface: str, *, note: str = "", part_bytes_max: int = PART_BYTES_MAX, first_number: int = 0) -> None:
         """interface: the name readers will see; the recorder's own follows where there are several. note: what they should know."""
         self._header = pcapng.section_header(note)
         self._name = interface
@@ -39,7 +39,7 @@ class Parts:
         # Room for as many descriptions as there may be: where a part ends must not follow from how many are known by then.
         longest = len(pcapng.interface(f"{interface} {'x' * NAME_MAX}"))
         self._room = part_bytes_max - len(self._header) - pcapng.RECORDED_INTERFACES_MAX * longest
-        self._number = 0
+        self._number = first_number
         self._begin()
 
     def add(self, hit: Hit) -> list[Part]:

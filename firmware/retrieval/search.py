@@ -1,39 +1,52 @@
 """One order being carried out, a bounded piece at a time: first the frames, then what of the interval is not held."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core.envelope import Order
 from firmware.core.errors import Corrupt, Missing
-from firmware.core.hit import Numbering
+from firmware.core.hit import Hit, Numbering
+from firmware.core.look import Damage, Damages
+from firmware.core.query import Query, terms_of
 from firmware.core.request import Request
 from firmware.core.segment import sequence_of
-from firmware.core.store import Hit, Store
+from firmware.core.sift import Sift, sifted, split
+from firmware.core.store import Store
 from firmware.core.streams.unrelated import Unrelated
 from firmware.core.streams.wish import note
-from firmware.core.timestamp import parse_utc
+from firmware.core.summary import Summary
+from firmware.core.timestamp import SECOND, compact, parse_utc
 from firmware.retrieval.coverage import Held, Hole, held_by, not_held
 from firmware.retrieval.parts import Part, Parts
-from firmware.retrieval.thinning import Thinning
+from firmware.retrieval.thinning import FRAMES_A_PIECE, Thinning
 
 LOOKS_A_PIECE = 8  # Stretches read in vain, or seals, before the loop gets its turn back: some milliseconds.
+NEIGHBOURS = 2  # Segments before and behind an interval that are asked what they held: silence belongs to the one before it.
+DAY_NS = 86_400 * SECOND  # The longest segment.
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An order with its request understood. from_ns, until_ns: the interval asked for, UTC ns, both ends included."""
+    """An order with its request understood. from_ns, until_ns: the interval asked for, UTC ns, both ends included.
+
+    query, sift: the request in the words of the index, and what is asked of each frame beyond it.
+    """
 
     order: Order
     request: Request
     from_ns: int
     until_ns: int
+    query: Query
+    sift: Sift
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it. segments: how many held something. truncated: more was there than may be sent.
+    """What came of it. segments: how many held something. truncated: more was there than may be sent. cancelled: it was ended early.
 
+    damaged: stretches of time in which frames cannot be read; they are among the holes as well.
     left_out: frames that the order itself wanted left out, by rule; left_out_bytes: of their blocks.
     """
 
@@ -42,6 +55,8 @@ class Found:
     segments: int
     truncated: bool
     holes: tuple[Hole, ...]
+    damaged: int = 0
+    cancelled: bool = False
     left_out: Mapping[str, int] = field(default_factory=dict)
     left_out_bytes: int = 0
 
@@ -49,50 +64,81 @@ class Found:
 class Search:
     """One search. `work` until `found`; the parts it gives out are in order, and the last one is marked."""
 
-    def __init__(self, plan: Plan, disk: Disk, *, interface: str, evidence_bytes_max: int, unrelated: Unrelated) -> None:
+    def __init__(
+        self, plan: Plan, disk: Disk, *, interface: str, evidence_bytes_max: int, unrelated: Unrelated, first_part: int = 0
+    ) -> None:
         self.plan = plan
         self.found: Found | None = None
         self._disk = disk
-        self._store = Store(disk)
+        self._summary = Summary(disk)
+        self._store = Store(disk, summary=self._summary)
         self._bytes_max = evidence_bytes_max
         less = plan.request.less
         self._thinning = Thinning(less, unrelated) if less.mode != "none" else None
         self._numbering = Numbering()
-        self._parts = Parts(interface, note=note(less.mode))
-        self._walk: Iterator[Hit | None] = self._store.walk(plan.request.query)
-        self._survey: Iterator[Held] | None = None
+        self._parts = Parts(interface, note=note(less.mode), first_number=first_part)
+        self._walk = self._store.walk(plan.query)
+        self._to_sift: deque[Hit] = deque()
+        self._damages = Damages()
+        self._survey: Iterator[Held | None] | None = None
         self._held: list[Held] = []
         self._segments: set[str] = set()
         self._frames = self._size = 0
         self._truncated = self._is_thinned = False
+
+    @property
+    def percent(self) -> int:
+        """How much of the store was searched."""
+        return 100 if self._survey is not None else int(100 * self._walk.share)
 
     def work(self) -> list[tuple[Part, bool]]:
         """One piece of it; the parts that are ready, each with whether it is the last."""
         if self._survey is None and self._thinning is not None and self._thinning.busy:
             hit = self._thinning.piece()
             return self._take(hit) if hit is not None else []
+        if self._survey is None and self._to_sift:
+            hit = sifted(self._to_sift.popleft(), self.plan.sift)
+            return self._thin_or_take(hit) if hit is not None else []
         if self._survey is None:
             return self._search_on()
         for _ in range(LOOKS_A_PIECE):
-            held = next(self._survey, None)
-            if held is None:
+            try:
+                held = next(self._survey)
+            except StopIteration:
                 return self._finish()
-            self._held.append(held)
+            if held is not None:
+                self._held.append(held)
         return []
+
+    def cancel(self) -> list[tuple[Part, bool]]:
+        """Somebody has thought better of it: the last part, with what was found and not given out yet."""
+        assert self.found is None, "what is over cannot be ended"
+        self.found = Found(
+            self._frames, self._size, len(self._segments), self._truncated, (), len(self._damages.all()), cancelled=True
+        )
+        return [(self._parts.last(), True)]
 
     def _search_on(self) -> list[tuple[Part, bool]]:
         for _ in range(LOOKS_A_PIECE):
             try:
-                hit = next(self._walk)
+                step = next(self._walk)
             except StopIteration:
                 return self._all_found()
-            if hit is not None:
-                hit = self._numbering.of(hit)
-                self._segments.update(hit.segments)
-                if self._thinning is None:
-                    return self._take(hit)
-                self._thinning.begin(hit)
-                return []
+            if isinstance(step, Damage):
+                self._damages.add(step)
+            elif step is not None:
+                hit = self._numbering.of(step)
+                if not self.plan.sift.asks_nothing:
+                    self._to_sift.extend(split(hit, FRAMES_A_PIECE))
+                    return []
+                return self._thin_or_take(hit)
+        return []
+
+    def _thin_or_take(self, hit: Hit) -> list[tuple[Part, bool]]:
+        self._segments.update(hit.segments)
+        if self._thinning is None:
+            return self._take(hit)
+        self._thinning.begin(hit)
         return []
 
     def _all_found(self) -> list[tuple[Part, bool]]:
@@ -113,17 +159,25 @@ class Search:
         return [(part, False) for part in self._parts.add(hit)]
 
     def _finish(self) -> list[tuple[Part, bool]]:
-        holes = not_held(self._held, self._deleted(), from_ns=self.plan.from_ns, until_ns=self.plan.until_ns)
+        plan, damaged = self.plan, self._damages.all()
+        holes = not_held(self._held, self._deleted(), from_ns=plan.from_ns, until_ns=plan.until_ns)
+        for row in damaged:
+            first = plan.from_ns if row.first_utc_ns is None else max(plan.from_ns, row.first_utc_ns)
+            last = plan.until_ns if row.last_utc_ns is None else min(plan.until_ns, row.last_utc_ns)
+            holes.append(Hole(first, max(first, last), f"not readable ({row.cause})"))
         self.found = Found(
-            self._frames, self._size, len(self._segments), self._truncated, tuple(holes),
-            dict(self._thinning.left_out) if self._thinning is not None else {},
-            self._thinning.left_out_bytes if self._thinning is not None else 0,
+            self._frames, self._size, len(self._segments), self._truncated,
+            tuple(sorted(holes, key=lambda hole: (hole.from_ns, hole.until_ns))), len(damaged),
+            left_out=dict(self._thinning.left_out) if self._thinning is not None else {},
+            left_out_bytes=self._thinning.left_out_bytes if self._thinning is not None else 0,
         )  # fmt: skip
         return [(self._parts.last(), True)]
 
-    def _seals(self) -> Iterator[Held]:
+    def _seals(self) -> Iterator[Held | None]:
+        """What each segment near the interval held; None while it is found out which those are."""
         names = self._store.names()
-        for name in names:
+        yield None
+        for name in self._near(names):
             try:
                 seal = self._store.segment(name).seal()
             except (Corrupt, Missing):
@@ -135,14 +189,30 @@ class Search:
             if opened not in names and sequence is not None and begin is not None:
                 yield Held(sequence, begin, max(begin, self.plan.until_ns), goes_on=False)
 
+    def _near(self, names: list[str]) -> list[str]:
+        """Those whose seals have something to say: by their names and their neighbours', and all that hold frames of the interval.
+
+        Without it, the answer to a question about a minute would read the seals of years.
+        """
+        terms = terms_of(Query(self.plan.from_ns, self.plan.until_ns))
+        excluded = self._summary.excluded(names, terms)
+        earliest, latest = compact(self.plan.from_ns), compact(self.plan.until_ns)
+        inside = [at for at, name in enumerate(names) if earliest <= name[:16] <= latest]
+        before = max((at for at, name in enumerate(names) if name[:16] < earliest), default=0)
+        first = max(0, min([before, *inside[:1]]) - NEIGHBOURS)
+        last = max([before, *inside[-1:]]) + NEIGHBOURS
+        return [name for at, name in enumerate(names) if first <= at <= last or name not in excluded]
+
     def _deleted(self) -> Mapping[int, int]:
-        """The first moment of each deleted segment, from the receipts' names: <number>-<segment>."""
+        """The first moment of each deleted segment that may have held something of the interval, from the receipts' names: <number>-<segment>."""
+        earliest, latest = compact(self.plan.from_ns - DAY_NS), compact(self.plan.until_ns + DAY_NS)
         deleted = {}
         for name in self._disk.list("receipts"):
             segment = name.partition("-")[2]
-            sequence, begin = sequence_of(segment), _begin_of(segment)
-            if sequence is not None and begin is not None:
-                deleted[sequence] = begin
+            if earliest <= segment[:16] <= latest:
+                sequence, begin = sequence_of(segment), _begin_of(segment)
+                if sequence is not None and begin is not None:
+                    deleted[sequence] = begin
         return deleted
 
 

@@ -20,10 +20,19 @@ class RetrievalSettings:
         2000, "After the end asked for, this long for the recorder's last stretch to reach the disk.", low=0, high=600_000
     )
     searches_max: int = setting(
-        4, "Orders worked on in turn; further ones wait. Each holds up to 12 MB, twice that while it reduces.", low=1, high=64
+        4,
+        "Orders worked on at once, the most urgent first, equals in turn; one more for priority 1. Each holds up to 12 MB, twice that while it reduces.",
+        low=1,
+        high=64,
+    )
+    orders_per_day_max: int = setting(
+        1000, "Orders taken in one day, UTC; further ones are refused, and it says so.", low=1, high=1_000_000
+    )
+    evidence_bytes_per_day_max: int = setting(
+        64 << 30, "Evidence of one day, UTC; what is above is cut off, then refused.", low=1 << 16, high=1 << 44
     )
     # 16 parts of 4 MiB: enough that the uplink never waits for us, little enough that evidence never fills the disk.
-    parts_waiting_max: int = setting(16, "Parts waiting in release/ beyond which the search pauses.", low=1, high=1000)
+    parts_waiting_max: int = setting(16, "Parts as urgent or more in release/ beyond which a search pauses.", low=1, high=1000)
     message_ports: tuple[int, ...] = setting(
         (47001, 47002, 47003, 47004, 514),
         "UDP ports whose messages are reported anyway: left out of evidence that may be reduced.", low=1, high=65_535,

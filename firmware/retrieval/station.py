@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -14,28 +14,37 @@ from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.release import Release, name_of, packed
 from firmware.core.report import Report
-from firmware.core.request import from_parameters
+from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.spool import Item, Spool
 from firmware.core.streams.unrelated import Unrelated
 from firmware.core.timestamp import MS, SECOND
+from firmware.core.wording import Interpreter
 from firmware.retrieval.coverage import sentence
+from firmware.retrieval.journal import Journal, Progress
 from firmware.retrieval.parts import Part
 from firmware.retrieval.search import Plan, Search
 from firmware.retrieval.settings import RetrievalSettings
+from firmware.retrieval.sums import Sums
 
 ORDERS = "commands/verified/retrieval"
 RELEASE = "release"
 AGAIN_NS = 2 * SECOND  # After a full or failed disk, and while the parts made so far have not moved on.
+_LEAST_BYTES = 1 << 16  # Below it an answer is no evidence.
+NOT_HELD_MAX = 900  # characters in a fact, which may have 1,024
 
 
 @dataclass(slots=True)
 class _Active:
-    """An order taken, its search, and the parts found but not yet on the disk."""
+    """An order taken, its search, and the parts found but not yet on the disk.
+
+    known: how far it had come before this start. done: how far it has come now.
+    """
 
     item: Item
     search: Search
+    known: Progress
+    done: Progress = field(default_factory=Progress)
     ready: deque[tuple[Part, bool]] = field(default_factory=deque)
-    parts: int = 0
 
 
 @dataclass(slots=True)
@@ -52,7 +61,8 @@ class RetrievalStation:
 
     name = "retrieval"
 
-    def __init__(self, board: Board, settings: RetrievalSettings) -> None:
+    def __init__(self, board: Board, settings: RetrievalSettings, *, interpreter: Interpreter | None = None) -> None:
+        """interpreter: understands what is asked in people's words; without it only addresses and kinds of record are."""
         self.report = Report(self.name)
         self._board = board
         self._settings = settings
@@ -62,6 +72,9 @@ class RetrievalStation:
         self._unrelated = Unrelated(
             frozenset(settings.request_ports), frozenset(settings.request_ethertypes), frozenset(settings.message_ports)
         )
+        self._interpreter = interpreter or Interpreter(unrelated=self._unrelated)
+        self._journal = Journal(board.disk)
+        self._sums = Sums(board.disk, self.report)
         self._plans: dict[str, _Waiting] = {}  # by the item's name
         self._active: deque[_Active] = deque()
         self._again = Monotonic(0)
@@ -72,6 +85,8 @@ class RetrievalStation:
         self._orders.start()
         make_directory(self._board.disk, RELEASE)
         self._notices.start()
+        self._journal.start(self._identities())
+        self._sums.start()
 
     def step(self, now: Now) -> Monotonic | None:
         if now.monotonic < self._again:
@@ -82,7 +97,9 @@ class RetrievalStation:
             self.report.gauge("waiting", len(self._plans))
             self.report.gauge("active", len(self._active))
             if not self._active:
-                return due
+                # While nobody asks, what is new is summed up, so that who asks then is answered sooner.
+                sums = self._sums.work(now)
+                return sums if due is None else min(due, sums)
             return self._work(now)
         except DiskFull:
             self.report.drop("disk_full")
@@ -119,6 +136,10 @@ class RetrievalStation:
         order: Order | None = None
         try:
             order = order_unpacked(data)
+            ended = cancelled_by(order.parameters)
+            if ended is not None:
+                self._cancel(name, order, ended, now)
+                return
             self._plans[name] = _Waiting(self._understood(order, now))
         except BadItem as problem:
             if order is not None:
@@ -134,23 +155,27 @@ class RetrievalStation:
     def _understood(self, order: Order, now: Now) -> Plan:
         request = from_parameters(order.parameters)
         query = request.query
-        assert query.since_utc_ns is not None, "from_parameters sees to it"
+        since_ns = query.since_utc_ns
+        assert since_ns is not None, "from_parameters sees to it"
         made_utc_ns = order.made_tai_ns - now.tai_offset_s * SECOND
-        until_ns = query.until_utc_ns if query.until_utc_ns is not None else max(made_utc_ns, query.since_utc_ns)
-        if until_ns - query.since_utc_ns > self._settings.span_s_max * SECOND:
+        until_ns = query.until_utc_ns if query.until_utc_ns is not None else max(made_utc_ns, since_ns)
+        if until_ns - since_ns > self._settings.span_s_max * SECOND:
             raise BadItem(f"expected an interval of at most {self._settings.span_s_max} s")
         if until_ns - now.utc_ns > self._settings.wait_s_max * SECOND:
             raise BadItem(f"expected an end at most {self._settings.wait_s_max} s from now")
-        return Plan(order, request, query.since_utc_ns, until_ns)
+        query, sift = self._interpreter.understood(query, request.wording)
+        return Plan(order, request, since_ns, until_ns, query, sift)
 
     def _activate(self, now: Now) -> Monotonic | None:
         """Take the orders whose time has come, as many as may be worked on; returns when the next one's time comes."""
         next_due: Monotonic | None = None
-        for name, waiting in sorted(self._plans.items(), key=lambda row: (row[1].plan.until_ns, row[0])):
+        for name, waiting in sorted(
+            self._plans.items(), key=lambda row: (self._priority(row[1].plan), row[1].plan.until_ns, row[0])
+        ):
             due = self._due(waiting, now)
             if due > now.monotonic:
                 next_due = due if next_due is None else min(next_due, due)
-            elif len(self._active) < self._settings.searches_max:
+            elif len(self._active) < self._settings.searches_max + (self._priority(waiting.plan) is Priority.P1):
                 del self._plans[name]
                 self._take(name, waiting.plan, now)
         return next_due
@@ -168,47 +193,129 @@ class RetrievalStation:
         return waiting.settled
 
     def _take(self, name: str, plan: Plan, now: Now) -> None:
+        known = self._journal.progress(plan.order.identity)
+        today = self._journal.today(now.utc_ns)
+        left = self._settings.evidence_bytes_per_day_max - today.bytes
+        if not known.parts and not known.cancelled and (today.orders >= self._settings.orders_per_day_max or left < _LEAST_BYTES):
+            self._say_refused(now, plan.order, "order refused: this day's evidence is used up, ask again tomorrow", "day_limit")
+            self._orders.settle_named(name)
+            self.report.drop("day_limit")
+            return
         gone_bad = self._orders.quarantined_count
         item = self._orders.take_named(name)
         if item is not None:
-            search = Search(
-                plan, self._board.disk, interface=self._board.identity.name,
-                evidence_bytes_max=self._settings.evidence_bytes_max, unrelated=self._unrelated,
-            )  # fmt: skip
-            self._active.append(_Active(item, search))
+            if not known.parts:
+                self._journal.add(now.utc_ns, orders=1)
+            active = _Active(item, self._search(plan, max(left, _LEAST_BYTES)), known)
+            if known.cancelled:
+                active.search = self._search(plan, _LEAST_BYTES, first_part=known.parts)
+                active.done = known
+                active.ready.extend(active.search.cancel())
+            self._active.append(active)
             self.report.count("orders_taken")
         elif self._orders.quarantined_count > gone_bad:
             self.report.drop("too_many_attempts")
             self._say_refused(now, plan.order, "order given up: this process ended at it again and again", "too_many_attempts")
 
-    # Work: one piece of one order, then the next order's turn.
+    def _search(self, plan: Plan, left: int, *, first_part: int = 0) -> Search:
+        return Search(
+            plan, self._board.disk, interface=self._board.identity.name,
+            evidence_bytes_max=min(self._settings.evidence_bytes_max, left), unrelated=self._unrelated,
+            first_part=first_part,
+        )  # fmt: skip
+
+    def _cancel(self, name: str, order: Order, ended: bytes, now: Now) -> None:
+        """End another order: what it has found and not sent is its last part. Durable before this order is settled."""
+        active = next((row for row in self._active if row.search.plan.order.identity == ended), None)
+        waiting = next((entry for entry, row in self._plans.items() if row.plan.order.identity == ended), None)
+        if active is None and waiting is None:
+            self._say_refused(
+                now, order, "order refused: expected to end an order that is not over, there is none", "no_such_order"
+            )
+            self._orders.settle_named(name)
+            self.report.drop("no_such_order")
+            return
+        known = active.done if active is not None and active.done.parts >= active.known.parts else self._journal.progress(ended)
+        self._journal.put(ended, replace(known, cancelled=True))
+        if active is not None and active.search.found is None:
+            active.ready.extend(active.search.cancel())
+        elif waiting is not None:
+            self._take(waiting, self._plans.pop(waiting).plan, now)
+        self._say(
+            now, order, "command-result", Severity.NOTICE, "order ended on request",
+            {"command": order.identity.hex(), "result": "done", "cancelled": ended.hex()},
+        )  # fmt: skip
+        self._orders.settle_named(name)
+        self.report.count("orders_cancelled")
+
+    def _identities(self) -> list[bytes]:
+        """Of the orders that are not settled, by their names."""
+        found = []
+        for name in self._orders.names():
+            try:
+                found.append(bytes.fromhex(name.removeprefix("cmd-")))
+            except ValueError:
+                continue
+        return found
+
+    # Work: one piece of one order, the most urgent first, equals in turn.
 
     def _work(self, now: Now) -> Monotonic:
-        active = self._active[0]
-        self._active.rotate(-1)
-        if not active.ready and active.search.found is None:
-            active.ready.extend(active.search.work())
-        if active.ready:
-            if self._parts_waiting() >= self._settings.parts_waiting_max:
-                # What was found has to move on before more is read. Alone, wait; beside others, it is their turn.
-                return now.monotonic.after(AGAIN_NS)
-            self._publish(active, *active.ready[0], now)
-            active.ready.popleft()
-        if active.search.found is not None and not active.ready:
-            self._finish(active, now)
-        return now.monotonic
+        blocked = False
+        for active in sorted(self._active, key=lambda row: self._priority(row.search.plan)):
+            if not active.ready and active.search.found is None:
+                active.ready.extend(active.search.work())
+            elif active.ready and self._withheld(active):
+                pass
+            elif active.ready and self._parts_waiting(self._priority(active.search.plan)) >= self._settings.parts_waiting_max:
+                blocked = True  # What was found has to move on before more is read; meanwhile it is the others' turn.
+                continue
+            elif active.ready:
+                self._publish(active, *active.ready[0], now)
+                active.ready.popleft()
+            if active.search.found is not None and not active.ready:
+                self._finish(active, now)
+            else:
+                self._active.remove(active)
+                self._active.append(active)
+            return now.monotonic
+        assert blocked, "there are searches, and none had anything to do"
+        return now.monotonic.after(AGAIN_NS)
+
+    def _withheld(self, active: _Active) -> bool:
+        """Whether the next part was published before this process began; then it is not sent again."""
+        part, is_last = active.ready[0]
+        if active.known.cancelled or active.done.parts >= active.known.parts:
+            return False
+        active.ready.popleft()
+        active.done = active.done.after(part.body)
+        self.report.count("parts_sent_before")
+        is_over = active.done.parts == active.known.parts
+        if (is_over and active.done.chain != active.known.chain) or (is_last and not is_over):
+            # A segment has come or gone since; what was sent was another answer.
+            plan = active.search.plan
+            active.search, active.known, active.done = (
+                self._search(plan, self._settings.evidence_bytes_max),
+                Progress(),
+                Progress(),
+            )
+            active.ready.clear()
+        return True
 
     def _publish(self, active: _Active, part: Part, is_last: bool, now: Now) -> None:
         plan = active.search.plan
         offset_ns = now.tai_offset_s * SECOND
         facts: dict[str, int | str] = {
             "part": part.number, "last": int(is_last), "frames": part.frames,
-            "from_utc_ns": plan.from_ns, "until_utc_ns": plan.until_ns,
+            "from_utc_ns": plan.from_ns, "until_utc_ns": plan.until_ns, "searched_percent": active.search.percent,
         }  # fmt: skip
         if is_last:
             found = active.search.found
             assert found is not None, "the last part comes with the sum"
             facts |= {"segments": found.segments, "frames_total": found.frames, "truncated": int(found.truncated)}
+            facts |= {"holes": len(found.holes), "damaged": found.damaged, "cancelled": int(found.cancelled)}
+            if found.holes:
+                facts["not_held"] = sentence(found.holes)[:NOT_HELD_MAX]
             facts |= {f"left_out_{rule}": count for rule, count in found.left_out.items()}
         if plan.request.less.mode != "none":
             facts["reduce"] = plan.request.less.mode
@@ -224,7 +331,11 @@ class RetrievalStation:
         digest = hashlib.sha256(data).hexdigest()[:8]
         name = name_of(release.priority, plan.from_ns + offset_ns, f"cmd-{plan.order.identity.hex()}-{part.number:05d}-{digest}")
         self._release.publish(name, data)
-        active.parts += 1
+        # After it: a part is sent twice rather than not at all.
+        done = active.done.after(part.body)
+        self._journal.put(plan.order.identity, replace(done, cancelled=active.known.cancelled or _is_cancelled(active)))
+        self._journal.add(now.utc_ns, size=len(part.body))
+        active.done = done
         self.report.count("parts")
         self.report.count("frames", part.frames)
 
@@ -233,30 +344,32 @@ class RetrievalStation:
         assert found is not None
         missing = sentence(found.holes)
         fields: dict[str, Field] = {
-            "command": plan.order.identity.hex(), "result": "done", "frames": found.frames, "bytes": found.size,
-            "parts": active.parts, "segments": found.segments, "truncated": found.truncated,
-            "from_utc_ns": plan.from_ns, "until_utc_ns": plan.until_ns, "holes": len(found.holes), "not_held": missing,
+            "command": plan.order.identity.hex(), "result": "cancelled" if found.cancelled else "done", "frames": found.frames, "bytes": found.size,
+            "parts": active.done.parts, "segments": found.segments, "truncated": found.truncated,
+            "from_utc_ns": plan.from_ns, "until_utc_ns": plan.until_ns, "holes": len(found.holes), "damaged": found.damaged, "not_held": missing,
         }  # fmt: skip
-        text = f"{found.frames} frames in {active.parts} parts"
+        text = f"{found.frames} frames in {active.done.parts} parts" + (", cancelled" if found.cancelled else "")
         left_out = sum(found.left_out.values())
         if plan.request.less.mode != "none":
             fields |= {"reduce": plan.request.less.mode, "left_out": left_out, "left_out_bytes": found.left_out_bytes}
             fields |= {f"left_out_{rule}": count for rule, count in found.left_out.items()}
             text += f", {left_out} left out ({plan.request.less.mode})"
         if found.truncated:
-            text += f", cut off at {self._settings.evidence_bytes_max} bytes"
+            text += f", cut off at {found.size} bytes"
         if missing:
             text += f"; not held: {missing}"
         self._say(now, plan.order, "evidence-result", Severity.NOTICE, text, fields)
         self._orders.settle(active.item)
+        self._journal.forget(plan.order.identity)
         self._active.remove(active)
         self.report.count("orders_done")
 
     def _priority(self, plan: Plan) -> Priority:
         return plan.request.priority or Priority(self._settings.priority)
 
-    def _parts_waiting(self) -> int:
-        return sum("-cmd-" in name for name in self._release.names())
+    def _parts_waiting(self, priority: Priority) -> int:
+        """Evidence as urgent as this or more that has not moved on: what is less urgent goes behind it and holds nobody up."""
+        return sum("-cmd-" in name and name[:2] <= f"p{int(priority)}" for name in self._release.names())
 
     def _say_refused(self, now: Now, order: Order, text: str, cause: str) -> None:
         fields: dict[str, Field] = {"command": order.identity.hex(), "result": "refused", "cause": cause}
@@ -264,3 +377,7 @@ class RetrievalStation:
 
     def _say(self, now: Now, order: Order, kind: str, severity: Severity, text: str, fields: Mapping[str, Field]) -> None:
         self._notices.say(now, kind, Priority.P3, severity, text, fields=fields, event=f"cmd-{order.identity.hex()}")
+
+
+def _is_cancelled(active: _Active) -> bool:
+    return active.search.found is not None and active.search.found.cancelled

@@ -265,7 +265,7 @@ def test_full_disk_and_full_release_make_the_part_wait(asker: Asker) -> None:
     start = _minutes(asker, 3)
     identity = asker.ask(Query(start, start + 3 * MINUTE))
     release = Spool(asker.board.disk, "release")
-    release.publish_all([(f"p4-{n:020d}-cmd-other", b"x") for n in range(16)])
+    release.publish_all([(f"p2-{n:020d}-cmd-other", b"x") for n in range(16)])
     asker.work(seconds=10)
     assert 16 == len(release.names())
     for name in release.names():
