@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from firmware.clock.news import News, notice, warning
-from firmware.clock.ptp4l import Ptp4l
+from firmware.clock.ptp4l import CLOCK_CLASS, Ptp4l
 from firmware.core.message import Priority, Severity
 from firmware.core.ptp import Announce, PtpMessage, identity_text
 from firmware.core.timestamp import SECOND, Monotonic
@@ -42,8 +42,9 @@ def rank(announce: Announce) -> tuple[int, int, int, int, int, bytes]:
 class Masters:
     """All that were heard within GONE_NS, and whom the box follows."""
 
-    def __init__(self, *, yields: bool) -> None:
+    def __init__(self, *, yields: bool, priority1: int) -> None:
         self._yields = yields
+        self._priority1 = priority1
         self._masters: dict[str, Master] = {}
         self._followed: bytes | None = None
         self.overflow = 0  # Announces under further names
@@ -91,7 +92,7 @@ class Masters:
     def _second(self, master: Master, ours: Ptp4l | None) -> News:
         leads = identity_text(master.announce.grandmasterIdentity)
         text = f"PTP clock {master.name} offers grandmaster {leads}"
-        if ours is None or rank(master.announce) > _rank(ours):
+        if rank(master.announce) > self._rank(ours):
             return notice("second_master", f"{text}; it would not be chosen", master=master.name, grandmaster=leads)
         if self._yields:
             return warning(
@@ -110,8 +111,10 @@ class Masters:
         text = f"the grandmaster is {whom}, was {before_text}"
         return [warning("grandmaster_changed", text, grandmaster=now_text, before=before_text)]
 
-
-def _rank(ours: Ptp4l) -> tuple[int, int, int, int, int, bytes]:
-    # priority2 is not asked for; where all before it is equal, two clocks are as good, and saying so twice harms nobody.
-    quality = ours.quality
-    return ours.priority1, quality.clockClass, quality.clockAccuracy, quality.offsetScaledLogVariance, 255, ours.grandmaster
+    def _rank(self, ours: Ptp4l | None) -> tuple[int, int, int, int, int, bytes]:
+        """The box's own, or of whom it follows; as it is configured while ptp4l does not say."""
+        if ours is None:
+            return self._priority1, CLOCK_CLASS, 0xFE, 0xFFFF, 255, b"\xff" * 8
+        # priority2 is not asked for; where all before it is equal, two clocks are as good, and saying so twice harms nobody.
+        quality = ours.quality
+        return ours.priority1, quality.clockClass, quality.clockAccuracy, quality.offsetScaledLogVariance, 255, ours.grandmaster

@@ -60,10 +60,11 @@ class Exchange:
             if self.arrived_ns is not None:
                 return False
             self.arrived_ns = stamp_ns
-            if Flags.TWO_STEP not in message.flags:
+            if Flags.TWO_STEP not in message.flags and self.sent_ns is None:
                 self.sent_ns = message.timestamp
             return True
-        if message.messageType is MessageType.FOLLOW_UP and self.arrived_ns is not None and self.sent_ns is None:
+        if message.messageType is MessageType.FOLLOW_UP and self.sent_ns is None:
+            # It may overtake its SYNC: the two go to different ports, and switches have more than one queue.
             self.sent_ns = message.timestamp
             return True
         return False

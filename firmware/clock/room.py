@@ -60,7 +60,7 @@ class Room:
         self._is_impersonated = False
         self._dropped = 0
         self.devices = Devices(settings.devices)
-        self.masters = Masters(yields=settings.yields)
+        self.masters = Masters(yields=settings.yields, priority1=settings.priority1)
 
     def start(self, now: Now) -> None:
         self.devices.start(now.monotonic)
@@ -212,6 +212,9 @@ class Room:
             return
         device.exchange = None
         device.missed = 0
+        device.probe_at = min(
+            device.probe_at, device.exchange_at.after(self._settings.probe_ms * MS)
+        )  # It may have been given up.
         bounds = exchange.bounds(tai_offset_s=now.tai_offset_s)
         if bounds is None:
             self._report.drop("probe_contradicts_itself")
