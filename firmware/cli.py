@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
 from firmware.core.envelope import is_name
-from firmware.core.errors import BadItem, BadSettings, Trouble
+from firmware.core.errors import BadItem, BadSettings, Missing, Trouble
 from firmware.core.message import is_token
 from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import parse_utc
@@ -129,7 +129,7 @@ def _run(a: argparse.Namespace) -> int:
     if unknown:
         raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
     if a.process is not None:
-        run_process(processes[a.process], _board(a, settings), settings)
+        run_process(processes[a.process], _board(a, settings, keeps_time=a.process == "clock"), settings)
         return 0
     _check_values(a.role, settings)
     _keep_role(a, [name for name in processes if name not in a.without])
@@ -197,7 +197,7 @@ def _settings(a: argparse.Namespace) -> Settings:
     return Settings(SECTIONS[a.role], layers)
 
 
-def _board(a: argparse.Namespace, settings: Settings | None = None) -> "LinuxBoard":
+def _board(a: argparse.Namespace, settings: Settings | None = None, *, keeps_time: bool = False) -> "LinuxBoard":
     from drivers.linux.board import LinuxBoard
     from drivers.linux.identity import introduce
     from firmware.roles import BoardSettings
@@ -209,10 +209,11 @@ def _board(a: argparse.Namespace, settings: Settings | None = None) -> "LinuxBoa
     if section.tap.startswith("recording:"):
         from simulator.tap import RecordingTap
 
-        return LinuxBoard(root, identity, open_tap=RecordingTap.opener(section.tap.removeprefix("recording:")))
+        opener = RecordingTap.opener(section.tap.removeprefix("recording:"))
+        return LinuxBoard(root, identity, open_tap=opener, keeps_time=keeps_time)
     if section.tap not in ("ring", "portable"):
         raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")
-    return LinuxBoard(root, identity, portable_tap=section.tap == "portable")
+    return LinuxBoard(root, identity, portable_tap=section.tap == "portable", keeps_time=keeps_time)
 
 
 def _settings_table(a: argparse.Namespace) -> int:
@@ -489,6 +490,29 @@ def _status(a: argparse.Namespace) -> int:
     return 0 if states else 1
 
 
+def _clock(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.clock.configuration import configuration
+    from firmware.clock.settings import ClockSettings
+    from firmware.core.clock_page import STATE, lines
+
+    if a.configuration:
+        a.role = "box"
+        print(configuration(a.configuration, _settings(a).of(ClockSettings)), end="")
+        return 0
+    try:
+        data = LinuxDisk(_store(a.root, holds="state")).read(STATE)
+        page = lines(data, now=LinuxClock().now())
+    except Missing:
+        print("the clock process has not said anything yet")
+        return 1
+    except BadItem as problem:
+        raise ValueError(f"{STATE}: {problem}") from None
+    print(data.decode() if a.json else "\n".join(page))
+    return 0
+
+
 # ---- the room's side and the operator's side
 
 
@@ -746,6 +770,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("status", _status, "what every process did, and what it could not do, by cause")
     sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
     sub.add_argument("--json", action="store_true")
+
+    sub = command("clock", _clock, "how good the box's time is, and how far each device's clock is from it")
+    sub.add_argument("--configuration", choices=("ptp4l", "phc2sys", "chronyd"), help="print what this program is to be told")
+    sub.add_argument("--json", action="store_true")
+    settings_arguments(sub)
 
     sub = command("publish", _publish, "send a message as a task device would")
     sub.add_argument("text")

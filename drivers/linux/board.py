@@ -18,6 +18,7 @@ from drivers.tty import Tty
 class LinuxBoard:
     """root: the store. identity: its directory (drivers/linux/identity.py). portable_tap: libpcap instead of the kernel ring.
 
+    keeps_time: whether this is the clock process, which says how good the time is; all others take its word.
     open_tap: opens taps instead of either, for a recording that is heard as if it came from an interface.
     """
 
@@ -27,10 +28,11 @@ class LinuxBoard:
         identity: Path,
         *,
         portable_tap: bool = False,
+        keeps_time: bool = False,
         open_tap: Callable[[TapRequest], Tap] | None = None,
     ) -> None:
         self.disk = LinuxDisk(root)
-        self.clock = LinuxClock()
+        self.clock = LinuxClock(None if keeps_time else root / "state" / "clock")
         self.identity = LinuxIdentity(identity)
         self.supervisor = LinuxSupervisor()
         self._root = root

@@ -1,11 +1,14 @@
-"""The clock, real: the kernel's clocks, and what the kernel itself says about their quality (adjtimex(2)).
+"""The clock, real: the kernel's clocks, and how good they are as the clock process says, or else the kernel itself (adjtimex(2)).
 
 Whoever disciplines the kernel's clock (chronyd, phc2sys, systemd-timesyncd) tells it how far off it may be; we repeat that and
-claim nothing better.
+claim nothing better. The clock process asks those programs themselves, and knows a source that has fallen silent; every other
+process takes its word from a file, as long as it is fresh.
 """
 
 import ctypes
+import json
 import time
+from pathlib import Path
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
 
@@ -17,6 +20,8 @@ RTC_UNCERTAINTY_NS = 600 * 1_000_000_000
 # TAI minus UTC since 2017-01-01 (IERS Bulletin C 52); no leap second has been announced since. Used while the kernel's own
 # offset is 0, which means that nobody told it, not that the two scales agree.
 TAI_OFFSET_S = 37
+ACCOUNT_AGE_NS = 5_000_000_000  # It is written once a second; beyond this the clock process is gone or hangs.
+ACCOUNT_BYTES_MAX = 1 << 18
 QUALITY_EVERY_NS = 250_000_000  # The kernel's view changes once a second; asking at every step would cost more than the step.
 
 
@@ -38,9 +43,13 @@ class _Timex(ctypes.Structure):
 
 
 class LinuxClock:
-    """CLOCK_MONOTONIC and CLOCK_REALTIME. LOCKED while the kernel is synchronised, HOLDOVER when it was, FREE when it never was."""
+    """CLOCK_MONOTONIC and CLOCK_REALTIME. LOCKED while the kernel is synchronised, HOLDOVER when it was, FREE when it never was.
 
-    def __init__(self) -> None:
+    account: the clock process's file (firmware/clock writes it); None for the clock process itself and for tools.
+    """
+
+    def __init__(self, account: Path | None = None) -> None:
+        self._account = account
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
         self._asked_ns = -QUALITY_EVERY_NS
         self._locked_ns: int | None = None  # monotonic, when it was last seen synchronised
@@ -62,6 +71,11 @@ class LinuxClock:
 
     def _ask(self, monotonic: int) -> None:
         self._asked_ns = monotonic
+        self._ask_kernel(monotonic)
+        if self._account is not None and (told := _told(self._account, monotonic)) is not None:
+            self._state, self._source, self._uncertainty_ns = told
+
+    def _ask_kernel(self, monotonic: int) -> None:
         timex = _Timex()
         answer = self._adjtimex(ctypes.byref(timex))
         self._tai_offset_s = timex.tai or TAI_OFFSET_S
@@ -73,3 +87,18 @@ class LinuxClock:
             self._uncertainty_ns = self._locked_error_ns + (monotonic - self._locked_ns) * DRIFT_PPM // 1_000_000
         else:
             self._state, self._source, self._uncertainty_ns = ClockState.FREE, "rtc", RTC_UNCERTAINTY_NS
+
+
+def _told(account: Path, monotonic: int) -> tuple[ClockState, str, int] | None:
+    """(state, source, uncertainty) as the clock process wrote it last; None when that is old, of another start, or not readable."""
+    try:
+        with account.open("rb") as file:
+            row = json.loads(file.read(ACCOUNT_BYTES_MAX))
+        match row:
+            case {
+                "monotonic_ns": int(then), "state": str(state), "source": str(source), "uncertainty_ns": int(uncertainty_ns),
+            } if 0 <= monotonic - then <= ACCOUNT_AGE_NS and uncertainty_ns >= 0:  # fmt: skip
+                return ClockState(state), source[:16], uncertainty_ns
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None

@@ -31,7 +31,7 @@ from firmware.core.timestamp import MS, SECOND
 
 SEGMENTS, RECEIPTS = "segments", "receipts"
 CLOCK_STATE = "state/clock"
-CLOCK_STATE_BYTES_MAX = 1 << 16  # with 256 devices it has 40 KiB
+CLOCK_STATE_BYTES_MAX = 1 << 18  # with 256 devices it has 100 KiB
 STRETCH_BYTES = (
     1 << 20
 )  # 1.5 times fewer CPU seconds at 60 bytes than half of it; a search for one frame unpacks it in half a ms.

@@ -37,6 +37,7 @@ class Device:
     probe_at: Monotonic = _AT_ONCE
     ask_at: Monotonic = _AT_ONCE
     cookie: int = 0
+    more: int = 0  # probes of this burst still to come
     missed: int = 0
     answered: int = 0
     is_silent: bool = False
@@ -55,6 +56,11 @@ class Device:
         if self.lower_ns is not None:
             yield DeviceOffset(self.address, Method.BOUNDED, self.lower_ns[0], None, tai_ns)
         yield DeviceOffset(self.address, Method.PRESENT, None, None, tai_ns)
+
+    def forget(self) -> None:
+        """What was measured may be about another clock than the one that is there now."""
+        for track in self.tracks.values():
+            track.forget()
 
     def measured(self, method: Method, low_ns: int, high_ns: int, now: Now) -> list[News]:
         """One measurement, and what is new by it."""
@@ -103,8 +109,7 @@ class Devices:
         for device in self:
             device.exchange = device.asked = None
             device.lower_ns = None
-            for track in device.tracks.values():
-                track.forget()
+            device.forget()
 
     def strongest(self, now: Now, *, claim_ns: int) -> list[DeviceOffset]:
         """One line a device, in the order of their addresses."""

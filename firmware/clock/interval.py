@@ -5,6 +5,9 @@
     together             ├──────────┤
                       ◀──┤  until the next ├──▶  the intersection widens with time
 
+Only those of the last WINDOW_NS are intersected. A device that is set by less than the width of an interval contradicts none of them, and
+an old one would then be wrong for ever: 4 ms more one way than back, and a servo's step of 2 ms, were (tests/clock/test_lab.py).
+
 Every interval holds for its own moment. Between moments two crystals drift apart: by DRIFT_PPM at most, and once some seconds have
 been measured by the rate they showed, give or take WANDER_PPM, because a device that follows a master is steered all the time.
 """
@@ -14,10 +17,12 @@ from dataclasses import dataclass
 
 from drivers.clock import Monotonic
 from firmware.core.certificate import DRIFT_PPM
-from firmware.core.timestamp import SECOND
+from firmware.core.timestamp import MS, SECOND
 
 # linuxptp's servo with its defaults steers by 0.7 of the offset in a second: with the 20 µs that software stamps scatter, 14 ppm.
 WANDER_PPM = 20
+WINDOW_NS = 1_600 * MS  # Four bursts at the default: queues had their chance to be empty, and what it hides is over soon.
+_WINDOW_MAX = 64
 RATE_EVERY_NS = SECOND
 RATE_OVER_NS = 4 * SECOND  # Two probes 40 µs wide say less than 10 ppm about a rate before that.
 _HISTORY = 16
@@ -40,37 +45,46 @@ class OffsetTrack:
     """One device."""
 
     def __init__(self) -> None:
-        self._now: Interval | None = None
+        self._window: deque[Interval] = deque(maxlen=_WINDOW_MAX)
         self._slow_ppm, self._fast_ppm = float(-DRIFT_PPM), float(DRIFT_PPM)
         self._history: deque[Interval] = deque(maxlen=_HISTORY)
 
     @property
     def measured_at(self) -> Monotonic | None:
         """When it was last measured."""
-        return self._now.at if self._now is not None else None
+        return self._window[-1].at if self._window else None
 
     def forget(self) -> None:
-        """The box's own clock was stepped: nothing measured before says anything now."""
-        self._now = None
+        """The box's own clock was stepped, or the device's may have been: nothing measured before says anything now."""
+        self._window.clear()
         self._restart()
 
     def measure(self, seen: Interval) -> int:
         """One more measurement. Returns 0, or by how much the device's clock jumped, at least: ns, positive forward."""
         jumped_ns = 0
         expected = self.at(seen.at)
-        both = None if expected is None else _intersected(expected, seen)
-        if both is None and self._now is not None:
+        if expected is not None and _intersected(expected, seen) is None:
             # Either the rate was not what it had been, which is no jump, or no crystal can do that.
-            widest = _grown(self._now, seen.at, -DRIFT_PPM, DRIFT_PPM)
+            widest = _grown(self._window[-1], seen.at, -DRIFT_PPM, DRIFT_PPM)
             jumped_ns = max(0, seen.low_ns - widest.high_ns) + min(0, seen.high_ns - widest.low_ns)
-            self._restart()
-        self._now = both or seen
+            self.forget()
+        self._window.append(seen)
+        while seen.at.since(self._window[0].at) > WINDOW_NS:
+            self._window.popleft()
         self._learn(seen)
         return jumped_ns
 
     def at(self, moment: Monotonic) -> Interval | None:
         """Where the offset lies at this moment, no earlier than the last measurement; None before the first."""
-        return None if self._now is None else _grown(self._now, moment, self._slow_ppm, self._fast_ppm)
+        if not self._window:
+            return None
+        *earlier, last = (_grown(interval, moment, self._slow_ppm, self._fast_ppm) for interval in self._window)
+        for interval in reversed(earlier):
+            both = _intersected(last, interval)
+            if both is None:
+                break  # A rate was learnt since by which the two contradict each other; the newer one is right.
+            last = both
+        return last
 
     def _learn(self, seen: Interval) -> None:
         history = self._history

@@ -222,6 +222,8 @@ class Room:
         device.answered += 1
         self._report.count("probes_answered")
         if exchange.said is not None:
+            if exchange.said.portState is not device.port_state:
+                device.forget()  # It has found a master, or lost one: that is when servos set a clock.
             device.port_state = exchange.said.portState
             device.reported = exchange.said.current, now.monotonic
         found += device.measured(Method.MONITORED, *bounds, now)
@@ -305,13 +307,18 @@ class Room:
         moment = now.monotonic
         if device.exchange is not None and moment.since(device.exchange_at) > ANSWER_NS:
             device.exchange = None
+            device.more = 0
             device.missed += 1
             self._report.count("probes_unanswered")
-        if device.exchange is None and moment >= device.probe_at:
+        if device.exchange is None and (device.more or moment >= device.probe_at):
             self._number = (self._number + 1) & 0xFFFF
             device.exchange, device.exchange_at = Exchange(self._number), moment
-            every_ns = SLOW_NS if device.missed >= MISSED_MAX else self._settings.probe_ms * MS
-            device.probe_at = moment.after(every_ns)
+            if device.more:
+                device.more -= 1
+            else:
+                is_lost = device.missed >= MISSED_MAX
+                device.more = 0 if is_lost else self._settings.probe_burst - 1
+                device.probe_at = moment.after(SLOW_NS if is_lost else self._settings.probe_ms * MS)
             self._send(asker, device, device.exchange, lambda: probe.question(self._number, ours=self._ours, domain=self._settings.domain), ptp.EVENT_PORT)  # fmt: skip
         if moment >= device.ask_at:
             device.ask_at = moment.after(self._settings.ask_s * SECOND)

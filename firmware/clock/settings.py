@@ -22,6 +22,7 @@ class ClockSettings:
     )
     devices: tuple[str, ...] = setting((), "IP addresses of devices to be measured always; those heard by PTP join them.")
     probe_ms: int = setting(500, "How often a device's clock is measured by NetSync Monitor.", low=50, high=60_000)
+    probe_burst: int = setting(3, "Probes one after the other each time: the emptiest queue of them counts.", low=1, high=16)
     ask_s: int = setting(
         10, "How often devices are asked by PTP management, and those without NetSync Monitor by NTP.", low=1, high=3600
     )

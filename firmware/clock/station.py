@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now
 from drivers.daemon import Daemon
+from firmware.clock.account import state_of
 from firmware.clock.news import News, notice, warning
-from firmware.clock.page import state_of
 from firmware.clock.ptp4l import Conversation, Ptp4l, announced
 from firmware.clock.room import Room
 from firmware.clock.settings import ClockSettings

@@ -1,6 +1,5 @@
 """The answers: lines of text from what lies on the disk."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -8,11 +7,13 @@ from typing import cast
 from drivers.board import Board
 from drivers.disk import Disk
 from firmware.console.words import COMMANDS
-from firmware.core import shelf, state
+from firmware.core import clock_page, shelf, state
 from firmware.core.durable import read_or_none
+from firmware.core.errors import BadItem
 from firmware.core.state import columns
 from firmware.core.verify import verify
 
+_ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">"})
 STATEMENTS_MAX = 1000  # of a verdict
 SettingRow = tuple[str, object, object, str, str]
 
@@ -60,13 +61,14 @@ def segments(board: Board) -> list[str]:
 
 def clock(board: Board) -> list[str]:
     """`show clock`: what the clock station last said."""
-    try:
-        row = json.loads(read_or_none(board.disk, "state/clock", size=4096) or b"")
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
+    data = read_or_none(board.disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX)
+    if data is None:
         return ["the clock process has not said anything yet"]
-    return columns([(str(name), str(value)) for name, value in row.items()])
+    try:
+        # A terminal on a serial line knows ASCII and no more.
+        return [row.translate(_ASCII) for row in clock_page.lines(data, now=board.clock.now())]
+    except BadItem:
+        return ["what the clock process has said does not read; it will say more in a second"]
 
 
 def identity(board: Board) -> list[str]:

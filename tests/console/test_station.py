@@ -7,6 +7,8 @@ import tty as terminal
 import pytest
 
 from drivers.linux.tty import LinuxTty
+from firmware.clock.settings import ClockSettings
+from firmware.clock.station import ClockStation
 from firmware.console.settings import ConsoleSettings
 from firmware.console.station import ConsoleStation
 from firmware.core.report import Report, publish
@@ -86,7 +88,11 @@ def test_segments_clock_settings_and_identity(person: Terminal) -> None:
     assert b"has not said anything yet" in person.types(b"show clock\r")
     person.board.disk.mkdir("state")
     person.board.disk.write("state/clock", b'{"state": "locked"}')
-    assert b"  state  locked\r\n" in person.types(b"show clock\r")
+    assert b"does not read" in person.types(b"show clock\r")
+    clock = ClockStation(person.board, ClockSettings())
+    clock.start(person.board.clock.now())
+    clock.step(person.board.clock.now())
+    assert b"time      LOCKED by ptp, known to +-50 us\r\n" in person.types(b"show clock\r")
     assert b"capture.segment_s  60      scrubjay.toml" in person.types(b"show settings\r")
     assert person.board.identity.public_key().hex().encode() in person.types(b"show identity\r")
 

@@ -1,7 +1,9 @@
 """The clock's contract, on the real one and the simulated one."""
 
 import ctypes
+import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +88,31 @@ def test_a_stepped_clock_moves_only_its_stamps() -> None:
     box.restart()
     assert (Monotonic(0), Monotonic(5)) == (box.now().monotonic, hub.now().monotonic)
     assert timeline.tai_ns + 7 == box.moment(Monotonic(7))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({}, (ClockState.HOLDOVER, "ntp", 800_000)),
+        ({"monotonic_ns": -6 * 10**9}, None),
+        ({"monotonic_ns": 10**9}, None),
+        ({"state": "certain"}, None),
+        ({"uncertainty_ns": -1}, None),
+        ({"source": 7}, None),
+    ],
+)
+def test_the_clock_process_is_believed_while_it_is_fresh(
+    tmp_path: Path, row: dict[str, object], expected: tuple[ClockState, str, int] | None
+) -> None:
+    """Its word on state, source and uncertainty; an old one, one of another start, or none that reads: the kernel's. (S2-012)"""
+    account = tmp_path / "clock"
+    now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    then_ns = now_ns + int(str(row.get("monotonic_ns", 0)))
+    account.write_text(
+        json.dumps({"state": "holdover", "source": "ntp", "uncertainty_ns": 800_000} | row | {"monotonic_ns": then_ns})
+    )
+    stamp, kernel = LinuxClock(account).now().timestamp, LinuxClock().now().timestamp
+
+    assert (expected or (kernel.state, kernel.source)) == (stamp.state, stamp.source, stamp.uncertainty_ns)[
+        : 3 if expected else 2
+    ]
