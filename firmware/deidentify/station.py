@@ -8,7 +8,9 @@ from drivers.clock import Monotonic, Now
 from firmware.core import envelope
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.expiry import is_expired, say_discarded
 from firmware.core.message import BATCH_BYTES_MAX, packed, unpacked
+from firmware.core.notices import Notices
 from firmware.core.release import Release
 from firmware.core.release import unpacked as unpacked_release
 from firmware.core.report import Report
@@ -69,6 +71,7 @@ class DeidentifyStation:
         )
         self._release = Spool(board.disk, "release")
         self._outbox = Spool(board.disk, "outbox")
+        self._notices = Notices(board, self.name)
         self._jobs: dict[str, _Job] = {}
         self._ready: dict[str, tuple[Item, bytes]] = {}  # cleaned, not yet in the outbox
         self._again = Monotonic(0)
@@ -82,7 +85,7 @@ class DeidentifyStation:
             return self._again
         try:
             self._publish()
-            busy = self._take()
+            busy = self._take(now)
             self._publish()
         except (DiskFull, DiskFailed) as trouble:
             self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
@@ -108,14 +111,16 @@ class DeidentifyStation:
         self._jobs.clear()
         self._ready.clear()
 
-    def _take(self) -> bool:
+    def _take(self, now: Now) -> bool:
         """The next items by name (most urgent, then earliest), while evidence is in hand only those before it; whether there was one."""
         known = _Known({*self._jobs, *self._ready}, min(self._jobs, default=None))
         items = self._release.take_new(known, count_max=ITEMS_A_STEP)
         for item in items:
             try:
                 release = unpacked_release(item.data)
-                if release.kind == "group":
+                if is_expired(release.facts, now):
+                    self._discard(item, release, now)
+                elif release.kind == "group":
                     self._clean_group(item, release)
                 else:
                     counts = Counts()
@@ -128,6 +133,20 @@ class DeidentifyStation:
             self._release.put_back(self._jobs[last].item)
             del self._jobs[last]
         return bool(items)
+
+    def _discard(self, item: Item, release: Release, now: Now) -> None:
+        """It waited too long, for want of room perhaps. The original stays in groups/."""
+        count = release.facts.get("messages", 0)
+        try:
+            say_discarded(
+                self._notices, now, name=item.name, priority=release.priority, messages=count if isinstance(count, int) else 0,
+                first_tai_ns=release.first_tai_ns, last_tai_ns=release.last_tai_ns,
+            )  # fmt: skip
+        except (DiskFull, DiskFailed):
+            self._release.put_back(item)  # Not its fault, and never in silence.
+            raise
+        self._release.settle(item)
+        self.report.drop(f"expired_p{int(release.priority)}")
 
     def _clean_group(self, item: Item, release: Release) -> None:
         messages = [cleaned_message(message, self._words) for message in unpacked(release.body)]

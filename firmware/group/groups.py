@@ -1,39 +1,61 @@
 """Open groups: which message belongs to which, and when one is complete. Pure: moments in, groups out."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import translate
 from typing import Literal
 
-from drivers.clock import Monotonic, Now
-from firmware.core.message import Priority
-from firmware.core.timestamp import SECOND
+from drivers.clock import ClockState, Monotonic, Now, Timestamp
+from firmware.core.message import Message, Priority, packed_single
+from firmware.core.timestamp import MS, SECOND
 from firmware.group.settings import GroupSettings
 
-ClosedBy = Literal["interval", "count", "bytes", "immediate", "crowded"]
+ClosedBy = Literal["interval", "count", "bytes", "immediate", "event", "crowded"]
 # A batch's array header; what a group weighs is this and its messages.
 _HEADER_BYTES = 5
 # All open groups together; beyond it the one opened first is closed. A board with 1 GiB has room for it beside everything else.
 OPEN_BYTES_MAX = 32 << 20
 
+# By priority and the beginning of an interval, or 0 and an event: event groups stand first, for the alarm that may be in one.
+Key = tuple[int, int, str]
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
-    """One message of a group. single: it alone, packed. item: the inbox item it came in."""
+    """One message of a group. single: it alone, packed. item: the inbox item it came in. leaves: it as it goes on; None for whole."""
 
     origin_tai_ns: int
     identity: bytes
     single: bytes
     item: str
+    leaves: bytes | None = None
+    priority: Priority = Priority.P4
+    event: str | None = None
+    received: Timestamp = field(default=Timestamp(0, 0, "none", ClockState.FREE), compare=False)
+
+
+def member_of(message: Message, item: str, leaves: bytes | None = None) -> Member:
+    """A message as a member, from the item it came in."""
+    identity, single = packed_single(message)
+    return Member(
+        message.origin_time.tai_ns, identity, single, item, leaves, message.priority, message.event, message.received_time
+    )
 
 
 @dataclass(slots=True)
 class Group:
-    """Messages of one priority and one interval. start_utc_ns: the interval's beginning. due: when it is complete by time."""
+    """Messages of one priority and one interval, or about one event. start_utc_ns: the interval's beginning, an event's first moment.
+
+    priority: of an event's group, the most urgent in it. opened: when its first message came. due: when it is complete by time.
+    """
 
     priority: Priority
     start_utc_ns: int
+    opened: Monotonic
     due: Monotonic
+    event: str | None = None
     members: dict[bytes, Member] = field(default_factory=dict)
     also_in: list[str] = field(default_factory=list)  # items that held further copies of its members
     size: int = _HEADER_BYTES
@@ -46,6 +68,17 @@ class Group:
         """What makes its name its own: the same messages, the same name, so that closing it twice is as good as once."""
         digest = hashlib.sha256(b"".join(member.identity for member in self.ordered()))
         return f"group-{digest.hexdigest()[:24]}"
+
+    def expires_tai_ns(self, settings: GroupSettings) -> int | None:
+        """The moment after which it is not worth sending, None for never.
+
+        Counted from when its last message was received, by the box's own clock: a device whose clock is a year behind does not
+        lose its alarms. What was received while that clock had no source is not judged by it: it may be set by years any moment.
+        """
+        after_s = (settings.p1_expires_s, settings.p2_expires_s, settings.p3_expires_s, settings.p4_expires_s)[self.priority - 1]
+        if not after_s or any(member.received.state is ClockState.FREE for member in self.members.values()):
+            return None
+        return max(member.received.tai_ns for member in self.members.values()) + after_s * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,57 +95,89 @@ class OpenGroups:
     def __init__(self, settings: GroupSettings) -> None:
         self._settings = settings
         self.size = 0  # bytes in all open groups
-        self._open: dict[tuple[Priority, int], Group] = {}  # in the order opened
+        self._open: dict[Key, Group] = {}  # in the order opened
         self._interval_ns: Mapping[Priority, int] = {
-            Priority.P1: settings.p1_interval_s * SECOND,
-            Priority.P2: settings.p2_interval_s * SECOND,
-            Priority.P3: settings.p3_interval_s * SECOND,
-            Priority.P4: settings.p4_interval_s * SECOND,
+            Priority.P1: int(settings.p1_interval_s * SECOND),
+            Priority.P2: int(settings.p2_interval_s * SECOND),
+            Priority.P3: int(settings.p3_interval_s * SECOND),
+            Priority.P4: int(settings.p4_interval_s * SECOND),
         }
+        self._events = re.compile("|".join(translate(event) for event in settings.by_event)) if settings.by_event else None
+        self._quiet_ns = int(settings.event_quiet_s * SECOND)
+        self._longest_ns = int(settings.event_longest_s * SECOND)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, priority: Priority, member: Member, now: Now) -> list[Closed]:
-        """Put a message into its group; returns groups this has completed."""
+    def places(self, member: Member) -> int:
+        """How many groups it belongs to: one, or two for an alarm that goes at once and is of an event's complete set as well."""
+        return len(self._keys(member, 0))
+
+    def add(self, member: Member, now: Now) -> list[Closed]:
+        """Put a message into its groups; returns groups this has completed."""
         closed: list[Closed] = []
-        interval_ns = self._interval_ns[priority]
-        start = (member.origin_tai_ns - now.tai_offset_s * SECOND) // interval_ns * interval_ns
-        key = (priority, start)
+        for key in self._keys(member, now.tai_offset_s):
+            self._put(key, member, now, closed)
+        return closed
+
+    def complete(self, now: Now) -> list[Closed]:
+        """Take out the groups whose time has come, events and the most urgent first, then the earliest."""
+        keys = [key for key, group in self._open.items() if self._is_immediate(key) or now.monotonic >= group.due]
+        return [self._closed(key, self._reason(key)) for key in sorted(keys)]
+
+    def next_due(self) -> Monotonic | None:
+        """When a group will be complete by time."""
+        return min((group.due for group in self._open.values()), default=None)
+
+    def _keys(self, member: Member, tai_offset_s: int) -> list[Key]:
+        is_of_event = self._events is not None and member.event is not None and self._events.match(member.event) is not None
+        keys: list[Key] = [(0, 0, member.event or "")] if is_of_event else []
+        if not keys or int(member.priority) in self._settings.immediate:
+            interval_ns = self._interval_ns[member.priority]
+            start = (member.origin_tai_ns - tai_offset_s * SECOND) // interval_ns * interval_ns
+            keys.append((int(member.priority), start, ""))
+        return keys
+
+    def _put(self, key: Key, member: Member, now: Now, closed: list[Closed]) -> None:
         group = self._open.get(key)
         weighs = len(member.single)
         if group is not None and member.identity not in group.members and group.size + weighs > self._settings.bytes_max:
             closed.append(self._closed(key, "bytes"))
             group = None
         if group is None:
-            group = self._open[key] = Group(priority, start, self._due(start + interval_ns, interval_ns, now))
+            group = self._open[key] = self._new(key, member, now)
             self.size += group.size
             while len(self._open) > 1 and (len(self._open) > self._settings.open_max or self.size + weighs > OPEN_BYTES_MAX):
                 closed.append(self._closed(next(iter(self._open)), "crowded"))
         if member.identity in group.members:
             group.also_in.append(member.item)
-            return closed
+            return
         group.members[member.identity] = member
         group.size += weighs
         self.size += weighs
+        if group.event is not None:
+            group.priority = min(group.priority, member.priority)
+            group.due = min(now.monotonic.after(self._quiet_ns), group.opened.after(self._longest_ns))
         if len(group.members) >= self._settings.count_max:
             closed.append(self._closed(key, "count"))
-        return closed
 
-    def complete(self, now: Now) -> list[Closed]:
-        """Take out the groups whose time has come, most urgent and earliest first."""
-        keys = [
-            key
-            for key, group in self._open.items()
-            if int(group.priority) in self._settings.immediate or now.monotonic >= group.due
-        ]
-        return [self._closed(key, "immediate" if int(key[0]) in self._settings.immediate else "interval") for key in sorted(keys)]
+    def _new(self, key: Key, member: Member, now: Now) -> Group:
+        rank, start, event = key
+        if rank == 0:
+            begin = member.origin_tai_ns - now.tai_offset_s * SECOND
+            return Group(member.priority, begin, now.monotonic, now.monotonic.after(self._quiet_ns), event)
+        interval_ns = self._interval_ns[member.priority]
+        return Group(member.priority, start, now.monotonic, self._due(start + interval_ns, interval_ns, now))
 
-    def next_due(self) -> Monotonic | None:
-        """When a group will be complete by time."""
-        return min((group.due for group in self._open.values()), default=None)
+    def _is_immediate(self, key: Key) -> bool:
+        return key[0] in self._settings.immediate
 
-    def _closed(self, key: tuple[Priority, int], by: ClosedBy) -> Closed:
+    def _reason(self, key: Key) -> ClosedBy:
+        if key[0] == 0:
+            return "event"
+        return "immediate" if self._is_immediate(key) else "interval"
+
+    def _closed(self, key: Key, by: ClosedBy) -> Closed:
         group = self._open.pop(key)
         self.size -= group.size
         return Closed(group, by)
@@ -121,7 +186,7 @@ class OpenGroups:
         """The interval's end by the box's clock, and some lateness.
 
         Counted on the monotonic clock from now on, and never longer than one interval: a device whose clock is a day ahead, or a
-        box whose clock is set back, must not keep a group open.
+        box whose clock is set back, must not keep a group open. Who chose half a second does not want to wait two for latecomers.
         """
         left_ns = max(0, min(end_utc_ns - now.utc_ns, interval_ns))
-        return now.monotonic.after(left_ns + self._settings.lateness_ms * 1_000_000)
+        return now.monotonic.after(left_ns + min(self._settings.lateness_ms * MS, interval_ns))

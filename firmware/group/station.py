@@ -7,12 +7,15 @@ from drivers.clock import Monotonic, Now
 from firmware.core import release
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
-from firmware.core.message import Priority, joined, packed, unpacked
+from firmware.core.expiry import FACT, is_expired, say_discarded
+from firmware.core.message import Message, Priority, joined, packed_single, unpacked
+from firmware.core.notices import Notices
 from firmware.core.release import Release, name_of
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import SECOND
-from firmware.group.groups import Closed, Member, OpenGroups
+from firmware.group.groups import Closed, Member, OpenGroups, member_of
+from firmware.group.parts import Parts
 from firmware.group.settings import GroupSettings
 
 # Bounds of one step, for the sake of the alarm that comes meanwhile: a tenth of a second of unpacking, and of syncing, on a board.
@@ -32,12 +35,15 @@ class GroupStation:
     name = "group"
 
     def __init__(self, board: Board, settings: GroupSettings) -> None:
+        """Raises BadSettings."""
         self.report = Report(self.name)
         self._disk = board.disk
         self._settings = settings
         self._inbox = Spool(board.disk, "inbox")
         self._release = Spool(board.disk, "release")
         self._open = OpenGroups(settings)
+        self._parts = Parts.of(settings.leave_out)
+        self._notices = Notices(board, self.name)
         self._closed: list[Closed] = []  # complete, not yet published
         self._owed: dict[str, int] = {}  # item in the inbox → its messages not yet in a published group
         self._again = Monotonic(0)
@@ -57,7 +63,7 @@ class GroupStation:
         try:
             more = self._take(now)
             self._closed += self._open.complete(now)
-            more |= self._publish()
+            more |= self._publish(now)
         except (DiskFull, DiskFailed) as trouble:
             # Nothing is lost: what could not be written is still in the inbox, and remembered here.
             self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
@@ -90,12 +96,16 @@ class GroupStation:
                 self._reject(item, str(trouble))
                 continue
             self._inbox.put_back(item)
-            self._owed[item.name] = len(messages)
+            members = [member_of(message, item.name, self._leaves(message)) for message in messages]
+            self._owed[item.name] = sum(map(self._open.places, members))
             self.report.count("messages", len(messages))
-            for message in messages:
-                member = Member(message.origin_time.tai_ns, message.identity, packed([message]), item.name)
-                self._closed += self._open.add(message.priority, member, now)
+            for member in members:
+                self._closed += self._open.add(member, now)
         return bool(items)
+
+    def _leaves(self, message: Message) -> bytes | None:
+        shorter = self._parts.without(message)
+        return None if shorter is message else packed_single(shorter)[1]
 
     def _reject(self, item: Item, reason: str) -> None:
         try:
@@ -104,7 +114,7 @@ class GroupStation:
             # It will be met again, and must not keep the good ones behind it waiting.
             self.report.count("waits_disk_full")
 
-    def _publish(self) -> bool:
+    def _publish(self, now: Now) -> bool:
         """Complete groups of the most urgent priority that has any; whether there are more.
 
         Release first, then the kept original, then the inbox: the other orders lose a group when the power goes in between.
@@ -113,18 +123,20 @@ class GroupStation:
             return False
         urgent = min(closed.group.priority for closed in self._closed)
         chosen = [closed for closed in self._closed if closed.group.priority == urgent][:GROUPS_A_STEP]
-        files = [_file(closed) for closed in chosen]
+        stale = [closed for closed in chosen if self._is_stale(closed, now)]
         leaves = int(urgent) not in self._settings.not_uploaded
         if leaves:
-            self._release.publish_all(files)
-        self._keep(urgent, files)
+            self._release.publish_all([self._file(closed) for closed in chosen if closed not in stale])
+        self._keep(urgent, [self._file(closed, whole=True) for closed in chosen])
+        for closed in stale:
+            self._say_discarded(closed, now)
         for closed in chosen:
             self._closed.remove(closed)
             for owed in [*(member.item for member in closed.group.members.values()), *closed.group.also_in]:
                 self._settle(owed)
             self.report.count(f"closed_by_{closed.by}")
         self.report.count(f"groups_p{int(urgent)}", len(chosen))
-        self.report.count("groups_released" if leaves else "groups_kept_only", len(chosen))
+        self.report.count("groups_released" if leaves else "groups_kept_only", len(chosen) - len(stale))
         return bool(self._closed)
 
     def _keep(self, priority: Priority, files: Sequence[tuple[str, bytes]]) -> None:
@@ -141,18 +153,39 @@ class GroupStation:
             del self._owed[name]
             self._inbox.settle(Item(name, 0, b""))
 
+    def _is_stale(self, closed: Closed, now: Now) -> bool:
+        expires = closed.group.expires_tai_ns(self._settings)
+        return expires is not None and is_expired({FACT: expires}, now)
 
-def _file(closed: Closed) -> tuple[str, bytes]:
-    """The group as it lies in release/ and in groups/: name and bytes."""
-    group = closed.group
-    members = group.ordered()
-    item = Release(
-        kind="group", priority=group.priority,
-        first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
-        body=joined([member.single for member in members]),
-        facts={"messages": len(members), "interval_start_utc_ns": group.start_utc_ns, "closed_by": closed.by},
-    )  # fmt: skip
-    return name_of(group.priority, item.first_tai_ns, group.suffix()), release.packed(item)
+    def _say_discarded(self, closed: Closed, now: Now) -> None:
+        members = closed.group.ordered()
+        say_discarded(
+            self._notices, now, name=closed.group.suffix(), priority=closed.group.priority, messages=len(members),
+            first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
+        )  # fmt: skip
+        self.report.drop(f"expired_p{int(closed.group.priority)}")
+
+    def _file(self, closed: Closed, *, whole: bool = False) -> tuple[str, bytes]:
+        """The group as it lies in release/, or whole in groups/: name and bytes."""
+        group = closed.group
+        members = group.ordered()
+        facts: dict[str, int | str] = {
+            "messages": len(members), "interval_start_utc_ns": group.start_utc_ns, "closed_by": closed.by,
+        }  # fmt: skip
+        if group.event is not None:
+            facts["event"] = group.event
+        if (expires := group.expires_tai_ns(self._settings)) is not None:
+            facts[FACT] = expires
+        item = Release(
+            kind="group", priority=group.priority,
+            first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
+            body=joined([_body(member, whole=whole) for member in members]), facts=facts,
+        )  # fmt: skip
+        return name_of(group.priority, item.first_tai_ns, group.suffix()), release.packed(item)
+
+
+def _body(member: Member, *, whole: bool) -> bytes:
+    return member.single if whole or member.leaves is None else member.leaves
 
 
 def _place(priority: Priority) -> str:
