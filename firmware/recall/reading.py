@@ -11,7 +11,7 @@ from firmware.core.frame import ip_text, parsed
 from firmware.core.hearing import Hearing
 from firmware.core.missed import Missed
 from firmware.core.query import Query
-from firmware.core.store import Hit, Store
+from firmware.core.store import Damage, Hit, Store
 from firmware.core.timestamp import SECOND
 
 LOOKS_A_PIECE = 8  # Stretches read in vain before the loop gets its turn back: some milliseconds.
@@ -77,11 +77,13 @@ class Reading:
             yield from self._walk("fragments", Query(max(0, first), last, hosts=some, protocols=("udp",)))
 
     def _walk(self, part: str, query: Query) -> Iterator["tuple[str, int, bytes] | None"]:
-        for hit in self._store.walk(query):
-            if hit is None:
+        for step in self._store.walk(query):
+            if isinstance(step, Damage):
+                self._count("bad_stretch")  # verify and every answer to a search name it
+            if not isinstance(step, Hit):
                 yield None
                 continue
-            for packet in self._packets(hit):
+            for packet in self._packets(step):
                 if len(packet.data) == packet.wire_bytes:
                     yield part, packet.stamp_ns, packet.data
 
