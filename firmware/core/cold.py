@@ -232,4 +232,4 @@ def recompressed(raw: bytes, packer: int, *, is_first: bool, is_last: bool) -> b
     stretch = Stretch(max(len(raw), pcapng.SNAP_MAX + 64))
     if packer != BY_KERNEL or is_first or not stretch.repack(raw):
         raise Corrupt("expected a stretch of frames")
-    return stretch.packed() + (lz4chain.END_MARK if is_last else b"")
+    return bytes(stretch.packed()) + (lz4chain.END_MARK if is_last else b"")

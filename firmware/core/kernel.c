@@ -19,6 +19,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "segments are little endian and are written as they lie in memory; no big-endian board is supported"
@@ -176,30 +179,38 @@ static int keys_of(const struct facts *f, uint64_t *keys)
 /* ---- Packing ---------------------------------------------------------------------------------------------------------------- */
 
 /* An LZ4 block made frame by frame, while the frame is in the nearest cache. Any LZ4 reader reads it; only how matches are found
- * is ours: a frame is compared, at equal places, with the last of its flow (or the last of all), and only what lies behind its headers
- * is searched as LZ4 does it. What does not compress is searched in ever larger steps, across frames, until something matches again.
- * Copying, keys and packing together take less time than the library's search alone; recordings come out 1 to 7 % larger than with it
- * (2026-11: lab mix 1.96 for 1.98, ROS 3.48 for 3.73, LAN mix 1.23 for 1.28; tests/core/test_packing.py).
+ * is ours. A frame is compared, at equal places, with the last of its flow, else with the last as long as it is: sixty-four bytes at a
+ * time, which finds what repeats for a fraction of the price of a search. What lies between, behind the headers, is searched as LZ4
+ * does it: in ever larger steps as long as nothing matches, and when that goes on, in one frame of several only, until one gives again.
+ * So what does not compress costs little more than its copy, and what does is 1 to 7 % larger than the library makes it
+ * (tests/core/test_packing.py; make bench, density).
  */
 #define WINDOW 65535u
-#define HEADERS 70u     /* of an Enhanced Packet Block: 28 of its own, Ethernet, IPv4 and UDP; more made control traffic a third larger */
-#define MATCH_MIN 5u    /* a match costs three bytes; one of four saves one and makes everybody slower */
+#define HEADERS 70u     /* of an Enhanced Packet Block: 28 of its own, Ethernet, IPv4 and UDP; they are compared, never searched */
+#define MATCH_MIN 5u    /* of the search: a match costs three bytes; one of four saves one and makes everybody slower */
+#define EQUAL_MIN 8u    /* of the comparison: five make 60-byte frames a quarter smaller and a fifth slower, recordings 1 % smaller */
 #define TAIL 12u        /* of a block: no match begins in it (LZ4 block format, end of block conditions), */
 #define LITERALS_LAST 5u /* and these stay literals */
 #define SEARCH_SLOTS 4096u
 #define SEARCH_FIRST (4u << 6) /* each look in vain adds a 64th of a byte to the step; begins with four: 3 % larger, a quarter faster */
 #define SEARCH_LAST (24u << 6)  /* steps of 24 bytes: some sixty looks at the longest ordinary frame */
-#define SLACK 64u       /* so that whole words may be copied at the end of a buffer */
+#define REST_MAX 7u     /* frames not searched between two that are, when nothing is found; recordings become 0 to 2 % larger by it */
+#define SIZE_SLOTS 512u /* power of two; block lengths are multiples of four: those of all ordinary frames have a slot of their own */
+#define PAGE 4096u      /* the largest block of any disk */
+#define LINK_HEAD 4u    /* a link's size word, */
+#define LINK_TAIL 4u    /* and its checksum, in the SLACK */
+#define SLACK 64u       /* so that whole words may be copied and compared at the end of a buffer */
 
 struct packer {
     uint8_t *out; /* the sequences */
     size_t used;
     uint32_t anchor;                 /* first byte no sequence has yet */
     uint32_t begins, ends, distance; /* the match in hand, it may grow; none when begins == ends */
-    uint32_t previous;               /* where the last frame packed began */
     uint32_t waits, until, alike;    /* the frame not yet packed: read again this soon, its words would still be in the store queue */
-    uint32_t steps;
-    uint32_t *recent; /* SEARCH_SLOTS: where these bytes were last seen */
+    uint32_t previous;               /* where the last frame packed began */
+    uint32_t steps, resting, rest;   /* of the search; frames it still rests, and how many it last did */
+    uint32_t *recent;                /* SEARCH_SLOTS: where these bytes were last seen */
+    uint32_t *as_long;               /* SIZE_SLOTS: where the last block as long as this began */
 };
 
 static size_t packed_max(size_t size) { return size + size / 255 + 16 + SLACK; }
@@ -239,12 +250,18 @@ static inline void put(struct packer *p, const uint8_t *raw)
 
 static inline void match(struct packer *p, const uint8_t *raw, uint32_t begins, uint32_t ends, uint32_t distance)
 {
-    if (begins == p->ends && distance == p->distance && p->begins != p->ends) {
-        p->ends = ends;
-        return;
-    }
-    if (p->begins != p->ends)
+    if (p->begins != p->ends) {
+        if (begins <= p->ends) {
+            if (distance == p->distance) {
+                p->ends = ends;
+                return;
+            }
+            begins = p->ends;
+            if (ends < begins + MATCH_MIN)
+                return;
+        }
         put(p, raw);
+    }
     p->begins = begins;
     p->ends = ends;
     p->distance = distance;
@@ -264,51 +281,99 @@ static inline uint32_t equal_until(const uint8_t *raw, uint32_t at, uint32_t end
     return at;
 }
 
-/* The waiting frame, all before it packed. alike: where the last frame of its flow begins; itself, when there is none. */
-static inline void pack(struct packer *p, const uint8_t *raw)
+/* Which of 64 bytes are equal: bit i for byte i. */
+static inline uint64_t equal(const uint8_t *a, const uint8_t *b)
 {
-    uint32_t begins = p->waits, end = p->until, alike = p->alike;
-    if (begins == end)
-        return;
-    p->waits = end;
-    uint32_t at = begins, last = end - TAIL, headers = begins + HEADERS < last ? begins + HEADERS : last;
-    uint32_t model = begins - alike - 1 < WINDOW ? alike : p->previous;
-    uint32_t distance = begins - model;
-    p->previous = begins;
-    if (distance == 0 || distance > WINDOW)
-        distance = 0;
-    else
-        while (at <= headers) {
-            uint32_t until = equal_until(raw, at, end, distance);
-            if (until - at >= MATCH_MIN)
-                match(p, raw, at, until, distance);
-            at = until + 1;
-        }
-    uint32_t steps = p->steps, apart, *recent = p->recent;
+    uint64_t bits = 0;
+#ifdef __SSE2__
+    for (int i = 0; i < 4; i++) {
+        __m128i same = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(a + 16 * i)), _mm_loadu_si128((const __m128i *)(b + 16 * i)));
+        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(same) << 16 * i;
+    }
+#else
+    for (int i = 0; i < 8; i++) {
+        const uint64_t low = 0x7f7f7f7f7f7f7f7full;
+        uint64_t other = ld64(a + 8 * i) ^ ld64(b + 8 * i);
+        uint64_t same = ~(((other & low) + low) | other | low) >> 7; /* one in each byte that is the same; then the eight moved together */
+        bits |= (same * 0x0102040810204080ull >> 56) << 8 * i;
+    }
+#endif
+    return bits;
+}
+
+/* Looks for what was there before, behind the match in hand and before `end`. No match begins after `last`. */
+static inline void search(struct packer *p, const uint8_t *raw, uint32_t at, uint32_t end, uint32_t last)
+{
+    uint32_t steps = p->steps, *recent = p->recent;
     while (at <= last) {
-        uint32_t word = ld32(raw + at);
-        if (distance && word == ld32(raw + at - distance)) {
-            apart = distance;
-        } else {
-            uint32_t slot = word * 2654435761u >> 20;
-            uint32_t found = recent[slot];
-            recent[slot] = at;
-            apart = at - found;
-            /* Content first: it decides nearly always, and how far away it is cannot be foretold. */
-            if (word != ld32(raw + found) || apart - 1 >= WINDOW) {
-                at += steps >> 6;
-                steps += steps < SEARCH_LAST;
-                continue;
-            }
+        uint32_t word = ld32(raw + at), slot = word * 2654435761u >> 20, found = recent[slot], apart = at - found;
+        recent[slot] = at;
+        /* Content first: it decides nearly always, and how far away it is cannot be foretold. */
+        if (word != ld32(raw + found) || apart - 1 >= WINDOW) {
+            at += steps >> 6;
+            steps += steps < SEARCH_LAST;
+            continue;
         }
         uint32_t from = at, lowest = p->begins != p->ends ? p->ends : p->anchor;
         while (from > lowest && from > apart && raw[from - 1] == raw[from - 1 - apart])
             from--;
         at = equal_until(raw, at + 4, end, apart);
-        match(p, raw, from, at, apart);
-        steps = SEARCH_FIRST;
+        if (at - from >= MATCH_MIN) {
+            match(p, raw, from, at, apart);
+            steps = SEARCH_FIRST;
+        }
     }
     p->steps = steps;
+}
+
+_Static_assert(EQUAL_MIN == 8, "three times doubled");
+
+/* The waiting frame, all before it packed. alike: where the last frame of its flow begins; itself, when there is none. */
+static inline void pack(struct packer *p, const uint8_t *raw)
+{
+    uint32_t begins = p->waits, end = p->until, last = end - TAIL, behind = begins + HEADERS;
+    if (begins == end)
+        return;
+    p->waits = end;
+    uint32_t *slot = &p->as_long[(end - begins) >> 2 & (SIZE_SLOTS - 1)];
+    uint32_t model = begins - p->alike - 1 < WINDOW ? p->alike : *slot && begins - *slot <= WINDOW ? *slot : p->previous;
+    uint32_t distance = begins - model;
+    p->previous = *slot = begins;
+    int searches = p->resting == 0;
+    if (distance - 1 < WINDOW)
+        /* Seven bytes are looked at twice: what begins in them is seen whole. */
+        for (uint32_t at = begins; at <= last; at += 64 - (EQUAL_MIN - 1)) {
+            uint64_t same = equal(raw + at, raw + at - distance);
+            if (end - at < 64)
+                same &= (1ull << (end - at)) - 1;
+            uint64_t runs = same & same >> 1; /* in the end: where EQUAL_MIN equal bytes begin */
+            runs &= runs >> 2;
+            runs &= runs >> 4;
+            while (runs) {
+                uint32_t first = (uint32_t)__builtin_ctzll(runs), from = at + first;
+                uint64_t others = ~same >> first;
+                uint32_t many = others ? (uint32_t)__builtin_ctzll(others) : 64 - first, to = from + many;
+                if (from > last)
+                    break;
+                if (searches && from >= behind + 8)
+                    search(p, raw, behind, from, from - 4);
+                if (to > behind)
+                    behind = to;
+                match(p, raw, from, to, distance);
+                if (first + many >= 64)
+                    break;
+                runs &= ~0ull << (first + many);
+            }
+        }
+    if (!searches) {
+        p->resting--;
+        return;
+    }
+    search(p, raw, behind, end, last);
+    if (p->steps < SEARCH_LAST)
+        p->rest = 0;
+    else
+        p->resting = p->rest = 2 * p->rest + 1 < REST_MAX ? 2 * p->rest + 1 : REST_MAX;
 }
 
 static inline uint32_t turned(uint32_t x, int n) { return x << n | x >> (32 - n); }
@@ -372,12 +437,13 @@ struct other_flow {
 
 typedef struct {
     PyObject_HEAD
+    uint8_t *room, *packed_room; /* with the words around a link */
     uint8_t *out;
     Py_ssize_t capacity, used;
     unsigned long long frames, hardware, wire, captured, malformed, first_ns, last_ns;
     unsigned long long heard[INTERFACES_MAX], stamped[INTERFACES_MAX]; /* of frames and of hardware, each interface's */
     struct packer packer;
-    uint32_t searched[SEARCH_SLOTS];
+    uint32_t searched[SEARCH_SLOTS], as_long[SIZE_SLOTS];
     uint64_t slots[KEY_SLOTS]; /* 0 is free: no key is 0, its kind is at least 1 */
     uint64_t keys[KEYS_MAX];   /* the same, one after the other */
     uint64_t recent[FRAME_KEYS_MAX]; /* the last frame's: most of them are this frame's, too */
@@ -406,10 +472,12 @@ static void forget(Stretch *s)
     memset(s->others, 0, sizeof s->others);
     struct packer *p = &s->packer;
     p->used = 0;
-    p->anchor = p->begins = p->ends = p->distance = p->previous = p->waits = p->until = 0;
+    p->anchor = p->begins = p->ends = p->distance = p->previous = p->waits = p->until = p->resting = p->rest = 0;
     p->steps = SEARCH_FIRST;
     p->recent = s->searched;
+    p->as_long = s->as_long;
     memset(s->searched, 0, sizeof s->searched);
+    memset(s->as_long, 0, sizeof s->as_long);
 }
 
 _Static_assert(KEY_SLOTS == 1u << (64 - 51), "the slot is the product's highest bits");
@@ -743,10 +811,43 @@ static PyObject *stretch_keys(Stretch *s, PyObject *Py_UNUSED(ignored))
     return PyBytes_FromStringAndSize((const char *)s->keys, (Py_ssize_t)count * 8);
 }
 
+/* A link as it lies in its stretch: it is what it is until the stretch takes more or is cleared. It does not hold that up as a view of
+ * the frames does: an error on the way to the disk carries the view along, and recording has to go on. */
+typedef struct {
+    PyObject_HEAD
+    Stretch *of;
+    uint8_t *begins;
+    Py_ssize_t size;
+} Link;
+
+static void link_dealloc(Link *link)
+{
+    Py_DECREF(link->of);
+    PyObject_Free(link);
+}
+
+static int link_getbuffer(Link *link, Py_buffer *view, int flags)
+{
+    return PyBuffer_FillInfo(view, (PyObject *)link, link->begins, link->size, 1, flags);
+}
+
+static PyBufferProcs link_buffer = {(getbufferproc)link_getbuffer, NULL};
+
+static PyTypeObject LinkType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "firmware.core._kernel.Link",
+    .tp_doc = "A stretch as one link of the chain; seen through a memoryview only.",
+    .tp_basicsize = sizeof(Link),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_dealloc = (destructor)link_dealloc,
+    .tp_as_buffer = &link_buffer,
+};
+
 static PyObject *stretch_packed(Stretch *s, PyObject *Py_UNUSED(ignored))
 {
-    if (taken(s))
+    if (s->busy) {
+        PyErr_SetString(PyExc_BufferError, "the stretch is being filled");
         return NULL;
+    }
     if (s->used == 0) {
         PyErr_SetString(PyExc_ValueError, "expected at least one frame");
         return NULL;
@@ -757,26 +858,50 @@ static PyObject *stretch_packed(Stretch *s, PyObject *Py_UNUSED(ignored))
     int as_it_is = stored >= size;
     if (as_it_is)
         stored = size;
-    PyObject *link = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)stored + 8);
-    if (link == NULL)
-        return NULL;
-    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(link);
+    /* Where it lies: a copy would be a tenth of what a frame costs. */
+    uint8_t *block = as_it_is ? s->out : s->packer.out;
     s->busy = 1;
     Py_BEGIN_ALLOW_THREADS
-    st32(to, (uint32_t)stored | (as_it_is ? 1u << 31 : 0));
-    memcpy(to + 4, as_it_is ? s->out : s->packer.out, stored);
-    st32(to + 4 + stored, xxh32(to + 4, stored));
+    st32(block - LINK_HEAD, (uint32_t)stored | (as_it_is ? 1u << 31 : 0));
+    st32(block + stored, xxh32(block, stored));
     Py_END_ALLOW_THREADS
     s->busy = 0;
-    return link;
+    Link *link = PyObject_New(Link, &LinkType);
+    if (link == NULL)
+        return NULL;
+    Py_INCREF(s);
+    link->of = s;
+    link->begins = block - LINK_HEAD;
+    link->size = (Py_ssize_t)stored + LINK_HEAD + LINK_TAIL;
+    PyObject *view = PyMemoryView_FromObject((PyObject *)link);
+    Py_DECREF(link);
+    return view;
 }
 
-static PyObject *stretch_clear(Stretch *s, PyObject *Py_UNUSED(ignored))
+/* Its link will begin at byte `place` of a file: it lies in memory as it will there, so that a device fetches whole blocks of it. */
+static void lie_at(Stretch *s, unsigned long long place)
 {
-    if (taken(s))
+    s->out = s->room + place % PAGE + LINK_HEAD;
+    s->packer.out = s->packed_room + place % PAGE + LINK_HEAD;
+}
+
+static PyObject *stretch_clear(Stretch *s, PyObject *args)
+{
+    unsigned long long place = 0;
+    if (!PyArg_ParseTuple(args, "|K", &place) || taken(s))
         return NULL;
     forget(s);
+    lie_at(s, place);
     Py_RETURN_NONE;
+}
+
+static uint8_t *pages(size_t size)
+{
+    size = (size + PAGE - 1) / PAGE * PAGE;
+    uint8_t *room = aligned_alloc(PAGE, size);
+    if (room != NULL)
+        memset(room, 0, size);
+    return room;
 }
 
 static PyObject *stretch_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
@@ -791,12 +916,14 @@ static PyObject *stretch_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     Stretch *s = (Stretch *)type->tp_alloc(type, 0);
     if (s == NULL)
         return NULL;
-    s->out = malloc((size_t)capacity + SLACK);
-    s->packer.out = malloc(packed_max((size_t)capacity));
-    if (s->out == NULL || s->packer.out == NULL) {
+    /* Both zeroed pages: what was never written is compared with, and then masked out. */
+    s->room = pages(PAGE + LINK_HEAD + (size_t)capacity + SLACK);
+    s->packed_room = pages(PAGE + LINK_HEAD + packed_max((size_t)capacity));
+    if (s->room == NULL || s->packed_room == NULL) {
         Py_DECREF(s);
         return PyErr_NoMemory();
     }
+    lie_at(s, 0);
     s->capacity = capacity;
     forget(s);
     return (PyObject *)s;
@@ -804,8 +931,8 @@ static PyObject *stretch_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
 
 static void stretch_dealloc(Stretch *s)
 {
-    free(s->out);
-    free(s->packer.out);
+    free(s->room);
+    free(s->packed_room);
     Py_TYPE(s)->tp_free((PyObject *)s);
 }
 
@@ -867,9 +994,9 @@ static PyMethodDef stretch_methods[] = {
     {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0) -> (index, offset, why)"},
     {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks) -> whether they were sound"},
     {"repack", (PyCFunction)stretch_repack, METH_VARARGS, "repack(enhanced packet blocks) -> whether they were sound; then packed() is as when they were recorded"},
-    {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame."},
+    {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame. Good until more is added."},
     {"keys", (PyCFunction)stretch_keys, METH_NOARGS, "Its keys, sorted, little endian; empty after an overflow."},
-    {"clear", (PyCFunction)stretch_clear, METH_NOARGS, "Empty it."},
+    {"clear", (PyCFunction)stretch_clear, METH_VARARGS, "clear([place]): empty it; what comes will be appended to a file of this size."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1200,7 +1327,7 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", "One pass 
 
 PyMODINIT_FUNC PyInit__kernel(void)
 {
-    if (PyType_Ready(&StretchType) < 0)
+    if (PyType_Ready(&StretchType) < 0 || PyType_Ready(&LinkType) < 0)
         return NULL;
     make_crc_tables();
     PyObject *m = PyModule_Create(&module);

@@ -1,11 +1,13 @@
 """A stretch packed while its frames pass (kernel.c): what the LZ4 library unpacks is what was recorded, whatever the frames were."""
 
+import gc
 import struct
 from random import Random
 
 import lz4.frame
 import pytest
 
+from drivers.linux.disk import LinuxDisk
 from drivers.tap import HeardFrame, pack_block
 from firmware.core import lz4chain
 from firmware.core._kernel import Stretch
@@ -80,6 +82,48 @@ def test_a_cleared_stretch_forgets():
     fresh.add(pack_block(frames, sequence=1), 0, 0, 0, 0)
 
     assert fresh.packed() == used.packed()
+
+
+@pytest.mark.parametrize("kind", TRAFFIC)
+def test_where_it_will_lie_changes_nothing(kind):
+    """The same frames give the same link, whatever the size of the file it is for."""
+    stretch = filled(TRAFFIC[kind])
+    expected, raw = bytes(stretch.packed()), bytes(stretch)
+    for place in (1, 4091, 4092, 4095, (1 << 40) + 777):
+        stretch.clear(place)
+
+        assert stretch.repack(raw)
+        assert expected == stretch.packed()
+
+
+@pytest.mark.parametrize("size", [0, 1, 4000, 4095, 4096, 10_001])
+def test_it_lies_in_memory_as_in_the_file(size, tmp_path):
+    """S2-090: cleared for a file's size, the next link goes from the stretch to the device without a copy; for another, with one."""
+    raw = bytes(filled(TRAFFIC["noise"]))
+    stretch = Stretch(1 << 20)
+    for place, is_copied in ((size, False), (size + 1, True)):
+        file = LinuxDisk(tmp_path).create("file")
+        file.append([bytes(size)])
+        stretch.clear(place)
+        assert stretch.repack(raw)
+        file.append([stretch.packed()])
+        if LinuxDisk(tmp_path).open_direct("file") < 0:
+            pytest.skip("this file system writes through the page cache only")
+
+        assert is_copied is (file._buffer is not None)
+        assert raw == lz4chain.decompressed(LinuxDisk(tmp_path).read("file", offset=size))
+
+
+def test_a_link_outlives_its_stretch():
+    """Whoever still holds one, an error on its way for instance, holds the memory, not the recorder."""
+    stretch = filled(TRAFFIC["noise"])
+    link = stretch.packed()
+    expected = bytes(link)
+    stretch.clear()
+    del stretch
+    gc.collect()
+
+    assert len(expected) == len(link) == len(bytes(link))
 
 
 def test_nothing_is_not_packed():
