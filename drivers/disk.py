@@ -1,7 +1,7 @@
 """The disk: the few operations a spool, a segment and a store need, each with its promise about a power cut.
 
 Paths are relative to the store's root, `/`-separated, no `..`. A name that begins with a dot is hidden.
-Promises: `write` and `append` reach the page cache only; `sync` puts a file's bytes on the disk; `rename`, `link`, `remove`
+Promises: `write` and `append` reach every reader at once, and the disk in any order or not at all; `sync` puts a file's bytes on the disk; `rename`, `link`, `remove`
 and `mkdir` are atomic for readers at once, and survive a power cut only after `sync_dir` of the directory concerned.
 Raises DiskFull, DiskFailed or Missing (drivers/errors.py), never a bare OSError.
 """
@@ -37,7 +37,11 @@ class AppendFile(Protocol):
         ...
 
     def append(self, parts: Sequence[Buffer]) -> None:
-        """All parts, in order, in one vectored write; all or nothing: a short write is truncated back before DiskFull."""
+        """All parts, in order; all or nothing: what was written of them is cut off again before DiskFull.
+
+        One large part is written without a copy where it lies in memory as it will in the file: at an address that is `size` modulo
+        4,096 (kernel.c, Stretch.clear).
+        """
         ...
 
     def sync(self) -> None:

@@ -2,7 +2,7 @@
 
 What was written is in the page cache (what every reader sees); what was synced is on the platter (what a power cut leaves).
 At a cut each thing that was not synced is decided by the seed, as badly as POSIX allows: a file may come back as it last was,
-cut short, or with garbage where bytes were promised; of a directory's changes any may be lost and any kept, except that a
+cut short, or with garbage or a hole where bytes were promised; of a directory's changes any may be lost and any kept, except that a
 renamed thing is never lost under both names and that changes of one name keep their order.
 """
 
@@ -13,6 +13,8 @@ from random import Random
 
 from drivers.disk import Buffer, parts
 from drivers.errors import DiskFailed, DiskFull, Missing
+
+_PAGE = 4096
 
 
 class PowerCut(BaseException):
@@ -467,4 +469,8 @@ def _after_cut(file: _File, random: Random) -> bytes:
         return head + new[:whole]
     # The size reached the disk before the bytes did: zeros, or what the blocks held before.
     lost = len(new) - whole
-    return head + new[:whole] + (bytes(lost) if random.random() < 0.5 else random.randbytes(lost))
+    if random.random() >= 0.5:
+        return head + new[:whole] + random.randbytes(lost)
+    # Or before some of the bytes: what went past the page cache is there, a page that waited in it is not.
+    hole = min(lost, _PAGE) if whole % 2 else lost
+    return head + new[:whole] + bytes(hole) + new[whole + hole :]

@@ -1,6 +1,7 @@
 """The disk's contract, on the real one and the simulated one; and what only a simulated disk can show: a power cut."""
 
 import errno
+import mmap
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from drivers.disk import Disk
 from drivers.errors import DiskFailed, DiskFull, Missing
-from drivers.linux.disk import LinuxDisk
+from drivers.linux.disk import DIRECT_BYTES_MIN, SLOW_APPENDS, SLOW_S, LinuxDisk
 from simulator.disk import Failing, PowerCut, SimulatedDisk
 
 
@@ -51,6 +52,25 @@ def test_appending(disk: Disk) -> None:
     assert b"abcdef" + b"x" * 3000 == disk.read("file")
     file.close()
     file.close()
+
+
+def test_large_appends(disk: Disk) -> None:
+    """Sizes around blocks and pages, small ones between, from memory that lies as the file does and from memory that does not."""
+    file, expected, random = disk.create("file"), b"", Random(1)
+    for size in (1, 200_000, 4095, 131_072, 300_001, 3, 2_500_000, 140_000, 0, 4096):
+        data = random.randbytes(size)
+        file.append([data])
+        expected += data
+
+        assert (len(expected), expected[-9000:]) == (file.size, disk.read("file", offset=max(0, len(expected) - 9000)))
+    file.sync()
+    file.close()
+    again = disk.reopen("file", size=200_002)
+    data = random.randbytes(260_000)
+    again.append([data])
+    again.close()
+
+    assert expected[:200_002] + data == disk.read("file")
 
 
 def test_reopening_cuts(disk: Disk) -> None:
@@ -222,6 +242,130 @@ def test_full_linux_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ["file"] == disk.list("")
 
 
+@pytest.fixture
+def straight(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(bytes, place) of each write past the page cache that the kernel took."""
+    calls: list[tuple[int, int]] = []
+    real = os.pwrite
+
+    def noted(descriptor: int, data: memoryview, place: int) -> int:
+        taken = real(descriptor, data, place)
+        calls.append((taken, place))
+        return taken
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    return calls
+
+
+def has_direct(place: Path) -> bool:
+    """Whether the file system below has O_DIRECT at all; tmpfs has not."""
+    try:
+        os.close(os.open(place / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+def test_large_appends_go_past_the_page_cache(tmp_path: Path, straight: list[tuple[int, int]]) -> None:
+    """S2-090: whole blocks of a large append go straight to the device, at whole blocks of the file; a small one is not worth it."""
+    if not has_direct(tmp_path):
+        pytest.skip("this file system writes through the page cache only")
+    disk = LinuxDisk(tmp_path)
+    file = disk.create("file")
+    file.append([b"small"])
+    file.append([bytes(range(256)) * 2048])
+
+    assert [(520_192, 4096)] == straight
+    assert b"small" + bytes(range(256)) * 2048 == disk.read("file")
+    assert 0 == disk.direct_refused
+
+
+def test_memory_that_lies_right_is_not_copied(tmp_path: Path, straight: list[tuple[int, int]]) -> None:
+    """S2-090: at an address that is the file's size modulo a page, no buffer is needed; at any other there is one, and the same bytes."""
+    if not has_direct(tmp_path):
+        pytest.skip("this file system writes through the page cache only")
+    with mmap.mmap(-1, 1 << 20) as room, memoryview(room) as pages:
+        pages[:] = Random(2).randbytes(1 << 20)
+        disk = LinuxDisk(tmp_path)
+        right, wrong = disk.create("right"), disk.create("wrong")
+        right.append([pages[100:300]])
+        right.append([pages[200:400_200]])
+        wrong.append([pages[100:300]])
+        wrong.append([pages[203:400_203]])
+
+        assert (None, True) == (right._buffer, wrong._buffer is not None)
+        assert bytes(pages[100:300]) + bytes(pages[200:400_200]) == disk.read("right")
+        assert bytes(pages[100:300]) + bytes(pages[203:400_203]) == disk.read("wrong")
+    assert 2 == len(straight)
+
+
+def test_a_file_system_without_direct_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2-090: refused at opening or at the first write, large appends go through the page cache for good, and it is counted."""
+    at_opening, at_writing = LinuxDisk(tmp_path / "a"), LinuxDisk(tmp_path / "b")
+    data, real = Random(3).randbytes(400_000), os.open
+
+    def refused(path: str, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "")
+        return real(path, flags, *rest, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        for _ in range(2):
+            file = at_opening.create("file")
+            file.append([data])
+            file.append([data])
+            file.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda path, flags, *rest, dir_fd=None: real(path, flags & ~os.O_DIRECT, *rest, dir_fd=dir_fd))
+        patch.setattr(os, "pwrite", lambda *call: (_ for _ in ()).throw(OSError(errno.EINVAL, "")))
+        file = at_writing.create("file")
+        file.append([data])
+        file.append([data])
+        file.close()
+
+    assert (data * 2, 2) == (at_opening.read("file"), at_opening.direct_refused)
+    assert (data * 2, 1) == (at_writing.read("file"), at_writing.direct_refused)
+
+
+def test_a_full_disk_past_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2-090: the device is full in the middle of a large append: what it took is cut off again, and there the next one begins."""
+    if not has_direct(tmp_path):
+        pytest.skip("this file system writes through the page cache only")
+    disk, data, real = LinuxDisk(tmp_path), Random(4).randbytes(2_000_000), os.pwrite
+    file = disk.create("file")
+    file.append([b"before"])
+
+    def full(descriptor: int, part: memoryview, place: int) -> int:
+        if place > 1 << 20:
+            raise OSError(errno.ENOSPC, "")
+        return real(descriptor, part[: 1 << 19], place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DiskFull):
+            file.append([data])
+
+    assert (6, b"before") == (file.size, disk.read("file"))
+    file.append([data])
+    assert b"before" + data == disk.read("file")
+
+
+def test_a_slow_disk_is_met_through_the_page_cache(tmp_path: Path, straight: list[tuple[int, int]]) -> None:
+    """S2-090: after an append that took long, the page cache takes the next ones; the ring is too short to wait for a busy disk."""
+    if not has_direct(tmp_path):
+        pytest.skip("this file system writes through the page cache only")
+    seconds = iter([0.0, SLOW_S * 2, *(float(n) for n in range(10, 100))])
+    disk = LinuxDisk(tmp_path, monotonic=lambda: next(seconds))
+    file, data = disk.create("file"), bytes(DIRECT_BYTES_MIN)
+    for _ in range(SLOW_APPENDS + 1):
+        file.append([data])
+    before = len(straight)
+    file.append([data])
+
+    assert (1, 2) == (before, len(straight))
+
+
 def test_modes_of_a_linux_store(tmp_path: Path) -> None:
     """Nobody outside the group reads a store."""
     disk = LinuxDisk(tmp_path / "store")
@@ -328,6 +472,21 @@ def test_an_unsynced_tail_after_a_cut() -> None:
         with pytest.raises(AssertionError):
             file.append([b"x"])
     assert {b"synced", b"syncedtail", b"syncedta", b"synced\0\0\0\0"} <= seen
+
+
+def test_a_page_may_be_missing_in_the_middle_after_a_cut() -> None:
+    """What went past the page cache may have outlived a page before it that had not."""
+    holes = 0
+    for seed in range(200):
+        disk = SimulatedDisk()
+        file = disk.create("file")
+        disk.sync_dir("")
+        file.append([b"x" * 20_000])
+        disk.power_cut(Random(seed))
+        data = disk.read("file")
+        holes += data.endswith(b"x") and bytes(4096) in data
+
+    assert holes > 5
 
 
 def test_the_power_can_be_cut_before_any_operation() -> None:
