@@ -11,6 +11,11 @@ setup(
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),
         Extension(
+            "firmware.core._digest",
+            sources=["firmware/core/digest.c"],
+            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
+        ),
+        Extension(
             "firmware.core._dense",
             sources=["firmware/core/dense.c"],
             libraries=["m"],

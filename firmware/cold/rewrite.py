@@ -16,6 +16,7 @@ from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import cold, dense, lz4chain, seal
 from firmware.core.cold import COLD, COLD_SEAL, Cold, ColdSeal, Link, Run
+from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.seal import Seal
 from firmware.core.segment import FRAMES, SEAL
@@ -98,7 +99,7 @@ def rewriting(
 
 def _read_back(disk: Disk, directory: str, sealed: Seal) -> Iterator[None]:
     """Restore the sealed bytes from what was written. Raises StaysHot when they are others."""
-    digest = hashlib.sha256()
+    digest = of_file(sealed.piece_bytes)
     try:
         written = Cold(disk, directory, hidden=True)
         for run in written.runs:
@@ -137,7 +138,7 @@ class _Writer:
     def write(self) -> Iterator[None]:
         """All of it, some MiB at a time, and the table; synced on return."""
         path = f"{self.directory}/{FRAMES}"
-        whole = hashlib.sha256()
+        whole = of_file(self.sealed.piece_bytes)
         size = self.disk.size(path)
         for offset, stored in lz4chain.spans(lambda at, count: self.disk.read(path, offset=at, size=count), size):
             link = self.disk.read(path, offset=offset, size=stored)

@@ -3,12 +3,12 @@
 Believes the frames, never the index. Twice is as good as once: a power cut during recovery is recovered from in the same way.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from drivers.disk import Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, receipt, seal
+from firmware.core.digest import PIECE_BYTES, Pieces
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Header, Record
 from firmware.core.receipt import Receipt
@@ -169,7 +169,7 @@ def _finish(
     hidden = f"{path}/{name}"
     records: list[Record] = []
     described: list[tuple[str, str]] = []
-    digest = hashlib.sha256()
+    digest = Pieces()
     is_ended = False
     try:
         for record, link in surveyed(disk, f"{hidden}/{FRAMES}"):
@@ -219,7 +219,7 @@ def _finish(
         frames=frames, frames_hardware=frames if described and all(comment == "time stamps: hardware" for _, comment in described) else 0,
         bytes_wire=sum(record.bytes_wire for record in records), bytes_captured=sum(record.bytes_captured for record in records),
         drops={}, gaps=gaps, opened=header.opened, made=now.timestamp,
-        interface=TITLE_JOINT.join(name for name, _ in described), frames_bytes=size, frames_digest=digest.digest(), index_digest=seal.digest(data),
+        interface=TITLE_JOINT.join(name for name, _ in described), frames_bytes=size, frames_digest=digest.digest(), piece_bytes=PIECE_BYTES, index_digest=seal.digest(data),
         previous=chain.digest, cause=cause, public_key=identity.public_key(),
     )  # fmt: skip
     made = made.signed(identity.sign(made.body()))

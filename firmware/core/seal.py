@@ -13,18 +13,19 @@ import cbor2
 
 from firmware.core import certificate
 from firmware.core.certificate import TimeQuality
+from firmware.core.digest import PIECE_BYTES
 from firmware.core.errors import BadItem
 from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
-VERSION = 2  # With what a first version could not say; a seal that has nothing of it is written as version 1.
+VERSION = 3  # Each version says what the one before could not; a seal is written as the lowest that can say it.
 CAUSES = ("time", "size", "stop", "interrupted", "disk_failed")
 GAPS_MAX = 64  # Further ones are counted into the last; a seal stays a page.
 SEAL_BYTES_MAX = 65_536
 _DOMAIN = b"scrubjay seal %d"
 _SIGNATURE = 21
-_TIME = 22
+_TIME, _PIECES = 22, 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Seal:
     drops: frames lost since the seal before, by cause; empty in one that was "interrupted" or "disk_failed", whose writer's count
     is in the next seal or unknown. frames_hardware: of `frames`, stamped by the interface itself.
     opened, made: the box's clock with its source, state and uncertainty. frames_digest, index_digest: SHA-256 of the files.
+    piece_bytes: frames_digest is that of pieces of this many bytes (firmware/core/digest.py); None: of the file as one.
     previous: SHA-256 of the previous seal, None at the first. cause: why it was cut, one of CAUSES ("interrupted": a power cut or
     crash, found at the next start). public_key: whose signature it is, to be compared with the box's known key.
     time: how good time was all through the segment, and the devices' offsets; None in one sealed without having watched.
@@ -73,11 +75,14 @@ class Seal:
     public_key: bytes
     signature: bytes = field(default=b"", repr=False)
     time: TimeQuality | None = None
+    piece_bytes: int | None = None
 
     @property
     def version(self) -> int:
         """The lowest that can say it."""
-        return 1 if self.time is None else VERSION
+        if self.piece_bytes is not None:
+            return 3
+        return 1 if self.time is None else 2
 
     def body(self) -> bytes:
         """The bytes that are signed."""
@@ -93,6 +98,8 @@ class Seal:
 
     def _map(self) -> dict[int, object]:
         later: dict[int, object] = {} if self.time is None else {_TIME: self.time.as_list()}
+        if self.piece_bytes is not None:
+            later[_PIECES] = self.piece_bytes
         return later | {
             0: self.version, 1: self.box, 2: self.name, 3: self.sequence, 4: self.first_ns, 5: self.last_ns, 6: self.tai_offset_s,
             7: self.frames, 8: self.frames_hardware, 9: self.bytes_wire, 10: self.bytes_captured, 11: dict(self.drops),
@@ -113,8 +120,8 @@ def unpacked(data: bytes) -> Seal:
     if len(data) > SEAL_BYTES_MAX:
         raise BadItem(f"expected a seal of at most {SEAL_BYTES_MAX} bytes, got {len(data)}")
     row = decoded_cbor(data)
-    if not isinstance(row, dict) or row.get(0) not in (1, VERSION):
-        raise BadItem(f"expected a seal of version 1 or {VERSION}")
+    if not isinstance(row, dict) or row.get(0) not in range(1, VERSION + 1):
+        raise BadItem(f"expected a seal of version 1 to {VERSION}")
     if set(row) - _LATER != {0, *_TYPES}:
         raise BadItem("expected a seal with exactly its keys")
     for key, kind in _TYPES.items():
@@ -127,9 +134,12 @@ def unpacked(data: bytes) -> Seal:
         opened=stamp_from_list(row[13]), made=stamp_from_list(row[14]), interface=row[15], frames_bytes=frames_bytes,
         frames_digest=frames_digest, index_digest=row[17], previous=row[18], cause=row[19], public_key=row[20],
         signature=row[_SIGNATURE], time=certificate.from_list(row[_TIME]) if _TIME in row else None,
+        piece_bytes=row.get(_PIECES),
     )  # fmt: skip
     if len(seal.signature) != SIGNATURE_SIZE or len(seal.public_key) != PUBLIC_KEY_SIZE:
         raise BadItem("expected a seal with a key of 32 and a signature of 64 bytes")
+    if seal.piece_bytes not in (None, PIECE_BYTES):
+        raise BadItem(f"expected a digest of pieces of {PIECE_BYTES} bytes")
     if packed(seal) != data:
         raise BadItem("expected a seal in deterministic CBOR and nothing beside its keys")
     return seal
@@ -140,7 +150,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-_LATER = frozenset({_TIME})  # version 2: each of these, or not
+_LATER = frozenset({_TIME, _PIECES})  # versions 2 and 3: each of these, or not
 _NONE = type(None)
 _TYPES: dict[int, type | tuple[type, ...]] = {
     1: str, 2: str, 3: int, 4: (int, _NONE), 5: (int, _NONE), 6: int, 7: int, 8: int, 9: int, 10: int, 11: dict, 12: list,

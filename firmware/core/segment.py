@@ -23,6 +23,7 @@ from firmware.core import index, lz4chain, pcapng, seal
 from firmware.core._kernel import Stretch
 from firmware.core.certificate import TimeQuality
 from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.digest import PIECE_BYTES, Pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.index import Header, Probed, Record
 from firmware.core.query import UNTIL_MAX, Terms
@@ -102,7 +103,7 @@ class SegmentWriter:
         self.frames_by_interface = [0] * len(source.interfaces)
         self.first_ns: int | None = None
         self.last_ns: int | None = None
-        self._digest = hashlib.sha256()
+        self._digest = Pieces()
         self._index_digest = hashlib.sha256()
         self._unindexed: list[bytes] = []
         self._closed_off = False
@@ -184,7 +185,7 @@ class SegmentWriter:
             tai_offset_s=now.tai_offset_s, frames=self.frames, frames_hardware=self.frames_hardware, bytes_wire=self.bytes_wire,
             bytes_captured=self.bytes_captured, drops=losses.drops, gaps=losses.gaps, opened=self.opened.timestamp,
             made=now.timestamp, interface=self.source.title, frames_bytes=self._frames.size,
-            frames_digest=self._digest.digest(), index_digest=self._index_digest.digest(), previous=previous, cause=cause,
+            frames_digest=self._digest.digest(), piece_bytes=PIECE_BYTES, index_digest=self._index_digest.digest(), previous=previous, cause=cause,
             public_key=identity.public_key(), time=time,
         )  # fmt: skip
         made = made.signed(identity.sign(made.body()))

@@ -3,11 +3,11 @@
 cold form ─▶ .frames.pcapng.lz4, compared with the seal ─▶ renamed ─▶ cold form removed (its seal first)
 """
 
-import hashlib
 from collections.abc import Iterator
 
 from drivers.disk import Disk
 from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.digest import of_file
 from firmware.core.errors import Corrupt
 from firmware.core.segment import FRAMES, Segment
 
@@ -32,7 +32,7 @@ def thaw(disk: Disk, path: str, name: str) -> int:
     directory = f"{path}/{name}"
     if not disk.exists(f"{directory}/{FRAMES}"):
         form, made = Cold(disk, directory), Segment(disk, path, name).seal()
-        digest = hashlib.sha256()
+        digest = of_file(made.piece_bytes if made is not None else None)
         file = disk.create(f"{directory}/.{FRAMES}")
         try:
             for link in restored(disk, path, name):

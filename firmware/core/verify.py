@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from drivers.disk import Disk
 from firmware.core import lz4chain, receipt, seal
 from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Record, unpacked_header, unpacked_records
 from firmware.core.receipt import Receipt
@@ -174,7 +175,7 @@ def _compare_hot(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> bo
     False when they are not there: named already, or rewritten into the cold form since.
     """
     try:
-        size, digest = disk.size(f"{directory}/{FRAMES}"), _digest(disk, f"{directory}/{FRAMES}")
+        size, digest = disk.size(f"{directory}/{FRAMES}"), _digest(disk, f"{directory}/{FRAMES}", made.piece_bytes)
         if (size, digest) != (made.frames_bytes, made.frames_digest):
             verdict.found(
                 made.name,
@@ -206,7 +207,7 @@ def _compare_cold(disk: Disk, directory: str, made: Seal, seal_digest: bytes, ve
         return
     if (disk.size(f"{directory}/{COLD}"), _digest(disk, f"{directory}/{COLD}")) != (word.cold_bytes, word.cold_digest):
         verdict.found(name, "altered", f"cold form: expected the {word.cold_bytes} bytes that were signed, got others")
-    raw_digest, frames_digest, is_whole = hashlib.sha256(), hashlib.sha256(), True
+    raw_digest, frames_digest, is_whole = hashlib.sha256(), of_file(made.piece_bytes), True
     for run in form.runs:
         try:
             for _, raw, link in form.links(run):
@@ -376,8 +377,8 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:
     )
 
 
-def _digest(disk: Disk, path: str) -> bytes:
-    digest, at = hashlib.sha256(), 0
+def _digest(disk: Disk, path: str, piece_bytes: int | None = None) -> bytes:
+    digest, at = of_file(piece_bytes), 0
     while piece := disk.read(path, offset=at, size=_PIECE):
         digest.update(piece)
         at += len(piece)

@@ -39,6 +39,7 @@ DRAIN_S = 1.5  # The slowest block time-out, retire or stretch among them, and h
 DRAIN_STENOTYPE_S = 12  # but stenotype keeps a block that is not full for ten seconds.
 SPLIT, ONE_CORE, CEILING = "split", "one core", "ceiling"
 RING_MB = 64  # As large as the recorder's own ring, for all.
+FIRST, BEFORE_ALL = ["nice", "-n", "-10"], ["nice", "-n", "-20"]  # Recorders before what else the machine does, all alike.
 LAST_CORE = (os.cpu_count() or 1) - 1
 FRAMES_CEILING = 5_000_000
 
@@ -151,13 +152,13 @@ def _measured(name: str, load: Load, generator: Path, out: Path, a: argparse.Nam
         # Frames may only be made to arrive where the interface's driver polls.
         subprocess.run(["ethtool", "-K", wire.HEARS, "gro", "on"], check=True, capture_output=True)
         tool = subprocess.Popen(
-            ["taskset", "-c", str(LAST_CORE), *TOOLS[name](out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*FIRST, "taskset", "-c", str(LAST_CORE), *TOOLS[name](out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             _listening(tool)
             before = _cpu_ns(tool.pid)
             # On one core the interrupt side, which the generator stands for, goes first, as it does in a real machine.
-            first = ["nice", "-n", "-10", "taskset", "-c", str(LAST_CORE)] if load.place == ONE_CORE else ["taskset", "-c", "0"]
+            first = [*BEFORE_ALL, "taskset", "-c", str(LAST_CORE)] if load.place == ONE_CORE else [*FIRST, "taskset", "-c", "0"]
             offered = subprocess.run(
                 [*first, str(generator), wire.HEARS, load.size, str(load.frames_per_s * a.scale),
                  str(min(a.seconds, FRAMES_CEILING / load.frames_per_s)), "arrive"],

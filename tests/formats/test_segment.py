@@ -3,10 +3,12 @@
 `python tests/formats/test_segment.py` writes the files of a new version; those of an old one are never written again.
 """
 
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cbor2
 import lz4.frame
 import pytest
 from pycddl import Schema, ValidationError
@@ -16,6 +18,8 @@ from drivers.tap import HeardFrame, pack_block
 from firmware.core import index, pcapng, receipt, seal
 from firmware.core._kernel import Stretch
 from firmware.core.certificate import DeviceOffset, Method, TimeQuality
+from firmware.core.digest import PIECE_BYTES
+from firmware.core.errors import BadItem
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap
 from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
@@ -32,6 +36,7 @@ NAME = "20261122T101500Z-000042"
 DELETED = "20261122T101000Z-000041"
 START = 1_795_342_500_000_000_001
 SEAL_2 = HERE / "seal-v2"
+GOLDEN_3 = HERE / "segment-v3"
 IDENTITY = SimulatedIdentity()
 NOW = SimulatedClock().now()
 TIME = TimeQuality(
@@ -108,11 +113,12 @@ def test_version_1_index_is_written(written):
 
 
 def test_version_1_seal_and_receipt_are_written(written):
-    """Seal and receipt are exactly those of version 1, given the same digests of the files."""
+    """Seal and receipt are exactly those of version 1, given the same digests of the files, each of a file as one."""
     made, then = seal.unpacked(written.read(f"segments/{NAME}/{SEAL}")), seal.unpacked(golden(SEAL))
     same = replace(
-        made, frames_bytes=then.frames_bytes, frames_digest=then.frames_digest, index_digest=then.index_digest, signature=b""
-    )
+        made, frames_bytes=then.frames_bytes, frames_digest=then.frames_digest, index_digest=then.index_digest, piece_bytes=None,
+        signature=b"",
+    )  # fmt: skip
     same = same.signed(IDENTITY.sign(same.body()))
 
     assert golden(SEAL) == seal.packed(same)
@@ -132,6 +138,40 @@ def test_version_2_seal_is_read_and_written():
     Schema(f"start = seal\n{CDDL}").validate_cbor(SEAL_2.read_bytes())
 
 
+def test_version_3_is_read():
+    """A store whose digests are of pieces is searched and verified, for ever."""
+    disk = LinuxDisk(GOLDEN_3)
+    made = Segment(disk, "segments", NAME).seal()
+
+    assert (3, PIECE_BYTES) == (made.version, made.piece_bytes)
+    assert 8 == sum(hit.frame_count for hit in Store(disk).search(Query()))
+    assert {"missing"} == {row.what for row in verify(disk, "segments", IDENTITY.public_key()).findings}
+
+
+def test_version_3_seal_is_written(written):
+    """Byte for byte, given the same digests; the digest is of the pieces of the file, not of the file."""
+    path = GOLDEN_3 / "segments" / NAME
+    made, then = seal.unpacked(written.read(f"segments/{NAME}/{SEAL}")), seal.unpacked((path / SEAL).read_bytes())
+    same = replace(
+        made, frames_bytes=then.frames_bytes, frames_digest=then.frames_digest, index_digest=then.index_digest, signature=b""
+    )
+    same = same.signed(IDENTITY.sign(same.body()))
+    frames = (path / FRAMES).read_bytes()
+
+    assert (path / SEAL).read_bytes() == seal.packed(same)
+    assert hashlib.sha256(hashlib.sha256(frames).digest()).digest() == then.frames_digest
+    assert not replace(then, piece_bytes=None).is_signed_by(IDENTITY.public_key())
+    Schema(f"start = seal\n{CDDL}").validate_cbor((path / SEAL).read_bytes())
+
+
+@pytest.mark.parametrize("piece_bytes", [0, 1, 65_535, 1 << 40, -1, True, "65536", None])
+def test_other_pieces_are_refused(piece_bytes):
+    """A seal says 65,536 or nothing: what else it says, nobody of ours has sealed."""
+    row = cbor2.loads((GOLDEN_3 / "segments" / NAME / SEAL).read_bytes()) | {23: piece_bytes}
+    with pytest.raises(BadItem):
+        seal.unpacked(cbor2.dumps(row, canonical=True))
+
+
 @pytest.mark.parametrize(("rule", "path"), [("seal", f"segments/{NAME}/{SEAL}"), ("receipt", f"receipts/{DELETED}")])
 def test_cddl_describes_it(rule, path):
     """A reader that knows only the CDDL finds what we wrote to be in order, and something else not."""
@@ -143,6 +183,6 @@ def test_cddl_describes_it(rule, path):
 
 
 if __name__ == "__main__":
-    if GOLDEN.exists():
-        sys.exit(f"{GOLDEN} is there: a version is written once")
-    write(LinuxDisk(GOLDEN))
+    if GOLDEN_3.exists():
+        sys.exit(f"{GOLDEN_3} is there: a version is written once")
+    write(LinuxDisk(GOLDEN_3))
