@@ -59,10 +59,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TapCounters:
-    """Since the tap was opened. dropped: by cause, frames; causes are this driver's own words ("ring_full", "interface")."""
+    """Since the tap was opened. dropped: by cause, frames; causes are this driver's own words ("ring_full", "interface").
+
+    has_carrier: whether there is a cable, and somebody at its other end, now. Without one an interface stays open and is silent.
+    """
 
     received: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    has_carrier: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ LINK_ETHERNET = 1
 
 
 class SimulatedTap:
-    """One interface of the simulated world. `hear` and `break_off` are the world's."""
+    """One interface of the simulated world. `hear`, `break_off` and `has_carrier` are the world's."""
 
     def __init__(self, request: TapRequest) -> None:
         """Raises BadFilter."""
@@ -33,6 +33,7 @@ class SimulatedTap:
         self._received = 0
         self._dropped = 0
         self._gone = False
+        self.has_carrier = True
         self._closed = False
 
     # The world's side.
@@ -86,7 +87,7 @@ class SimulatedTap:
         self._handed.popleft()
 
     def counters(self) -> TapCounters:
-        return TapCounters(self._received, {"ring_full": self._dropped})
+        return TapCounters(self._received, {"ring_full": self._dropped}, self.has_carrier)
 
     def close(self) -> None:
         self._closed = True

@@ -8,6 +8,7 @@ Source: Documentation/networking/packet_mmap.rst, linux/if_packet.h; measurement
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import select
@@ -34,6 +35,8 @@ LINK_ETHERNET = 1
 DISPATCH_FRAMES = 256  # Frames of a portable block.
 PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
 _BPF_RETURN = 6
+SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 1, 0x40  # netdevice(7); running: up, and a carrier
+_DOWN = "expected interface {0!r} to be up, it is down (`ip link set {0} up`)"
 _GONE = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
 
 
@@ -62,7 +65,7 @@ class RingTap:
 
     def _open(self, program: bytes) -> None:
         heard, request = self._socket, self._request
-        index = socket.if_nametoindex(request.interface)
+        self._index = index = socket.if_nametoindex(request.interface)
         heard.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         # Stamped where the stack first sees the frame, so that two rings on one interface stamp it alike.
         heard.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -83,6 +86,9 @@ class RingTap:
         hardware = heard.getsockname()[3]
         if hardware not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             raise TapFailed(f"expected an Ethernet interface, {request.interface!r} is of hardware type {hardware}")
+        if not _flags(heard, request.interface) & IFF_UP:
+            # It can be bound all the same, and would be "heard" and "gone" again with every attempt.
+            raise TapFailed(_DOWN.format(request.interface))
 
     @property
     def request(self) -> TapRequest:
@@ -120,7 +126,8 @@ class RingTap:
         """PACKET_STATISTICS forgets what it has told, so it is added up here. Its first figure includes the dropped."""
         received, dropped, _ = struct.unpack("=III", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
         before, was = self._counters, self._link
-        self._link = link = link_counters(self._request.interface) or was
+        name = _name_now(self._index, self._request.interface)
+        self._link = link = link_counters(name) or was
         grown = {
             "ring_full": dropped,
             # A driver that starts anew counts from 0 again; what it had told stays told.
@@ -128,7 +135,9 @@ class RingTap:
             "interface_missed": max(0, link.missed - was.missed),
         }
         self._counters = TapCounters(
-            before.received + received - dropped, {cause: before.dropped[cause] + count for cause, count in grown.items()}
+            before.received + received - dropped,
+            {cause: before.dropped[cause] + count for cause, count in grown.items()},
+            bool(_flags(self._socket, name) & IFF_RUNNING),
         )
         return self._counters
 
@@ -197,6 +206,27 @@ class PortableTap:
     def __init__(self, request: TapRequest) -> None:
         self._request = request
         _compiled(request)
+        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)  # asks for flags; sends nothing
+        try:
+            self._open(request)
+        except TapFailed:
+            self._control.close()
+            raise
+        self._descriptor: int = self._reader.getfd()
+        with socket.socket(fileno=os.dup(self._descriptor)) as heard:
+            heard.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # As the ring does, and for the same reason.
+        self._sequence = 0
+        self._handed = 0
+        self._received = 0
+        self._closed = False
+
+    def _open(self, request: TapRequest) -> None:
+        try:
+            self._index = socket.if_nametoindex(request.interface)
+        except OSError:
+            raise TapFailed(f"expected interface {request.interface!r}, there is none of this name") from None
+        if not _flags(self._control, request.interface) & IFF_UP:
+            raise TapFailed(_DOWN.format(request.interface))
         try:
             self._reader = pcapy.create(request.interface)
             self._reader.set_snaplen(request.snap_bytes)
@@ -212,13 +242,6 @@ class PortableTap:
             raise TapFailed(f"expected interface {request.interface!r}: {problem}") from None
         if self._reader.datalink() != pcapy.DLT_EN10MB:
             raise TapFailed(f"expected an Ethernet interface, {request.interface!r} is of link type {self._reader.datalink()}")
-        self._descriptor: int = self._reader.getfd()
-        with socket.socket(fileno=os.dup(self._descriptor)) as heard:
-            heard.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # As the ring does, and for the same reason.
-        self._sequence = 0
-        self._handed = 0
-        self._received = 0
-        self._closed = False
 
     @property
     def request(self) -> TapRequest:
@@ -260,12 +283,14 @@ class PortableTap:
         if self._closed:
             return TapCounters(self._received, {"ring_full": 0, "interface": 0})
         _, dropped, interface = self._reader.stats()
-        return TapCounters(self._received, {"ring_full": dropped, "interface": interface})
+        running = bool(_flags(self._control, _name_now(self._index, self._request.interface)) & IFF_RUNNING)
+        return TapCounters(self._received, {"ring_full": dropped, "interface": interface}, running)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._reader.close()
+            self._control.close()
 
     def _check(self) -> None:
         waiting = select.poll()
@@ -273,6 +298,23 @@ class PortableTap:
         for _, event in waiting.poll(0):
             if event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                 raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
+
+
+def _flags(control: socket.socket, interface: str) -> int:
+    """IFF_* of this interface; 0 when there is none of this name."""
+    try:
+        answer = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("=16sH22x", interface.encode()[:15], 0))
+    except OSError:
+        return 0
+    return int(struct.unpack_from("=H", answer, 16)[0])
+
+
+def _name_now(index: int, name: str) -> str:
+    """What the interface is called now: it may have been renamed since, and another may have its name."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return name  # It went away; `next` says so.
 
 
 class _Filter(ctypes.Structure):

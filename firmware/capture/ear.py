@@ -1,6 +1,7 @@
 """The tap, with its comings and goings: opened when it can be, its counters turned into what was lost since last asked."""
 
 from collections import deque
+from enum import Enum
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -13,6 +14,14 @@ from firmware.core.timestamp import MS, SECOND
 RETRY_NS_MIN = 100 * MS  # A cable put back is heard within this time,
 RETRY_NS_MAX = 5 * SECOND  # and one that is gone for the night costs nothing.
 POLL_NS = SECOND
+
+
+class Standing(Enum):
+    """What can be heard of an interface. NO_CARRIER: it is open and silent, for there is no cable or nobody at its other end."""
+
+    HEARD = "heard"
+    NO_CARRIER = "no carrier"
+    GONE = "gone"
 
 
 class Ear:
@@ -35,6 +44,7 @@ class Ear:
         self._received_counted = 0
         self._polled_at: Now | None = None
         self._deaf_since_ns: int | None = None
+        self._dark_since_ns: int | None = None
         self._retry_ns = RETRY_NS_MIN
         self._retry_at: Monotonic | None = None
         self.trouble = ""  # why it does not hear, as the driver said it; never foreign bytes
@@ -43,6 +53,13 @@ class Ear:
     def hears(self) -> bool:
         """Whether the interface is there."""
         return self._tap is not None
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, as far as was last asked."""
+        if self._tap is None:
+            return Standing.GONE
+        return Standing.HEARD if self._dark_since_ns is None else Standing.NO_CARRIER
 
     @property
     def link_type(self) -> int:
@@ -69,7 +86,7 @@ class Ear:
         self._retry_ns, self._retry_at = RETRY_NS_MIN, None
         self._counted, self._received_counted, self._polled_at = {}, 0, now
         self._note_deaf(now)
-        self._deaf_since_ns = None
+        self._deaf_since_ns = self._dark_since_ns = None
         return True
 
     def next(self, now: Now) -> Block | None:
@@ -117,6 +134,7 @@ class Ear:
 
     def _gone(self, trouble: TapFailed, now: Now) -> None:
         self.trouble = str(trouble)
+        self._dark_since_ns = None
         if self._deaf_since_ns is None:
             self._deaf_since_ns = now.utc_ns
         self._retry_at = now.monotonic.after(self._retry_ns)
@@ -140,4 +158,14 @@ class Ear:
             if grown > 0:
                 self._ledger.lost(cause + self.suffix, grown, first_ns=since, last_ns=now.utc_ns)
                 self._report.drop(cause + self.suffix, grown)
+        self._note_dark(counters.has_carrier, since, now)
         self._polled_at = now
+
+    def _note_dark(self, has_carrier: bool, since_ns: int, now: Now) -> None:
+        """A pulled cable leaves an interface that is open and silent; what passed meanwhile nobody knows."""
+        if has_carrier:
+            self._dark_since_ns = None
+            return
+        first_ns = since_ns if self._dark_since_ns is None else self._dark_since_ns
+        self._ledger.lost(f"no_carrier{self.suffix}", None, first_ns=first_ns, last_ns=now.utc_ns)
+        self._dark_since_ns = now.utc_ns

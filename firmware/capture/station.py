@@ -13,7 +13,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import FRAME_HEADER, Block, TapRequest
 from firmware.capture.cut import Cut, cut_after, first_moment
-from firmware.capture.ear import Ear
+from firmware.capture.ear import Ear, Standing
 from firmware.capture.ears import Ears, Heard
 from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
@@ -73,7 +73,7 @@ class CaptureStation:
         self._time = TimeWatch()
         self._uncertain = 0
         self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
-        self._heard: list[bool | None] = [None] * len(self._ears.all)
+        self._standings: list[Standing] = []
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
 
@@ -128,24 +128,34 @@ class CaptureStation:
     def _note_heard(self, now: Now) -> None:
         troubles = [f"{ear.interface}: {ear.trouble}" if ear.suffix else ear.trouble for ear in self._ears.all if ear.trouble]
         self.report.gauge("interface_trouble", "; ".join(troubles) or "none")
-        if [ear.hears for ear in self._ears.all] == self._heard:
+        standings = [ear.standing for ear in self._ears.all]
+        if standings == self._standings:
             return
-        for number, ear in enumerate(self._ears.all):
-            before, self._heard[number] = self._heard[number], ear.hears
-            if before is not ear.hears:
-                self._say_whether_heard(ear, before, now)
-        words = {True: "heard", False: "gone"}
-        self.report.gauge("interface", words[self._ears.hears] if len(set(self._heard)) == 1 else "partly heard")
+        former: Sequence[Standing | None] = self._standings or [None] * len(standings)
+        self._standings = standings
+        self.report.gauge("interface", standings[0].value if len(set(standings)) == 1 else "partly heard")
+        for ear, before in zip(self._ears.all, former, strict=True):
+            if ear.suffix:
+                self.report.gauge(f"interface{ear.suffix}", ear.standing.value)
+            if ear.standing is not before:
+                self._say_standing(ear, before, now)
 
-    def _say_whether_heard(self, ear: Ear, before: bool | None, now: Now) -> None:
-        if ear.suffix:
-            self.report.gauge(f"interface{ear.suffix}", "heard" if ear.hears else "gone")
-        if not ear.hears:
+    def _say_standing(self, ear: Ear, before: Standing | None, now: Now) -> None:
+        name, others = ear.interface, any(other.standing is Standing.HEARD for other in self._ears.all)
+        consequence = "what passes there is not recorded" if others else "nothing is recorded"
+        if ear.standing is Standing.GONE:
             self.report.count("interface_lost")
-            what = "what passes there is not recorded" if self._ears.hears else "nothing is recorded"
-            self._say(now, Severity.ERROR, "interface_gone", f"interface {ear.interface} is not there, {what}")
+            self._say(now, Severity.ERROR, "interface_gone", f"interface {name} is not there, {consequence}")
+        elif ear.standing is Standing.NO_CARRIER:
+            self.report.count("carrier_lost")
+            self._say(
+                now,
+                Severity.ERROR,
+                "no_carrier",
+                f"interface {name} has no carrier, {consequence}: look at the cable, and at what is at its other end",
+            )
         elif before is not None:
-            self._say(now, Severity.NOTICE, "interface_back", f"interface {ear.interface} is heard again")
+            self._say(now, Severity.NOTICE, "interface_back", f"interface {name} is heard again")
 
     def _take(self, now: Now) -> int:
         """Blocks taken, at most BLOCKS_A_STEP."""

@@ -52,6 +52,9 @@ class Simulated:
     def cut(self) -> None:
         self.tap.break_off()
 
+    def unplug(self) -> None:
+        self.tap.has_carrier = False
+
 
 class Real:
     """The same on a wire."""
@@ -63,6 +66,9 @@ class Real:
         self._line = line
         self.send = line.send
         self.cut = line.cut
+
+    def unplug(self) -> None:
+        self._line.set(wire.SENDS, "down")
 
     def open(self, request: TapRequest) -> Tap:
         return self._kind(request)
@@ -230,6 +236,27 @@ def test_interface_gone_is_a_trouble(world, opened):
             tap.next()
 
     assert [frame(1)] == [row.data for row in rows]
+
+
+def test_an_unplugged_interface_is_known(world, opened):
+    """Without a cable nothing is wrong with the interface, and nothing can be heard: the counters say so."""
+    tap = opened(SMALL)
+    before = tap.counters().has_carrier
+    world.unplug()
+    end = time.monotonic() + WAIT_S
+    while tap.counters().has_carrier and time.monotonic() < end:  # The kernel tells it within a second.
+        world.wait(tap) if tap.next() is None else None
+
+    assert (True, False) == (before, tap.counters().has_carrier)
+
+
+def test_an_interface_that_is_down_cannot_be_opened(world):
+    """Bound it would be heard and gone in the same moment, again and again; said at once, with what to do."""
+    if not world.can_vanish_before_opening:
+        pytest.skip("the simulated tap has whatever interface is asked for")
+    world._line.set("hears", "down")
+    with pytest.raises(TapFailed, match="to be up, it is down"):
+        world.open(SMALL)
 
 
 def test_missing_interface_is_a_trouble(world):

@@ -10,6 +10,8 @@ from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
 HEARS, SENDS = "hears", "sends"
+HEARS_TOO, SENDS_TOO = "hears2", "sends2"  # a second cable
+PAIRS = ((HEARS, SENDS), (HEARS_TOO, SENDS_TOO))
 ETH_P_ALL = 3
 
 
@@ -25,7 +27,14 @@ def why_not() -> str | None:
 
 
 class Wire:
-    """What is sent at one end is heard at the other. The calling thread is inside the namespace within the `with` block."""
+    """What is sent at one end is heard at the other. The calling thread is inside the namespace within the `with` block.
+
+    cables: 1, or 2.
+    """
+
+    def __init__(self, *, cables: int = 1) -> None:
+        self._pairs = PAIRS[:cables]
+        self._senders: dict[str, socket.socket] = {}
 
     def __enter__(self) -> "Wire":
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -37,18 +46,15 @@ class Wire:
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
         except OSError:
             pass  # A kernel without IPv6 sends none of its own accord, which is what is wanted.
-        self._sender: socket.socket | None = None
-        if _ip("link", "add", HEARS, "type", "veth", "peer", "name", SENDS):
-            self._leave()
-            raise OSError("ip link add type veth")
-        for end in (HEARS, SENDS):
-            _ip("link", "set", end, "arp", "off", "multicast", "off", "mtu", "9000", "up")
-        self._sender = self.socket_at(SENDS)
+        for hears, sends in self._pairs:
+            if not self._connect(hears, sends):
+                self._leave()
+                raise OSError("ip link add type veth")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        if self._sender is not None:
-            self._sender.close()
+        for sender in self._senders.values():
+            sender.close()
         self._leave()
 
     def socket_at(self, end: str) -> socket.socket:
@@ -57,15 +63,33 @@ class Wire:
         sender.bind((end, 0))
         return sender
 
-    def send(self, frames: list[bytes]) -> None:
+    def send(self, frames: list[bytes], *, end: str = SENDS) -> None:
         """One after the other; each has been heard at the other end when this returns."""
-        assert self._sender is not None
         for frame in frames:
-            self._sender.send(frame)
+            self._senders[end].send(frame)
 
-    def cut(self) -> None:
+    def cut(self, hears: str = HEARS) -> None:
         """The interface is taken out."""
-        assert not _ip("link", "delete", HEARS)
+        assert not _ip("link", "delete", hears)
+
+    def connect(self, hears: str = HEARS, sends: str = SENDS) -> None:
+        """A cable that was cut is there again, a new one under the same names."""
+        assert self._connect(hears, sends)
+
+    def set(self, end: str, *words: str) -> None:
+        """`ip link set`: up, down, name, mtu …"""
+        assert not _ip("link", "set", end, *words)
+
+    def _connect(self, hears: str, sends: str) -> bool:
+        if _ip("link", "add", hears, "type", "veth", "peer", "name", sends):
+            return False
+        for end in (hears, sends):
+            _ip("link", "set", end, "arp", "off", "multicast", "off", "mtu", "9000", "up")
+        former = self._senders.pop(sends, None)
+        if former is not None:
+            former.close()
+        self._senders[sends] = self.socket_at(sends)
+        return True
 
     def _leave(self) -> None:
         self._libc.setns(self._home, CLONE_NEWNET)
