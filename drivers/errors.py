@@ -24,6 +24,10 @@ class TapFailed(Trouble):
     """The interface went away or cannot be opened. Say so, and try again when told."""
 
 
+class NotAllowed(TapFailed):
+    """This process has no right to listen. No later attempt will do better: a person must give it."""
+
+
 class BadFilter(Trouble):
     """The filter expression does not compile. The message is the compiler's; correct the expression."""
 
@@ -34,3 +38,11 @@ class NotConnected(Trouble):
 
 class TooLarge(Trouble):
     """The broker announced a smaller maximum packet; nothing was sent. Send smaller pieces."""
+
+
+class OutletClosed(Trouble):
+    """Whoever read along takes nothing more. is_reader: by its own wish, as a pipe's reader; otherwise the file failed."""
+
+    def __init__(self, message: str, *, is_reader: bool) -> None:
+        super().__init__(message)
+        self.is_reader = is_reader

@@ -107,6 +107,10 @@ class Tap(Protocol):
         """What was heard and what was lost so far."""
         ...
 
+    def finish(self) -> None:
+        """Hear nothing more. When this returns, `next` hands out what was heard until now, to the last frame."""
+        ...
+
     def close(self) -> None:
         """Stop listening; closing twice is as good as once."""
         ...

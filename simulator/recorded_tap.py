@@ -140,6 +140,9 @@ class RecordingTap:
         with self._room:
             return TapCounters(self._received, {"ring_full": self._dropped})
 
+    def finish(self) -> None:
+        """Blocks are handed over whole; what is not due yet was not heard."""
+
     def close(self) -> None:
         if self._closed:
             return
@@ -172,10 +175,10 @@ class RecordingTap:
                     self._room.wait_for(lambda: self._closed or len(self._blocks) < BLOCKS_MAX)
                 if self._closed:
                     return
-                self._received += len(kept)
                 if len(self._blocks) >= BLOCKS_MAX:
                     self._dropped += len(kept)
                 elif kept:
+                    self._received += len(kept)
                     self._blocks.append(Block(memoryview(pack_block(kept, sequence=sequence)), sequence, len(kept)))
                     os.eventfd_write(self._event, 1)
 

@@ -35,13 +35,19 @@ class SimulatedTap:
         self._gone = False
         self.has_carrier = True
         self._closed = False
+        self._finished = False
 
     # The world's side.
 
     def hear(self, frames: Iterable[HeardFrame]) -> None:
         """These frames pass on the wire, in this order."""
         for frame in frames:
-            if self._closed or self._gone or (self._program is not None and not self._program.filter(frame.data)):
+            if (
+                self._closed
+                or self._finished
+                or self._gone
+                or (self._program is not None and not self._program.filter(frame.data))
+            ):
                 continue
             kept = HeardFrame(frame.stamp_ns, frame.data[: self._request.snap_bytes], frame.wire_bytes)
             size = FRAME_HEADER.size + len(kept.data) + FRAME_ALIGNMENT
@@ -88,6 +94,9 @@ class SimulatedTap:
 
     def counters(self) -> TapCounters:
         return TapCounters(self._received, {"ring_full": self._dropped}, self.has_carrier)
+
+    def finish(self) -> None:
+        self._finished = True
 
     def close(self) -> None:
         self._closed = True

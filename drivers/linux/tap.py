@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pcapy
 
-from drivers.errors import BadFilter, TapFailed
+from drivers.errors import BadFilter, NotAllowed, TapFailed
 from drivers.tap import BLOCK_HEADER, STATUS_USER, Block, HeardFrame, TapCounters, TapRequest, pack_block
 
 SOL_PACKET = 263
@@ -35,6 +35,7 @@ LINK_ETHERNET = 1
 DISPATCH_FRAMES = 256  # Frames of a portable block.
 PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
 _BPF_RETURN = 6
+NOTHING = struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0)  # a filter that keeps no byte of any frame
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 1, 0x40  # netdevice(7); running: up, and a carrier
 _DOWN = "expected interface {0!r} to be up, it is down (`ip link set {0} up`)"
 _GONE = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
@@ -50,10 +51,12 @@ class RingTap:
         self._handed: deque[int] = deque()
         self._position = 0
         self._ring: mmap.mmap | None = None
+        self._gone = 0  # the errno of an interface that went away
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         except OSError as problem:
-            raise TapFailed(f"expected the right to listen (CAP_NET_RAW), {_name(problem)}") from None
+            kind = NotAllowed if problem.errno in (errno.EPERM, errno.EACCES) else TapFailed
+            raise kind(f"expected the right to listen (CAP_NET_RAW), {_name(problem)}") from None
         try:
             self._open(program)
         except OSError as problem:
@@ -78,6 +81,7 @@ class RingTap:
         self._view = memoryview(self._ring)
         # One aligned 32-bit word each: reading and writing it is one machine access, which the kernel relies on.
         self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, request.block_bytes)]
+        self._count = [self._view[at + 12 : at + 16].cast("I") for at in range(0, size, request.block_bytes)]
         heard.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         _attach(heard, program)
         heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
@@ -120,6 +124,7 @@ class RingTap:
         assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()
         block.data.release()
+        self._count[block.handle][0] = 0  # so that `_is_filling` is not told of frames that were read long ago
         self._status[block.handle][0] = 0  # TP_STATUS_KERNEL
 
     def counters(self) -> TapCounters:
@@ -141,12 +146,23 @@ class RingTap:
         )
         return self._counters
 
+    def finish(self) -> None:
+        if self._ring is None:
+            return
+        _attach(self._socket, NOTHING)
+        # The kernel retires the block it is filling when its time is over, and only then is every frame in it whole.
+        waiting = select.poll()
+        waiting.register(self._socket.fileno(), select.POLLIN)
+        for _ in range(self._request.block_count):
+            if not self._is_filling() or not waiting.poll(2 * self._request.retire_ms):
+                break
+
     def close(self) -> None:
         if self._ring is None:
             return
-        for status in self._status:
-            status.release()
-        self._status = []
+        for word in (*self._status, *self._count):
+            word.release()
+        self._status, self._count = [], []
         self._view.release()
         try:
             self._ring.close()
@@ -156,10 +172,16 @@ class RingTap:
         self._socket.close()
 
     def _check(self) -> None:
-        """The kernel reports an interface that went away as an error of the socket, once."""
+        """The kernel reports an interface that went away as an error of the socket, once. What was heard before comes first."""
         problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if problem in _GONE:
-            raise TapFailed(f"expected interface {self._request.interface!r}, it went away ({errno.errorcode[problem]})")
+            self._gone = problem
+        if self._gone and not self._is_filling():
+            raise TapFailed(f"expected interface {self._request.interface!r}, it went away ({errno.errorcode[self._gone]})")
+
+    def _is_filling(self) -> bool:
+        """Whether the block that comes next has frames and is still the kernel's."""
+        return bool(self._count[self._position][0]) and not self._status[self._position][0] & STATUS_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +307,13 @@ class PortableTap:
         _, dropped, interface = self._reader.stats()
         running = bool(_flags(self._control, _name_now(self._index, self._request.interface)) & IFF_RUNNING)
         return TapCounters(self._received, {"ring_full": dropped, "interface": interface}, running)
+
+    def finish(self) -> None:
+        """Of libpcap's own ring nobody knows how full its last block is: its time is waited for."""
+        if not self._closed:
+            waiting = select.poll()
+            waiting.register(self._descriptor, select.POLLIN)
+            waiting.poll(2 * self._request.retire_ms)
 
     def close(self) -> None:
         if not self._closed:

@@ -42,6 +42,7 @@ class Ear:
         self._held: deque[Block] = deque()
         self._counted: dict[str, int] = {}
         self._received_counted = 0
+        self._handed = 0  # frames, since the tap was opened
         self._polled_at: Now | None = None
         self._deaf_since_ns: int | None = None
         self._dark_since_ns: int | None = None
@@ -84,7 +85,7 @@ class Ear:
             return False
         self.trouble = ""
         self._retry_ns, self._retry_at = RETRY_NS_MIN, None
-        self._counted, self._received_counted, self._polled_at = {}, 0, now
+        self._counted, self._received_counted, self._handed, self._polled_at = {}, 0, 0, now
         self._note_deaf(now)
         self._deaf_since_ns = self._dark_since_ns = None
         return True
@@ -94,13 +95,16 @@ class Ear:
         if self._tap is None:
             return None
         try:
-            return self._tap.next()
+            block = self._tap.next()
         except TapFailed as trouble:
             # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
-            self._poll(now)
+            self.note_left(now)
             self.close()
             self._gone(trouble, now)
             return None
+        if block is not None:
+            self._handed += block.frame_count
+        return block
 
     def hold(self, block: Block) -> None:
         """Its frames are in memory, not on the disk."""
@@ -120,6 +124,19 @@ class Ear:
             return
         self._poll(now)
         self._note_deaf(now)
+
+    def finish(self) -> None:
+        """Hear nothing more; `next` hands out the rest."""
+        if self._tap is not None:
+            self._tap.finish()
+
+    def note_left(self, now: Now) -> None:
+        """After the last `next`: what the kernel heard and nobody was handed is lost with the ring."""
+        self._poll(now)
+        left = self._received_counted - self._handed
+        if left > 0:
+            self._ledger.lost(f"left_in_ring{self.suffix}", left, first_ns=now.utc_ns, last_ns=now.utc_ns)
+            self._report.drop(f"left_in_ring{self.suffix}", left)
 
     def wake(self) -> Monotonic | None:
         """When `open` should be tried again."""
@@ -142,7 +159,7 @@ class Ear:
 
     def _note_deaf(self, now: Now) -> None:
         if self._deaf_since_ns is not None:
-            self._ledger.lost(f"interface_gone{self.suffix}", None, first_ns=self._deaf_since_ns, last_ns=now.utc_ns)
+            self._unheard("interface_gone", self._deaf_since_ns, now)
             self._deaf_since_ns = now.utc_ns
 
     def _poll(self, now: Now) -> None:
@@ -167,5 +184,10 @@ class Ear:
             self._dark_since_ns = None
             return
         first_ns = since_ns if self._dark_since_ns is None else self._dark_since_ns
-        self._ledger.lost(f"no_carrier{self.suffix}", None, first_ns=first_ns, last_ns=now.utc_ns)
+        self._unheard("no_carrier", first_ns, now)
         self._dark_since_ns = now.utc_ns
+
+    def _unheard(self, cause: str, since_ns: int, now: Now) -> None:
+        """Nobody knows how many frames; the seal says when, the report how long."""
+        self._ledger.lost(cause + self.suffix, None, first_ns=since_ns, last_ns=now.utc_ns)
+        self._report.count(f"{cause}_ms{self.suffix}", max(0, now.utc_ns - since_ns) // MS)

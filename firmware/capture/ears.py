@@ -93,6 +93,16 @@ class Ears:
         for ear in self.all:
             ear.poll(now, at_once=at_once)
 
+    def finish(self) -> None:
+        """Hear nothing more; `next` hands out the rest."""
+        for ear in self.all:
+            ear.finish()
+
+    def note_left(self, now: Now) -> None:
+        """After the last `next`: what was heard and not handed out is lost, and counted."""
+        for ear in self.all:
+            ear.note_left(now)
+
     def wake(self) -> Monotonic | None:
         """When `open` should be tried again."""
         return min((moment for ear in self.all if (moment := ear.wake()) is not None), default=None)

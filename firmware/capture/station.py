@@ -61,7 +61,7 @@ class CaptureStation:
         self._notices = Notices(board, self.name) if says else None
         self._allowance = Allowance(at_once=10, every_ns=60 * SECOND)  # An interface that flaps is counted, not sung about.
         self._ledger = Ledger()
-        self._ears = Ears(board, _requests(settings), self._ledger, self.report)
+        self._ears = Ears(board, requests(settings), self._ledger, self.report)
         self._stretch = Stretch(STRETCH_BYTES)
         self._stretch_since: Monotonic | None = None
         self._state = State.STOPPED
@@ -105,10 +105,12 @@ class CaptureStation:
 
     def stop(self, now: Now) -> None:
         self._time.look(now)
-        # The rings once round: what was heard before the end was asked for, and no more, for the wire does not stop.
+        # The rings once round: what was heard before the end was asked for, to the last frame, and no more.
+        self._ears.finish()
         for _ in range(self._settings.ring_block_count * len(self._ears.all) // BLOCKS_A_STEP + 1):
             if self._take(now) < BLOCKS_A_STEP:
                 break
+        self._ears.note_left(now)
         if self._state is State.RECORDING:
             self._flush(now)
         if self._state is State.RECORDING:
@@ -205,6 +207,7 @@ class CaptureStation:
         try:
             if self._board.disk.free_bytes() < self._settings.reserve_mb << 20:
                 raise DiskFull("expected more than the reserve to be free")
+            before = self._writer.size
             self._writer.write(self._stretch)
         except DiskFull as trouble:
             self._trouble(trouble, now)
@@ -216,7 +219,12 @@ class CaptureStation:
             self._trouble(trouble, now)
             return
         self.report.count("frames", self._stretch.frames)
+        for ear, (frames, _) in zip(self._ears.all, self._stretch.by_interface, strict=False):
+            if ear.suffix and frames:
+                self.report.count(f"frames{ear.suffix}", frames)
         self.report.count("bytes_wire", self._stretch.bytes_wire)
+        self.report.count("bytes_pcapng", len(self._stretch))
+        self.report.count("bytes_disk", self._writer.size - before)
         self.report.count("stretches")
         if self._sync_at is None:
             self._sync_at = now.monotonic.after(self._settings.sync_interval_ms * MS)
@@ -411,7 +419,8 @@ class CaptureStation:
         return min((wish for wish in wishes if wish is not None), default=None)
 
 
-def _requests(settings: CaptureSettings) -> list[TapRequest]:
+def requests(settings: CaptureSettings) -> list[TapRequest]:
+    """What to ask of the taps, an interface each."""
     return [
         TapRequest(
             interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
