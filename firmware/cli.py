@@ -9,25 +9,35 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from io import RawIOBase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
 from firmware.core.envelope import is_name
-from firmware.core.errors import BadItem, BadSettings, Missing, Trouble
+from firmware.core.errors import BadItem, BadSettings, Missing, TapFailed, Trouble
 from firmware.core.message import is_token
 from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
+    from drivers.outlet import Outlet
+    from firmware.capture.options import Keep
+    from firmware.capture.settings import CaptureSettings
     from firmware.core.sift import Sift
     from firmware.core.store import Query
 
 PROGRAM = "scrubjay"
 ROOT_DEFAULT = "/var/lib/scrubjay"
+DAYS_MAX = 36_500  # as [retention] takes it: by age nothing goes
+RIGHT_TO_LISTEN = (
+    "As an ordinary user: `sudo {program} record …`; or give the right to this user's shell only: `sudo setpriv --reuid=$USER"
+    " --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw $SHELL`; or to everything that this Python runs:"
+    " `sudo setcap cap_net_raw=ep {python}`. On the box systemd gives it to the capture process alone"
+)
 FULL_BYTES = 1 << 20  # Below it a report may not find room any more.
 
 
@@ -253,28 +263,103 @@ def _identity(a: argparse.Namespace) -> int:
 
 
 def _record(a: argparse.Namespace) -> int:
-    from firmware.capture.record import record
+    from firmware.capture import options
     from firmware.capture.settings import CaptureSettings
 
-    pairs = [f"capture.interface={a.interface}", *a.set]
-    settings = Settings({"capture": CaptureSettings}, [layer_from_assignments(pairs)]).of(CaptureSettings)
-    a.root = a.output
+    if a.list:
+        return _interfaces(a)
+    settings = Settings({"capture": CaptureSettings}, options.layers(a)).of(CaptureSettings)
+    keep = options.keep(a)
+    with ExitStack() as stack:
+        outlet = stack.enter_context(closing(_outlet(a.write))) if a.write else None
+        a.root = a.output or stack.enter_context(TemporaryDirectory(prefix="scrubjay-"))
+        return _record_into(a, settings, keep, outlet)
+
+
+def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep | None", outlet: "Outlet | None") -> int:
+    from drivers.errors import NotAllowed
+    from firmware.capture import options
+    from firmware.capture.record import check, record
+    from firmware.retention.settings import RetentionSettings
+    from firmware.retention.station import RetentionStation
+
     board = _board(a)
+    try:
+        check(board, settings, wait=a.wait)
+    except NotAllowed as problem:
+        raise NotAllowed(
+            f"{problem}. {RIGHT_TO_LISTEN.format(program=PROGRAM, python=os.path.realpath(sys.executable))}"
+        ) from None
+    except TapFailed as problem:
+        raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
+    retention = (
+        []
+        if keep is None
+        else [RetentionStation(board, RetentionSettings(budget_bytes=keep.size, retain_days=keep.days or DAYS_MAX))]
+    )
     summary = record(
         board,
         settings,
-        filter=a.filter,
-        duration_s=a.duration,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
+        stops=options.stops(a),
+        beside=retention,
+        outlet=outlet,
+        is_copy_all=not a.output,
+        room_bytes=0 if not a.output else (keep.size or None) if keep is not None else None,
+        progress=_silent if a.quiet else _Progress().show,
     )
-    print(json.dumps(summary) if a.json else "\n".join(f"{key}: {value}" for key, value in summary.items()))
-    if summary.get("interface") == "gone" and not summary.get("frames"):
+    place = sys.stderr if a.write == "-" else sys.stdout
+    print(json.dumps(summary.as_json()) if a.json else "\n".join(summary.lines()), file=place)
+    if a.output and not a.json:
         print(
-            f"{PROGRAM}: expected to hear {a.interface}: {summary['interface_trouble']}; `ip link` names what there is",
-            file=sys.stderr,
+            f"  in {a.output}; `{PROGRAM} verify {a.output}` checks it, `{PROGRAM} find {a.output} -w FILE` takes from it",
+            file=place,
         )
-        return 1
+    never_heard = summary.report.gauges.get("interface") == "gone" and not summary.report.counts.get("frames")
+    return 1 if summary.failed or never_heard or (a.fail_on_loss and not summary.is_whole) else 0
+
+
+def _interfaces(a: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from drivers.linux.interfaces import interfaces
+    from firmware.capture.options import table
+
+    rows = interfaces()
+    print(
+        json.dumps([asdict(row) | {"is_silent": row.is_silent} for row in rows], indent=1) if a.json else "\n".join(table(rows))
+    )
     return 0
+
+
+def _outlet(path: str) -> "Outlet":
+    from drivers.linux.outlet import LinuxOutlet
+
+    if path != "-":
+        if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+        return LinuxOutlet(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
+    if sys.stdout.isatty():
+        raise ValueError("-w -: expected a pipe or a file at standard output, this is a terminal; pcapng is no text")
+    return LinuxOutlet(os.dup(sys.stdout.fileno()))
+
+
+def _silent(line: str) -> None:
+    """For who asked for no lines."""
+
+
+class _Progress:
+    """Lines for people at standard error: on a terminal one that changes, elsewhere one below the other."""
+
+    def __init__(self) -> None:
+        self._is_heard = True
+        self._end = "\r" if sys.stderr.isatty() else "\n"
+
+    def show(self, line: str) -> None:
+        try:
+            if self._is_heard:
+                print(f"\x1b[K{line}" if self._end == "\r" else line, end=self._end, file=sys.stderr, flush=True)
+        except OSError:
+            self._is_heard = False  # Nobody reads them any more; the recording goes on.
 
 
 # ---- reading a store
@@ -639,17 +724,9 @@ def _bench(a: argparse.Namespace) -> int:
 # ---- arguments
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
-    return seconds
-
-
 def _parser() -> argparse.ArgumentParser:
+    from firmware.capture.options import arguments as record_arguments
+
     parser = argparse.ArgumentParser(
         PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot."
     )
@@ -692,13 +769,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--json", action="store_true")
 
-    sub = command("record", _record, "only the recorder")
-    sub.add_argument("interface")
-    sub.add_argument("-o", "--output", required=True, metavar="DIR", help="directory of the store; made if missing")
-    sub.add_argument("-f", "--filter", help="pcap-filter expression; everything without it")
-    sub.add_argument("-t", "--duration", type=_seconds, metavar="SECONDS", help="stop after this long; otherwise at Ctrl-C")
-    sub.add_argument("--set", action="append", default=[], metavar="capture.KEY=VALUE")
-    sub.add_argument("--json", action="store_true")
+    sub = command(
+        "record", _record, "only the recorder: interfaces into sealed segments, and a plain pcapng as well where wanted"
+    )
+    record_arguments(sub)
 
     sub = command("replay", _replay, "the whole chain on a recording, or the recording onto an interface")
     sub.add_argument("file")

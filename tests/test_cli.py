@@ -233,7 +233,7 @@ def test_help(run: Run) -> None:
         ("--trust: expected SIGNER=64 hexadecimal", ["identity", "--root", "NOWHERE", "--trust", "hub"]),
         ("--trust hub-1: expected a public key of 64 hexadecimal digits", ["identity", "--root", "NOWHERE", "--trust", "hub-1=" + "z" * 64]),
         ("expected a pcap-filter(7) expression", ["record", "lo", "-o", "NOWHERE", "-f", "port eleventy", "-t", "1"]),
-        ("expected seconds above 0, got 'nan'", ["record", "lo", "-o", "NOWHERE", "-t", "nan"]),
+        ("expected a time such as 90, 10m, 2h or 1d, got 'nan'", ["record", "lo", "-o", "NOWHERE", "-t", "nan"]),
         ("TEXT: expected a directory, or a place for one", ["record", "lo", "-o", "TEXT", "-t", "1"]),
         ("NOWHERE: No such file", ["replay", "NOWHERE"]),
         ("expected a pcap or pcapng file", ["replay", "TEXT"]),
@@ -323,11 +323,13 @@ def test_status_shows_what_can_be_read(run: Run, store: Path) -> None:
 
 
 def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> None:
-    """Says so, and that nothing was recorded."""
+    """Says so at once, and what to do; whoever waits for it is told at the end that it never came."""
     status, _, err = run("record", "nowhere0", "-o", tmp_path, "-t", "0.3")
+    waited, out, _ = run("record", "nowhere0", "-o", tmp_path, "-t", "0.3", "--wait", "-q")
 
-    assert 1 == status
-    assert "expected to hear nowhere0: expected " in err
+    assert (2, 1) == (status, waited)
+    assert "expected interface 'nowhere0'" in err and "--list` shows what there is, --wait begins without it" in err
+    assert "nowhere0: 0 frames, lost 0; away for " in out
 
 
 @contextmanager

@@ -28,7 +28,7 @@ READ_BYTES = 4096  # one notification; systemd's own limit
 
 
 class LinuxSupervisor:
-    """Speaks to NOTIFY_SOCKET when there is one; SIGTERM and SIGINT are the keeper's wish to end."""
+    """Speaks to NOTIFY_SOCKET when there is one; SIGTERM, SIGINT and SIGHUP, its terminal's end, are the wish to end."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = os.environ if environment is None else environment
@@ -44,7 +44,9 @@ class LinuxSupervisor:
         self._ring = ring
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup(1): it was asked to survive its terminal
             former = signal.signal(number, self._asked)
             self._former.setdefault(number, former)
         keeper = self._environment.get(KEEPER_VARIABLE)

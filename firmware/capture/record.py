@@ -1,79 +1,118 @@
-"""`scrubjay record`: the capture station alone, in this process, until it is asked to end or its time is over."""
+"""`scrubjay record`: the capture station alone, in this process, until it is asked to end or has what was wanted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
+from drivers.outlet import Outlet
 from drivers.supervisor import Supervisor
+from firmware.capture.copy import CopyStation
+from firmware.capture.meter import Meter, Summary, sample_of
 from firmware.capture.settings import CaptureSettings
-from firmware.capture.station import CaptureStation
+from firmware.capture.station import CaptureStation, requests
+from firmware.capture.stops import Stops
+from firmware.core.errors import DiskFailed, NotAllowed, TapFailed
 from firmware.core.report import Report
-from firmware.core.station import run
-from firmware.core.timestamp import SECOND
+from firmware.core.station import Station, run
+from firmware.core.timestamp import MS, SECOND
+
+LINE_EVERY_NS = SECOND
+ONLY_WHEN_ASKED = Stops()
+TRIAL_BLOCK_BYTES, TRIAL_BLOCKS = 1 << 16, 4  # A ring for a moment, to see whether there may be one.
+
+
+def check(board: Board, settings: CaptureSettings, *, wait: bool = False) -> None:
+    """Whether it can begin at all: the filter, the right to listen and, unless they are waited for, the interfaces.
+
+    Raises BadFilter, NotAllowed, TapFailed: a recorder in the room waits for its port, a person at a keyboard wants to know now.
+    """
+    for request in requests(settings):
+        try:
+            board.tap(replace(request, block_bytes=TRIAL_BLOCK_BYTES, block_count=TRIAL_BLOCKS)).close()
+        except NotAllowed:
+            raise
+        except TapFailed:
+            if not wait:
+                raise
 
 
 def record(
     board: Board,
     settings: CaptureSettings,
     *,
-    filter: str | None = None,
-    duration_s: float | None = None,
+    stops: Stops = ONLY_WHEN_ASKED,
+    beside: Sequence[Station] = (),
+    outlet: Outlet | None = None,
+    is_copy_all: bool = False,
+    room_bytes: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
-) -> Mapping[str, int | str]:
-    """Record into the board's disk; returns what was recorded and lost, by name.
+) -> Summary:
+    """Record into the board's disk; returns what was recorded and lost.
 
-    filter: pcap-filter(7), instead of the settings'. duration_s: from now; None: until the supervisor is asked to stop.
-    progress: takes a line every two seconds. Raises BadFilter.
+    beside: further stations of this process. outlet: where a plain pcapng goes as well; a reader that goes away ends the recording,
+    a file that fails does so when is_copy_all: nothing else is kept.
+    room_bytes: what segments may take, None: as much as the disk has, 0: nothing is said of it. progress: takes a line every second. Raises BadFilter.
     """
-    if filter is not None:
-        settings = replace(settings, filter=filter)
     station = CaptureStation(board, settings, says=False)
-    end = None if duration_s is None else board.clock.now().monotonic.after(int(duration_s * SECOND))
-    timer = _Timer(end)
+    start = board.clock.now()
+    end = None if stops.duration_s is None else start.monotonic.after(int(stops.duration_s * SECOND))
+    late_ns = (2 * settings.ring_retire_ms + settings.stretch_ms) * MS
+    copy = None if outlet is None else CopyStation(board, outlet, losses=station.report, late_ns=late_ns)
+    timer = _Timer(board, station.report, end, room_bytes, settings.reserve_mb << 20, progress)
     run(
-        [station, timer],
+        [station, *beside, *([copy] if copy is not None else []), timer],
         clock=board.clock,
         bell=board.bell(),
-        supervisor=_Until(board.supervisor, timer),
-        publish_reports=lambda reports, now: progress(_line(reports[0])),
+        supervisor=_Until(
+            board.supervisor,
+            lambda: timer.over or stops.are_reached(station.report) or (copy is not None and copy.ends_all(is_copy_all)),
+        ),
+        publish_reports=lambda reports, now: None,
     )
-    report = station.report
-    return {
-        "state": str(report.gauges.get("state", "")),
-        "interface": str(report.gauges.get("interface", "")),
-        "interface_trouble": str(report.gauges.get("interface_trouble", "")),
-        **report.counts,
-        **{f"lost_{cause}": n for cause, n in report.drops.items()},
-    }
-
-
-def _line(report: Report) -> str:
-    counts = report.counts
-    lost = "".join(f" lost_{cause}={count}" for cause, count in sorted(report.drops.items()))
-    return (
-        f"capture state={report.gauges.get('state', '-')} interface={report.gauges.get('interface', '-')}"
-        f" segment={report.gauges.get('segment', '-')} frames={counts.get('frames', 0)}"
-        f" megabytes={counts.get('bytes_wire', 0) / 1e6:.1f}{lost}"
-    )
+    duration_s = board.clock.now().monotonic.since(start.monotonic) / SECOND
+    if copy is None:
+        return Summary(station.report, settings.interfaces, duration_s)
+    frames, failed = copy.report.counts.get("frames", 0), copy.ended is not None and not copy.ended.is_reader
+    return Summary(station.report, settings.interfaces, duration_s, frames, copy.trouble, failed)
 
 
 class _Timer:
-    """A station that does nothing but be awake at the end."""
+    """A station that is awake once a second, to say how it goes, and at the end."""
 
     name = "timer"
 
-    def __init__(self, end: Monotonic | None) -> None:
+    def __init__(
+        self,
+        board: Board,
+        watched: Report,
+        end: Monotonic | None,
+        room_bytes: int | None,
+        reserve_bytes: int,
+        progress: Callable[[str], None],
+    ) -> None:
         self.report = Report(self.name)
         self.over = False
+        self._board = board
+        self._watched = watched
         self._end = end
+        self._room_bytes = room_bytes
+        self._reserve_bytes = reserve_bytes
+        self._progress = progress
+        self._meter: Meter | None = None
+        self._line_at = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        return
+        self._meter = Meter(sample_of(self._watched, now.monotonic))
+        self._line_at = now.monotonic.after(LINE_EVERY_NS)
 
     def step(self, now: Now) -> Monotonic | None:
+        assert self._meter is not None, "start comes before step"
         self.over = self._end is not None and now.monotonic >= self._end
-        return self._end
+        if now.monotonic >= self._line_at:
+            self._line_at = now.monotonic.after(LINE_EVERY_NS)
+            self._progress(self._meter.line(sample_of(self._watched, now.monotonic), self._watched, room_bytes=self._room()))
+        return self._line_at if self._end is None else min(self._line_at, self._end)
 
     def directories(self) -> Sequence[str]:
         return ()
@@ -84,13 +123,21 @@ class _Timer:
     def stop(self, now: Now) -> None:
         return
 
+    def _room(self) -> int | None:
+        if self._room_bytes is not None:
+            return self._room_bytes
+        try:
+            return max(0, self._board.disk.free_bytes() - self._reserve_bytes)
+        except DiskFailed:
+            return None
+
 
 class _Until:
-    """The board's supervisor, which also asks to stop when the time is over."""
+    """The board's supervisor, which also asks to stop when this is so."""
 
-    def __init__(self, supervisor: Supervisor, timer: _Timer) -> None:
+    def __init__(self, supervisor: Supervisor, reached: Callable[[], bool]) -> None:
         self._supervisor = supervisor
-        self._timer = timer
+        self._reached = reached
 
     def ready(self, status: str) -> None:
         self._supervisor.ready(status)
@@ -102,4 +149,4 @@ class _Until:
         self._supervisor.stopping()
 
     def stop_requested(self) -> bool:
-        return self._timer.over or self._supervisor.stop_requested()
+        return self._reached() or self._supervisor.stop_requested()

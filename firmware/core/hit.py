@@ -61,6 +61,11 @@ class Section:
         self._described = len(hit.interfaces)
         return b"".join(map(pcapng.interface, new)) + hit.blocks if new else hit.blocks
 
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Those described so far, by number."""
+        return self._numbering.interfaces
+
     def end(self) -> bytes:
         """What is still missing: a section without frames needs an interface, too, or its readers complain."""
         return b"" if self._described else pcapng.interface("scrubjay")

@@ -1,0 +1,92 @@
+"""What can be listened to: the list as the system has it, on interfaces of the test's own."""
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from drivers.linux import interfaces as driver
+from drivers.linux.interfaces import Interface, interfaces
+from firmware.capture.options import table
+
+from . import wire
+
+REASON = wire.why_not()
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(REASON is not None, reason=REASON or "")]
+
+
+@pytest.fixture
+def line() -> Iterator[wire.Wire]:
+    with wire.Wire() as made:
+        yield made
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+def found() -> dict[str, Interface]:
+    return {row.name: row for row in interfaces()}
+
+
+def test_each_interface_as_it_is(line):
+    """Of this namespace and no other: state, addresses, kind, size, and that a silent port is one."""
+    rows = found()
+    hears = rows[wire.HEARS]
+
+    assert {"lo", wire.HEARS, wire.SENDS} == set(rows)
+    assert ("up", (), "veth", 9000, "software", True) == (
+        hears.state, hears.addresses, hears.driver, hears.mtu, hears.stamps, hears.is_silent,
+    )  # fmt: skip
+    assert 17 == len(hears.mac) and hears.is_ethernet
+    assert "down" == rows["lo"].state
+
+
+def test_states_and_addresses(line):
+    """No carrier when the other end is down, down when it is itself; addresses with their prefixes; who has one may be heard."""
+    line.set(wire.SENDS, "down")
+    assert ("no carrier", "down") == (found()[wire.HEARS].state, found()[wire.SENDS].state)
+    line.set(wire.SENDS, "up")
+    line.set(wire.HEARS, "arp", "on")
+    ip("addr", "add", "10.9.8.7/24", "dev", wire.HEARS)
+    ip("addr", "add", "10.9.9.7/16", "dev", wire.HEARS)
+    hears = found()[wire.HEARS]
+
+    assert ("10.9.8.7/24", "10.9.9.7/16") == hears.addresses
+    assert (True, False) == (hears.answers_arp, hears.is_silent)
+
+
+@pytest.mark.skipif(shutil.which("ethtool") is None, reason="ethtool is not installed: not compared with it")
+def test_ethtool_says_the_same(line):
+    """Speed and driver as the tool that everybody has says them."""
+    told = subprocess.run(["ethtool", wire.HEARS], capture_output=True, text=True, timeout=10, check=True).stdout
+    kind = subprocess.run(["ethtool", "-i", wire.HEARS], capture_output=True, text=True, timeout=10, check=True).stdout
+    hears = found()[wire.HEARS]
+
+    assert f"Speed: {hears.speed_mbit_per_s}Mb/s" in told
+    assert f"driver: {hears.driver}\n" in kind
+
+
+def test_who_stamps():
+    """Hardware that stamps every frame, hardware that stamps PTP only, and none, told apart by what the driver says of itself."""
+    answer = lambda flags, filters: (0x41, flags, 0, 0, 0, 0, 0, filters, 0, 0, 0)  # noqa: E731
+
+    assert "hardware" == driver._stamps(answer(0x5F, 1 | 1 << 1))
+    assert "hardware (PTP only)" == driver._stamps(answer(0x5F, 1 | 1 << 12))
+    assert "software" == driver._stamps(answer(0x18, 0)) == driver._stamps(None)
+    assert 40_000 == driver._speed(driver._SPEED.unpack(struct.pack("=IIIHBBBBBBIIHBBI2I", 1, 0, 0, 40_000, *[0] * 14)))
+    assert 100_000 == driver._speed(
+        driver._SPEED.unpack(struct.pack("=IIIHBBBBBBIIHBBI2I", 1, 0, 0, 100_000 & 0xFFFF, *[0] * 8, 1, 0, 0, 0, 0, 0))
+    )
+
+
+def test_the_table(line):
+    """A row for each, and what this machine itself may say there."""
+    ip("addr", "add", "10.9.8.7/24", "dev", wire.SENDS)
+    rows = {row.split()[0]: row for row in table(interfaces())}
+
+    assert rows[wire.HEARS].endswith("silent")
+    assert rows[wire.SENDS].endswith("10.9.8.7/24")
+    assert len({row.index("veth") for name, row in rows.items() if name in (wire.HEARS, wire.SENDS)}) == 1
