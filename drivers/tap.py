@@ -31,7 +31,8 @@ STATUS_VLAN_PROTOCOL_VALID = 1 << 6
 class TapRequest:
     """What to listen to, and how much the kernel may hold meanwhile.
 
-    interface: name. filter: pcap-filter(7) expression, None for everything. snap_bytes: longest part of a frame kept.
+    interface: name; several with commas between them are heard as one (drivers/linux/joined_tap.py).
+    filter: pcap-filter(7) expression, None for everything. snap_bytes: longest part of a frame kept.
     block_bytes: a power of two, at least a page; block_count: how many; retire_ms: a block is handed over at the latest this
     long after its first frame. At low rate the ring holds block_count × retire_ms, at high rate its bytes.
     """

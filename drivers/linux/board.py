@@ -50,6 +50,10 @@ class LinuxBoard:
     def tap(self, request: TapRequest) -> Tap:
         if self._open_tap is not None:
             return self._open_tap(request)
+        if "," in request.interface:
+            from drivers.linux.joined_tap import JoinedTap
+
+            return JoinedTap(request, self.tap)
         if self._portable_tap:
             from drivers.linux.tap import PortableTap
 
