@@ -228,7 +228,9 @@ class PortableTap:
     def __init__(self, request: TapRequest) -> None:
         self._request = request
         _compiled(request)
-        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)  # asks for flags; sends nothing
+        self._control = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+        )  # asks for flags; a family that every unit allows
         try:
             self._open(request)
         except TapFailed:
