@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware.clock.configuration import PROGRAMS
+from firmware.clock.settings import ClockSettings
 from firmware.core.settings import Settings
 from firmware.roles import BOX, SECTIONS
 from simulator.board import SimulatedBoard
@@ -100,14 +102,27 @@ def test_process_may_write_what_it_declares(process):
 
 
 def test_what_sees_identities_has_no_way_out():
-    """gate has no network; uplink opens outbox, sent and received commands only; the recorder and intake speak no IP. (S2-085, S2-087)"""
+    """gate has no network; uplink opens outbox, sent and received commands only; the recorder and intake speak no IP. The clock asks
+    devices over IP, and opens nothing but state and its own way into inbox. (S2-085, S2-087)"""
     assert "yes" == unit("gate")["PrivateNetwork"]
     assert {"outbox", "sent", "commands/received", "state", "quarantine/outbox"} == {
         d for d in directories() if may_write("uplink", d)
     }
     for process in PROCESSES:
         families = unit(process)["RestrictAddressFamilies"].split()
-        assert ("AF_INET" in families) == (process == "uplink")
+        assert ("AF_INET" in families) == (process in ("uplink", "clock"))
+    assert {"inbox", "state"} == {d for d in directories() if may_write("clock", d)}
+
+
+def test_time_keepers_are_told_by_one_place():
+    """ptp4l, phc2sys and chronyd run unmodified, from what `scrubjay clock --configuration` prints of each. (S2-012, S2-013)"""
+    for program in PROGRAMS:
+        text = (UNITS / f"scrubjay-{program}.service").read_text()
+        assert re.search(rf"(/usr/sbin/{program}) ", text)
+        assert f"--configuration {program}" in text or f'--configuration"; $$s {program}' in text
+        assert f"scrubjay-{program}.service" in (UNITS / "scrubjay.target").read_text()
+    assert ClockSettings().ptp4l.startswith("/run/scrubjay-ptp/")
+    assert "scrubjay-ptp" in unit("clock")["SupplementaryGroups"].split()
 
 
 def test_one_station_fills_the_outbox():
