@@ -455,6 +455,8 @@ def _find(a: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C ends at once.
 
     query, sift = _asked(a)
+    if a.order:
+        return _find_in_order(a, query, sift)
     with closing(_Output(None if a.count else a.write)) as out:
         signal.signal(signal.SIGINT, stop)
         found = find(
@@ -479,6 +481,19 @@ def _find(a: argparse.Namespace) -> int:
     if found.damaged:
         return 2  # As grep: whatever was found, not everything could be looked at.
     return 0 if found.frame_count else 1
+
+
+def _find_in_order(a: argparse.Namespace, query: "Query", sift: "Sift") -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.intake.rules import rules_of
+    from firmware.intake.settings import IntakeSettings
+    from firmware.retrieval.chronology import order
+
+    rules = rules_of(_settings(a).of(IntakeSettings))
+    found = order(LinuxDisk(_store(a.directory)), query, sift, rules=rules, now=LinuxClock().now())
+    print(json.dumps(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))
+    return 2 if found.damaged else 0 if found.rows else 1
 
 
 def _ls(a: argparse.Namespace) -> int:
@@ -803,6 +818,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-f", "--filter", help="pcap-filter expression, as tcpdump takes it")
     sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng, while it searches; - for standard output")
     sub.add_argument("--count", action="store_true", help="only how many")
+    sub.add_argument(
+        "--order", action="store_true", help="the published messages by corrected time, marked ~ where their order is not certain"
+    )
     sub.add_argument("--newest-first", action="store_true", help="from the end of the store to its beginning")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--settings", action="append", default=[], metavar="FILE", help="the box's, for names of devices and ports")

@@ -212,11 +212,14 @@ class TimeWatch:
 _BADNESS = {ClockState.LOCKED: 0, ClockState.HOLDOVER: 1, ClockState.FREE: 2}
 
 
-def corrected(stamp: Timestamp, offset: DeviceOffset | None) -> tuple[int, int] | None:
-    """The earliest and latest moment, in the box's TAI ns, a device's own stamp may mean; None when its clock is not certified."""
+def corrected(stamp: Timestamp, offset: DeviceOffset | None, *, near_tai_ns: int) -> tuple[int, int] | None:
+    """The earliest and latest moment, in the box's TAI ns, a device's own stamp may mean; None when its clock is not certified.
+
+    near_tai_ns: the box's time about then, for how much the interval has aged: the stamp itself may be of another decade.
+    """
     if offset is None or not offset.method.is_measured:
         return None
-    then = offset.at(stamp.tai_ns)
+    then = offset.at(near_tai_ns)
     if then.low_ns is None or then.high_ns is None:
         return None
     return stamp.tai_ns - then.high_ns, stamp.tai_ns - then.low_ns

@@ -53,9 +53,9 @@ def test_a_devices_stamp_corrected() -> None:
     """A stamp of a clock 12.7 to 21.8 µs behind means a moment so much later; a claim corrects nothing. (S2-014)"""
     stamp = Timestamp(AT, SECOND, "device", ClockState.FREE)
 
-    assert (AT + 12_700, AT + 21_800) == corrected(stamp, MEASURED)
-    assert corrected(stamp, DeviceOffset("a", Method.REPORTED, 0, 0, AT)) is None
-    assert corrected(stamp, None) is None
+    assert (AT + 12_700, AT + 21_800) == corrected(stamp, MEASURED, near_tai_ns=AT)
+    assert corrected(stamp, DeviceOffset("a", Method.REPORTED, 0, 0, AT), near_tai_ns=AT) is None
+    assert corrected(stamp, None, near_tai_ns=AT) is None
 
 
 offsets = st.builds(

@@ -1,0 +1,102 @@
+"""`scrubjay find --order` on a store: messages out of frames, corrected by the certificates in the seals."""
+
+import json
+
+import pytest
+
+from drivers.tap import HeardFrame
+from firmware.core.certificate import DeviceOffset, Method, TimeQuality
+from firmware.core.errors import BadItem
+from firmware.core.query import Query
+from firmware.core.segment import Losses
+from firmware.core.timestamp import MS, SECOND, ClockState
+from firmware.intake.rules import rules_of
+from firmware.intake.settings import IntakeSettings
+from firmware.retrieval import chronology
+from firmware.retrieval.chronology import order
+from simulator.board import SimulatedBoard
+from simulator.written_store import begin_segment, frame, write_segment
+
+AHEAD, RIGHT = "10.77.0.21", "10.77.0.22"
+RULES = rules_of(IntakeSettings())
+
+
+def said(board: SimulatedBoard, text: str, *, source: str, sent_ms: int, ahead_ns: int = 0, late_ms: int = 1) -> HeardFrame:
+    """A message sent at this many ms, stamped by a clock so far ahead, heard `late_ms` later."""
+    start = board.clock.now().utc_ns
+    body = json.dumps({"version": 1, "text": text, "time_utc_ns": start + sent_ms * MS + ahead_ns}).encode()
+    return frame(start + (sent_ms + late_ms) * MS, source=source, payload=body, port=47002)
+
+
+def sealed(board: SimulatedBoard, frames: list[HeardFrame], *, steps: int = 0, ahead_ns: int = 0) -> None:
+    at = board.clock.now().timestamp.tai_ns
+    rows = (DeviceOffset(AHEAD, Method.MONITORED, ahead_ns - 20_000, ahead_ns + 20_000, at), DeviceOffset(RIGHT, Method.MONITORED, -20_000, 20_000, at))  # fmt: skip
+    writer = begin_segment(board, [frames])
+    time = TimeQuality(50_000, ClockState.LOCKED, steps, 0, "", rows)
+    writer.seal(board.identity, previous=None, losses=Losses({}), cause="time", now=board.clock.now(), time=time)
+
+
+def test_by_corrected_time(board: SimulatedBoard) -> None:
+    """A device 3 s ahead whose message also came 40 ms late: it is placed where it was sent, and that is certain. (S2-014, S2-015)"""
+    frames = [
+        said(board, "second", source=RIGHT, sent_ms=20),
+        said(board, "first", source=AHEAD, sent_ms=5, ahead_ns=3 * SECOND, late_ms=40),
+        said(board, "third", source=RIGHT, sent_ms=60),
+    ]
+    sealed(board, frames, ahead_ns=3 * SECOND)
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert ["first", "second", "third"] == [row.happened.message.text for row in found.rows]
+    assert [0, 0, 0] == [row.swaps for row in found.rows]
+    assert found.lines()[0].startswith("3 messages by corrected time; 0 marked")
+    assert all(row["certified"] for row in found.as_json())
+
+
+def test_a_box_that_was_stepped_certifies_nothing(board: SimulatedBoard) -> None:
+    """Within a segment in which the box's own clock jumped, no offset means anything: arrival is all there is. (S2-015)"""
+    sealed(board, [said(board, "a", source=AHEAD, sent_ms=1), said(board, "b", source=RIGHT, sent_ms=2)], steps=1)
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert [False, False] == [row["certified"] for row in found.as_json()]
+    assert found.lines()[2].startswith("~")
+
+
+def test_while_it_is_being_recorded(board: SimulatedBoard) -> None:
+    """The open segment has no seal yet: the clock station's account of now serves."""
+    begin_segment(board, [[said(board, "a", source=AHEAD, sent_ms=1)]])
+    row = [AHEAD, "netsync", -20_000, 20_000, board.clock.now().timestamp.tai_ns]
+    board.disk.mkdir("state")
+    board.disk.write("state/clock", json.dumps({"grandmaster": "", "offsets": [row]}).encode())
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert [True] == [entry["certified"] for entry in found.as_json()]
+
+
+def test_a_seal_without_a_certificate(board: SimulatedBoard) -> None:
+    """Segments of version 1 are put in order by arrival, and every doubt is marked."""
+    write_segment(board, [[said(board, "a", source=AHEAD, sent_ms=1), said(board, "b", source=RIGHT, sent_ms=2)]])
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert ["a", "b"] == [row.happened.message.text for row in found.rows]
+    assert [0, 1] == [row.swaps for row in found.rows]
+
+
+def test_each_once(board: SimulatedBoard) -> None:
+    """A mirror port carries a frame twice; a message is one."""
+    row = said(board, "a", source=AHEAD, sent_ms=1)
+    sealed(board, [row, HeardFrame(row.stamp_ns + 5, row.data, row.wire_bytes)])
+
+    assert 1 == len(order(board.disk, Query(), None, rules=RULES, now=board.clock.now()).rows)
+
+
+def test_too_many(board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than anybody can read is refused with what to do."""
+    monkeypatch.setattr(chronology, "MESSAGES_MAX", 3)
+    sealed(board, [said(board, str(n), source=AHEAD, sent_ms=n) for n in range(5)])
+    with pytest.raises(BadItem, match="narrow"):
+        order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+
+@pytest.fixture
+def board() -> SimulatedBoard:
+    return SimulatedBoard()
