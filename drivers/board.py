@@ -10,6 +10,7 @@ from drivers.daemon import Daemon
 from drivers.disk import Disk
 from drivers.identity import Identity
 from drivers.link import Link
+from drivers.listener import Listener, ListenRequest
 from drivers.supervisor import Supervisor
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
@@ -56,4 +57,8 @@ class Board(Protocol):
 
     def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
         """Whether a whole Ethernet frame matches a pcap-filter(7) expression; raises BadFilter. For searches, never on the hot path."""
+        ...
+
+    def listener(self, request: ListenRequest) -> Listener:
+        """Open a port to the room; raises ListenFailed."""
         ...

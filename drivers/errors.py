@@ -46,3 +46,7 @@ class OutletClosed(Trouble):
     def __init__(self, message: str, *, is_reader: bool) -> None:
         super().__init__(message)
         self.is_reader = is_reader
+
+
+class ListenFailed(Trouble):
+    """The port cannot be listened on: taken, forbidden, no such interface, no such certificate. Say so, and try again when told."""

@@ -6,8 +6,9 @@ import pcapy
 
 from drivers.asker import Asker
 from drivers.daemon import Daemon
-from drivers.errors import BadFilter, Missing, NotConnected, TapFailed
+from drivers.errors import BadFilter, ListenFailed, Missing, NotConnected, TapFailed
 from drivers.link import Link
+from drivers.listener import Listener, ListenRequest
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
 from simulator.asker import SimulatedAsker
@@ -27,6 +28,10 @@ def _no_link() -> Link:
     raise NotConnected("expected a link, this board has none")
 
 
+def _no_port(request: ListenRequest) -> Listener:
+    raise ListenFailed("expected a port, this board has none")
+
+
 class SimulatedBoard:
     """Parts may be given and shared between boards; those that are not are made. `open_tap` and `make_link` are the world's wiring."""
 
@@ -38,6 +43,7 @@ class SimulatedBoard:
         identity: SimulatedIdentity | None = None,
         open_tap: Callable[[TapRequest], Tap] = _no_tap,
         make_link: Callable[[], Link] = _no_link,
+        open_listener: Callable[[ListenRequest], Listener] = _no_port,
         ttys: dict[str, Tty] | None = None,
         make_asker: Callable[[str], Asker] | None = None,
         daemons: dict[str, Daemon] | None = None,
@@ -48,6 +54,7 @@ class SimulatedBoard:
         self.supervisor = SimulatedSupervisor()
         self.open_tap = open_tap
         self.make_link = make_link
+        self.open_listener = open_listener
         self.ttys = ttys or {}
         self.make_asker = make_asker or (lambda interface: SimulatedAsker(self.clock))
         self.daemons = daemons or {}
@@ -79,3 +86,6 @@ class SimulatedBoard:
         except pcapy.PcapError as problem:
             raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None
         return lambda data: bool(program.filter(data))
+
+    def listener(self, request: ListenRequest) -> Listener:
+        return self.open_listener(request)

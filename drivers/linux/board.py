@@ -11,6 +11,7 @@ from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity
 from drivers.linux.supervisor import LinuxSupervisor
+from drivers.listener import Listener, ListenRequest
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
 
@@ -86,3 +87,8 @@ class LinuxBoard:
         from drivers.linux.frame_filter import frame_filter
 
         return frame_filter(expression)
+
+    def listener(self, request: ListenRequest) -> Listener:
+        from drivers.linux.listener import LinuxListener
+
+        return LinuxListener(request)
