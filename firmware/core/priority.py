@@ -1,4 +1,4 @@
-"""How soon a message must leave: the one rule (S2-024..030), and the one table of severities (medical study, D2)."""
+"""How soon a message must leave: the one rule (S2-024..030), and the one place where severities of every scale are ranked."""
 
 from collections.abc import Mapping
 
@@ -22,6 +22,24 @@ SEVERITY_OF: Mapping[Priority, Severity] = {
     Priority.P3: Severity.INFORMATIONAL,
     Priority.P4: Severity.DEBUG,
 }
+
+
+# The scales of others (medical study, D2): one table, so that an alarm is as urgent whichever way it came.
+# IEC 60601-1-8 and IEEE 11073-10207 AlertConditionPriority; IHE PCD-04 in an OBX, table B.8-4.
+BY_ALERT: Mapping[str, Priority] = {
+    "Hi": Priority.P1, "Me": Priority.P2, "Lo": Priority.P3, "None": Priority.P4,
+    "PH": Priority.P1, "PM": Priority.P2, "PL": Priority.P3, "PN": Priority.P4,
+}  # fmt: skip
+# HL7 table 0078, interpretation codes: critical values are warnings, an observation is otherwise the last to leave.
+CRITICAL_FLAGS = frozenset({"HH", "LL", "AA"})
+# OpenIGTLink STATUS codes: panic mode, hardware failure and lost connection stop a procedure; what the peer did not understand or
+# could not find does not.
+BY_STATUS: Mapping[int, Severity] = {
+    0: Severity.WARNING, 1: Severity.INFORMATIONAL, 2: Severity.WARNING, 3: Severity.ALERT, 4: Severity.WARNING, 5: Severity.WARNING,
+    6: Severity.NOTICE, 7: Severity.ERROR, 8: Severity.WARNING, 9: Severity.WARNING, 10: Severity.WARNING, 11: Severity.WARNING,
+    12: Severity.WARNING, 13: Severity.NOTICE, 14: Severity.NOTICE, 15: Severity.WARNING, 16: Severity.WARNING, 17: Severity.WARNING,
+    18: Severity.CRITICAL, 19: Severity.NOTICE,
+}  # fmt: skip
 
 
 def priority_of(

@@ -32,6 +32,23 @@ class IntakeSettings:
         ("* *",), 'Whose messages are taken, the first that fits decides: "DEVICE PROCESS" with * and ?, "!" in front for not.'
     )
     sensitive_fields: tuple[str, ...] = setting(FIELD_NAMES, "Names of fields tagged as sensitive, in any spelling.")
+    listen_interface: str = setting("", "The room interface devices may connect to the box on, the only one. Empty: all.")
+    listen_address: str = setting("", "Address of the box to listen on. Empty: all of them.")
+    syslog_udp_listen: int = setting(
+        0, "UDP port to take syslog on (RFC 5426, usually 514). 0: off, as for the following.", low=0, high=65_535
+    )
+    syslog_tcp_listen: int = setting(0, "TCP port to take syslog on (RFC 6587, usually 601).", low=0, high=65_535)
+    syslog_tls_listen: int = setting(0, "TCP port to take syslog on, with TLS (RFC 5425, usually 6514).", low=0, high=65_535)
+    hl7_listen: int = setting(0, "TCP port to take HL7 v2 on and acknowledge it (MLLP, usually 2575).", low=0, high=65_535)
+    hl7_tls_listen: int = setting(0, "The same with TLS.", low=0, high=65_535)
+    igtl_listen: int = setting(0, "TCP port to take OpenIGTLink on (usually 18944); STATUS is kept.", low=0, high=65_535)
+    hl7_utc_offset: str = setting("", 'Time zone of HL7 times that name none: "+08:00". Empty: such a time is kept as a claim.')
+    tls_certificate: str = setting("", "PEM file of the box's certificate in the room, for the listeners with TLS.")
+    tls_key: str = setting("", "PEM file of its key. Empty: in the certificate's file.")
+    tls_ca: str = setting(
+        "", "PEM file of who certifies devices; then every caller must show a certificate. Empty: none is asked for."
+    )
+    callers_max: int = setting(32, "Devices connected to one port at the same time.", low=1, high=1_024)
     p2_batch_ms: int = setting(50, "Longest a priority 2 message waits for others before it is written.", low=0, high=60_000)
     p3_batch_ms: int = setting(250, "The same for priority 3.", low=0, high=60_000)
     p4_batch_ms: int = setting(1_000, "The same for priority 4.", low=0, high=60_000)

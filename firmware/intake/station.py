@@ -17,7 +17,9 @@ from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.intake import coverage
 from firmware.intake.backlog import Backlog, Waiting
+from firmware.intake.callers import Callers
 from firmware.intake.coverage import Coverage, Mark
+from firmware.intake.doors import doors_of
 from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.taking import Taking
@@ -57,6 +59,8 @@ class IntakeStation:
             bytes_max=settings.backlog_bytes,
         )
         self._taking = Taking(self._backlog, self._rules, self.report, known_max=settings.duplicate_count)
+        self._callers = Callers(board, doors_of(settings), self._rules, self.report, self._taking)
+        self._crowded = settings.backlog_count // 2
         self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
         self._coverage = Coverage(None)
         self._mark_at = Monotonic(0)
@@ -77,6 +81,8 @@ class IntakeStation:
 
     def step(self, now: Now) -> Monotonic | None:
         more = self._hear(now)
+        if not self._is_crowded():
+            more |= self._callers.hear(now)
         self._write(now)
         self._keep_mark(now)
         self.report.gauge("backlog_messages", self._backlog.count)
@@ -87,13 +93,16 @@ class IntakeStation:
             wishes.append(self._tap_again)
         if (due := self._backlog.next_due()) is not None:
             wishes.append(max(due, self._disk_again))
+        if (due := self._callers.next_due()) is not None and not self._is_crowded():
+            wishes.append(due)
         return min(wishes, default=None)
 
     def directories(self) -> Sequence[str]:
         return ()
 
     def descriptors(self) -> Sequence[int]:
-        return () if self._tap is None else (self._tap.fileno(),)
+        heard = [] if self._tap is None else [self._tap.fileno()]
+        return heard if self._is_crowded() else heard + self._callers.descriptors()
 
     def stop(self, now: Now) -> None:
         """Everything heard is written, whether its time has come or not."""
@@ -104,6 +113,7 @@ class IntakeStation:
         self._has_news = True
         self._write(now, all_of_it=True)
         self._keep_mark(now)
+        self._callers.close()
         if self._tap is not None:
             self._tap.close()
             self._tap = None
@@ -199,10 +209,19 @@ class IntakeStation:
                 self.report.count("publish_again")
                 continue
             self._backlog.written(priority, batch, now.monotonic)
+            for waiting in batch:
+                if waiting.receipt is not None:
+                    self._callers.answer(self._taking.written(waiting), "A", now)
             self.report.count("items")
         if dropped := self._backlog.trim():
             self.report.drop(cause, len(dropped))
             self._owe(dropped, cause)
+            for waiting in dropped:
+                self._callers.answer(self._taking.forget(waiting), "R", now)
+
+    def _is_crowded(self) -> bool:
+        """Whether the disk takes so little that callers are left waiting: TCP holds them back, and nothing of theirs is lost."""
+        return self._backlog.count > self._crowded
 
     def _owe(self, dropped: Sequence[Waiting], cause: str) -> None:
         """The recorder has them, unless its disk is as full: they are read back when there is room."""

@@ -1,0 +1,149 @@
+"""Where messages begin and end in a stream of bytes: syslog (RFC 6587, RFC 5425), HL7 in MLLP, OpenIGTLink. Pure, bounded.
+
+A framing is fed what came and gives out whole messages. What it holds meanwhile has a ceiling; a stream that breaks it, or that
+makes no sense any more, raises BadItem, and the connection is worth nothing from then on.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from firmware.core.errors import BadItem
+
+SYSLOG_BYTES_MAX = 65_536  # RFC 5425 §4.3.1 asks for 8,192 at least; an audit message of IHE ATNA may have 32,768
+HL7_BYTES_MAX = 1 << 20  # A waveform snapshot has some hundred kilobytes; documents are not sent this way.
+STATUS_BYTES_MAX = 65_536
+IGTL_HEADER_BYTES = 58
+_LENGTH = re.compile(rb"[1-9]\d{0,5} ")
+_LENGTH_BEGUN = re.compile(rb"[1-9]\d{0,5}")
+_START, _END = b"\x0b", b"\x1c\r"  # MLLP: <VT> … <FS><CR>
+
+
+class Framing(Protocol):
+    """One connection's."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        ...
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages that are whole now. Raises BadItem."""
+        ...
+
+
+class SyslogFraming:
+    """Octet counting ("MSG-LEN SP MSG") and lines, told apart message by message by the first byte, as RFC 6587 §3.4 describes it."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    @property
+    def held(self) -> int:
+        return len(self._data)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._data += data
+        at = 0
+        while at < len(self._data):
+            end = self._end(at)
+            if end is None:
+                break
+            begin, at = end
+            message = self._data[begin:at].strip(b"\r\n\x00")
+            if message:
+                yield message
+        self._data = self._data[at:]
+
+    def _end(self, at: int) -> tuple[int, int] | None:
+        """First byte of the message and the one after it; None when it is not whole."""
+        if counted := _LENGTH.match(self._data, at):
+            size = int(counted[0])
+            if size > SYSLOG_BYTES_MAX:
+                raise BadItem(f"expected syslog messages of at most {SYSLOG_BYTES_MAX} bytes")
+            return (counted.end(), counted.end() + size) if counted.end() + size <= len(self._data) else None
+        if (begun := _LENGTH_BEGUN.match(self._data, at)) and begun.end() == len(self._data):
+            return None
+        line = self._data.find(b"\n", at)
+        if line >= 0 and line - at <= SYSLOG_BYTES_MAX:
+            return at, line + 1
+        if len(self._data) - at > SYSLOG_BYTES_MAX:
+            raise BadItem(f"expected syslog messages of at most {SYSLOG_BYTES_MAX} bytes")
+        return None
+
+
+class MllpFraming:
+    """Blocks between <VT> and <FS><CR> (HL7 minimal lower layer protocol, release 1). Between blocks nothing but line ends may stand."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._searched = 0
+
+    @property
+    def held(self) -> int:
+        return len(self._data)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._data += data
+        while True:
+            begin = len(self._data) - len(self._data.lstrip(b"\r\n"))
+            del self._data[:begin]
+            if not self._data:
+                self._searched = 0
+                return
+            if self._data[:1] != _START:
+                raise BadItem("expected <VT> at the beginning of an MLLP block")
+            # Not from the beginning each time: somebody who sends a megabyte byte by byte would cost its square.
+            end = self._data.find(_END, max(1, self._searched - 1))
+            if end < 0:
+                self._searched = len(self._data)
+                if len(self._data) > HL7_BYTES_MAX:
+                    raise BadItem(f"expected MLLP blocks of at most {HL7_BYTES_MAX} bytes")
+                return
+            if end > HL7_BYTES_MAX:
+                raise BadItem(f"expected MLLP blocks of at most {HL7_BYTES_MAX} bytes")
+            block = bytes(self._data[1:end])
+            del self._data[: end + len(_END)]
+            self._searched = 0
+            yield block
+
+
+class IgtlFraming:
+    """OpenIGTLink messages, header and body; of others than STATUS the header only: images pass by without being held."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._skip = 0
+
+    @property
+    def held(self) -> int:
+        return len(self._data) + (1 if self._skip else 0)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        view = data
+        while view or len(self._data) >= IGTL_HEADER_BYTES:
+            if self._skip:
+                passed = min(self._skip, len(view))
+                self._skip -= passed
+                view = view[passed:]
+                if self._skip or not view:
+                    return
+            self._data += view
+            view = b""
+            if len(self._data) < IGTL_HEADER_BYTES:
+                return
+            version, kind = int.from_bytes(self._data[:2], "big"), bytes(self._data[2:14]).rstrip(b"\0")
+            size = int.from_bytes(self._data[42:50], "big")
+            if version not in (1, 2, 3):
+                raise BadItem("expected an OpenIGTLink header of version 1, 2 or 3")
+            if kind != b"STATUS":
+                yield bytes(self._data[:IGTL_HEADER_BYTES])
+                view, self._skip = bytes(self._data[IGTL_HEADER_BYTES:]), size
+                self._data.clear()
+                continue
+            if size > STATUS_BYTES_MAX:
+                raise BadItem(f"expected a STATUS of at most {STATUS_BYTES_MAX} bytes")
+            if len(self._data) < IGTL_HEADER_BYTES + size:
+                return
+            yield bytes(self._data[: IGTL_HEADER_BYTES + size])
+            del self._data[: IGTL_HEADER_BYTES + size]

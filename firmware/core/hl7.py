@@ -1,0 +1,291 @@
+"""HL7 v2 as alarm systems and monitors send it: ORU^R40 (IHE PCD-04 alerts), ORU^R01 (observations), and acknowledgements. Pure.
+
+Taken out are the sender's names, numbers and texts of observations (OBX) and their times; nothing of who the patient is. The whole
+message is kept beside it as an attachment that never leaves (S2-085).
+Source: HL7 v2.6 chapters 2 and 7; IHE Devices TF-2, PCD-04 with tables B.8-3 to B.8-5 for alert type, phase and priority.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+from firmware.core.errors import BadItem
+from firmware.core.message import Field, Priority, Tag, is_token
+from firmware.core.priority import BY_ALERT, CRITICAL_FLAGS, SEVERITY_OF
+from firmware.core.said import Said, clean_text
+from firmware.core.timestamp import SECOND
+
+MEDIA_TYPE = "application/hl7-v2"
+SEGMENTS_MAX = 4_096
+FIELDS_MAX = 512  # of a message, half of what ours may have
+VALUE_MAX = 4_096  # characters of one observation's value
+# Facets of an alert by their codes, and by their names where a sender has no codes (IHE PCD-04).
+_EVENT = frozenset({"196616", "MDC_EVT_ALARM"})
+_PHASE = frozenset({"68481", "MDC_ATTR_EVENT_PHASE"})
+_STATE = frozenset({"68482", "MDC_ATTR_ALARM_STATE"})
+_PRIORITY = frozenset({"68484", "MDC_ATTR_ALARM_PRIORITY", "MDC_ATTR_ALERT_PRIORITY"})
+_TYPE = frozenset({"68485", "MDC_ATTR_ALERT_TYPE"})
+# MSH-18, HL7 table 0211, as far as met; what cannot be read so is read as Latin-1, in which everything can.
+_CHARSETS = {
+    "UNICODE UTF-8": "utf-8",
+    "8859/1": "latin-1",
+    "8859/15": "iso8859-15",
+    "GB 18030-2000": "gb18030",
+    "ISO IR87": "iso2022_jp",
+}
+_TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+-]\d{4})?")
+_ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
+_ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
+_NOT_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an answer needs of a message. kind: "ORU^R40". wants_commit: it asks for an accept acknowledgement (MSH-15 is valued)."""
+
+    separator: str
+    encoding: str
+    application: str
+    facility: str
+    kind: str
+    control_id: str
+    version: str
+    wants_commit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A message that was understood."""
+
+    header: Header
+    said: Said
+
+
+def decoded(data: bytes, *, zone: timezone | None = None) -> Document:
+    """A message between <VT> and <FS>. zone: of senders whose times name none; None leaves such a time as a claim.
+
+    Raises BadItem: `header_of` may tell whom to answer all the same.
+    """
+    rows = list(_segments(data))
+    header = _header(rows[0])
+    if header.version.partition(".")[0] != "2":
+        raise BadItem("expected HL7 version 2")
+    if not header.control_id:
+        raise BadItem("expected a message control ID in MSH-10")
+    observations = [row for row in rows if row[0] == "OBX"]
+    fields: dict[str, Field] = {
+        "hl7/type": header.kind.replace("^", "/"), "hl7/control_id": header.control_id, "hl7/facility": header.facility,
+    }  # fmt: skip
+    is_alert = header.kind.startswith("ORU^R40")
+    priority, text, event = _alert(observations, header, fields) if is_alert else _results(observations, header, fields)
+    moment = next((_at(row, 7) for row in rows if row[0] == "OBR" and _at(row, 7)), "") or _at(rows[0], 7)
+    time_utc_ns = _time_utc_ns(moment, zone)
+    if moment and time_utc_ns is None:
+        fields["claimed_time"] = clean_text(moment[:64])
+    return Document(
+        header,
+        Said(
+            "hl7", device=header.application or None, process=_token(header.application) or "hl7",
+            kind="alert" if is_alert else "observation" if header.kind.startswith("ORU^") else "hl7",
+            severity=SEVERITY_OF[priority], priority=priority, event=event, time_utc_ns=time_utc_ns, text=text, fields=fields,
+            attachment=(MEDIA_TYPE, data), tags=(Tag("attachment", 0, 0, "clinical"),), is_unique=True,
+        ),
+    )  # fmt: skip
+
+
+def header_of(data: bytes) -> Header | None:
+    """Whom to answer, also where the rest is no good; None where not even that can be read."""
+    try:
+        return _header(next(_segments(data)))
+    except BadItem:
+        return None
+
+
+def acknowledgement(header: Header | None, code: str, *, utc_ns: int, control_id: str, reason: str = "") -> bytes:
+    """The answer, without MLLP's frame. code: "A", "E" or "R"; with "A" or "C" before it as the sender asked for (HL7 2.9.2)."""
+    separator, encoding = (header.separator, header.encoding) if header is not None else ("|", "^~\\&")
+    mark = "C" if header is not None and header.wants_commit else "A"
+    component = encoding[0]
+    trigger = header.kind.partition("^")[2].partition("^")[0] if header is not None else ""
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=utc_ns // SECOND)).strftime("%Y%m%d%H%M%S+0000")
+    kind = component.join(part for part in ("ACK", trigger, "ACK") if part) if trigger else "ACK"
+    head = (
+        "MSH" + separator + encoding,
+        "SCRUBJAY",
+        "",
+        header.application if header else "",
+        header.facility if header else "",
+        moment,
+    )
+    rows = [
+        separator.join((*head, "", kind, control_id, "P", header.version if header is not None and header.version else "2.6")),
+        separator.join(("MSA", mark + code, header.control_id if header is not None else "", *([reason] if reason else []))),
+    ]
+    return "".join(row + "\r" for row in rows).encode("utf-8", "replace")
+
+
+def _segments(data: bytes) -> Iterator[list[str]]:
+    """Segments as lists: the name, then the fields, so that row[n] is field n; of MSH, row[1] is the separator itself."""
+    # Most separators are ASCII whatever the set of characters; the header is, so it can be read before one knows it.
+    start = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n ")
+    if len(start) < 8 or start[:3] != b"MSH" or not 0x20 < start[3] < 0x7F:
+        raise BadItem("expected MSH at the beginning of an HL7 message")
+    separator = chr(start[3])
+    head = start.split(b"\r", 1)[0].split(b"\n", 1)[0].decode("latin-1").split(separator)
+    charset = _CHARSETS.get(head[17].split(head[1][1:2] or "~")[0].strip() if len(head) > 17 else "", "utf-8")
+    try:
+        text = start.decode(charset)
+    except UnicodeDecodeError:
+        text = start.decode("latin-1")
+    rows = [row for row in re.split(r"[\r\n]+", text, maxsplit=SEGMENTS_MAX) if row]
+    if len(rows) > SEGMENTS_MAX:
+        raise BadItem(f"expected an HL7 message of at most {SEGMENTS_MAX} segments")
+    for row in rows:
+        parts = row.split(separator)
+        yield ["MSH", separator, *parts[1:]] if parts[0] == "MSH" else parts
+
+
+def _header(row: Sequence[str]) -> Header:
+    encoding = _at(row, 2)
+    if (
+        not 2 <= len(encoding) <= 5
+        or len(set(encoding + row[1])) != len(encoding) + 1
+        or any(not 0x20 < ord(c) < 0x7F for c in encoding)
+    ):
+        raise BadItem("expected encoding characters in MSH-2")
+    component = encoding[0]
+    kind = "^".join(part for part in _at(row, 9).split(component)[:2])
+    return Header(
+        row[1], encoding, _first(_at(row, 3), component)[:180], _first(_at(row, 4), component)[:180], _plain(kind)[:20],
+        _plain(_at(row, 10))[:199], _plain(_first(_at(row, 12), component))[:8], bool(_at(row, 15)),
+    )  # fmt: skip
+
+
+def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:
+    """The most urgent priority stated, the alert's words, and its code as the event. Raises BadItem where no alert is in it."""
+    priorities: list[Priority] = []
+    words: list[str] = []
+    event: str | None = None
+    seen = False
+    for row in rows:
+        code, name = _identifier(_at(row, 3), header)
+        value = _at(row, 5)
+        identity, spelled = _identifier(value, header)
+        if _is(code, name, _EVENT):
+            seen = True
+            event = event or _token(spelled if spelled.startswith("MDC") else identity)
+            words += [part for part in _components(value, header)[1:2] if part]
+            fields.setdefault("alert/code", identity)
+        elif _is(code, name, _PRIORITY) and identity in BY_ALERT:
+            priorities.append(BY_ALERT[identity])
+        elif _is(code, name, _PHASE):
+            fields.setdefault("alert/phase", identity)
+        elif _is(code, name, _STATE):
+            fields.setdefault("alert/state", identity)
+        elif _is(code, name, _TYPE):
+            fields.setdefault("alert/type", identity)
+        else:
+            _note(row, header, fields)
+        flags = _at(row, 8).split(header.encoding[1])
+        priorities += [BY_ALERT[flag] for flag in flags if flag in BY_ALERT]
+    if not seen and not priorities:
+        raise BadItem("expected an alert's event or priority in the observations of an ORU^R40")
+    return min(priorities, default=Priority.P2), clean_text("; ".join(words)[:VALUE_MAX]) or None, event
+
+
+def _results(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:
+    is_critical = False
+    for row in rows:
+        _note(row, header, fields)
+        is_critical |= not CRITICAL_FLAGS.isdisjoint(_at(row, 8).split(header.encoding[1]))
+    return Priority.P2 if is_critical else Priority.P4, None, None
+
+
+def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
+    """One observation as a field under its name, and its unit."""
+    if len(fields) >= FIELDS_MAX - 1:
+        return
+    code, name = _identifier(_at(row, 3), header)
+    name = _NOT_NAME.sub("-", name or code).strip("-")[:120]
+    if not name:
+        return
+    where = f"obx/{name}"
+    number = 2
+    while where in fields:
+        where, number = f"obx/{name}/{number}", number + 1
+        if number > 64:
+            return
+    value = _at(row, 5)
+    fields[where] = _number(value) if _at(row, 2) in ("NM", "SI") else _words(value, header)
+    if unit := _identifier(_at(row, 6), header)[1]:
+        fields[f"{where}/unit"] = unit
+
+
+def _number(value: str) -> Field:
+    try:
+        number = float(value)
+    except ValueError:
+        return clean_text(value[:VALUE_MAX])
+    return number if abs(number) < 1e300 else None  # also "nan", which is below nothing
+
+
+def _words(value: str, header: Header) -> str:
+    """A coded value's text, else its code; of any other the first component: the caret with which HL7 parts a name stays out."""
+    parts = [part for part in _components(value, header)[:2] if part]
+    return clean_text(parts[-1][:VALUE_MAX]) if parts else ""
+
+
+def _identifier(value: str, header: Header) -> tuple[str, str]:
+    """(code, name) of a coded element."""
+    parts = _components(value, header)
+    return parts[0][:128], parts[1][:128] if len(parts) > 1 else ""
+
+
+def _components(value: str, header: Header) -> list[str]:
+    first = value.split(header.encoding[1], 1)[0] if len(header.encoding) > 1 else value
+    return [_ESCAPED.sub(lambda match: _ESCAPE[match[1]], part.strip()) for part in first.split(header.encoding[0], 8)[:8]]
+
+
+def _is(code: str, name: str, known: frozenset[str]) -> bool:
+    return code in known or name in known
+
+
+def _at(row: Sequence[str], number: int) -> str:
+    return row[number] if number < len(row) else ""
+
+
+def _first(value: str, component: str) -> str:
+    return _plain(value.split(component, 1)[0])
+
+
+def _plain(text: str) -> str:
+    """Without control characters: it is sent back in an answer."""
+    return "".join(c for c in text if c.isprintable())
+
+
+def _token(text: str) -> str | None:
+    word = _NOT_NAME.sub("-", text).strip("-")[:64]
+    return word if is_token(word) else None
+
+
+def _time_utc_ns(text: str, zone: timezone | None) -> int | None:
+    """HL7's YYYYMMDDHHMM[SS[.S…]][+/-ZZZZ]; None where it is none, names no zone and nobody told one, or is no moment at all."""
+    match = _TIME.fullmatch(text.split("^", 1)[0])
+    if match is None or match[4] is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    if match[8]:
+        sign = -1 if match[8][0] == "-" else 1
+        offset = timedelta(hours=int(match[8][1:3]), minutes=int(match[8][3:5])) * sign
+        if abs(offset) >= timedelta(days=1):
+            return None
+        zone = timezone(offset)
+    if zone is None:
+        return None
+    try:
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+        delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return (delta.days * 86_400 + delta.seconds) * SECOND + int(((match[7] or "") + "000000000")[:9])

@@ -1,0 +1,156 @@
+"""HL7 v2: alerts and observations read, patients left alone, answers as the standard wants them."""
+
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import hl7 as somebody_elses
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware.core.errors import BadItem
+from firmware.core.hl7 import acknowledgement, decoded, header_of
+from firmware.core.message import Priority, Severity
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "messages" / "hl7v2"
+PATIENT = "PID|||MRN-77301946^^^Hosp^MR||Quackenbush^Zebulon^^^^^L||19610203|M\r"
+
+
+def alert(*, priority: str = "PH", phase: str = "start", msh: str = "", flags: str = "", extra: str = "") -> bytes:
+    """An alert as IHE PCD-04 has it: event, source, phase, state, priority and type as facets."""
+    head = (
+        msh
+        or "MSH|^~\\&|MINDRAY_VENTILATOR^0011223344556677^EUI-64|ICU|AM|HOSP|20261122101500.250+0100||ORU^R40^ORU_R40|MSG-1|P|2.6|||AL|NE"
+    )
+    facet = f"|||||F|||20261122101500+0100||||0011223344556677^^0011223344556677^EUI-64\r{extra}"
+    rows = (
+        f"OBX|1|CWE|196616^MDC_EVT_ALARM^MDC|1.0.0.0.1|196670^MDC_EVT_LO^MDC^^airway pressure low|||{flags}{facet}"
+        f"OBX|2|NM|151793^MDC_PRESS_AWAY_MIN^MDC|1.0.0.0.2|3.5|266048^MDC_DIM_CM_H2O^MDC|5-20|L{facet}"
+        f"OBX|3|ST|68481^MDC_ATTR_EVENT_PHASE^MDC|1.0.0.0.3|{phase}||{facet}"
+        f"OBX|4|ST|68482^MDC_ATTR_ALARM_STATE^MDC|1.0.0.0.4|active||{facet}"
+    )
+    if priority:
+        rows += f"OBX|5|ST|68484^MDC_ATTR_ALARM_PRIORITY^MDC|1.0.0.0.5|{priority}||{facet}"
+    rows += f"OBX|6|ST|68485^MDC_ATTR_ALERT_TYPE^MDC|1.0.0.0.6|SP||{facet}"
+    return f"{head}\r{PATIENT}OBR|1|1^VENT|1^VENT|196616^MDC_EVT_ALARM^MDC|||20261122101459.5+0100\r{rows}".encode()
+
+
+def test_an_alert() -> None:
+    """Who, what, how urgent, since when; the device's own words are its event. (S2-033)"""
+    document = decoded(alert())
+    said = document.said
+
+    assert ("ORU^R40", "MSG-1", True) == (document.header.kind, document.header.control_id, document.header.wants_commit)
+    assert ("alert", Priority.P1, Severity.ERROR, "MDC_EVT_LO") == (said.kind, said.priority, said.severity, said.event)
+    assert ("MINDRAY_VENTILATOR", 1_795_338_899_500_000_000) == (said.process, said.time_utc_ns)
+    assert ("start", "active", "SP", "196670") == tuple(
+        said.fields[f"alert/{name}"] for name in ("phase", "state", "type", "code")
+    )
+    assert (3.5, "MDC_DIM_CM_H2O") == (said.fields["obx/MDC_PRESS_AWAY_MIN"], said.fields["obx/MDC_PRESS_AWAY_MIN/unit"])
+
+
+@pytest.mark.parametrize(
+    ("expected", "priority", "flags"),
+    [
+        (Priority.P1, "PH", ""), (Priority.P2, "PM", ""), (Priority.P3, "PL", ""), (Priority.P4, "PN", ""), (Priority.P1, "", "L~PH~SP"),
+        (Priority.P2, "", "PM"), (Priority.P2, "", ""), (Priority.P2, "nonsense", ""), (Priority.P1, "PL", "PH"),
+    ],
+)  # fmt: skip
+def test_priorities_of_alerts(expected: Priority, priority: str, flags: str) -> None:
+    """As a facet or in the abnormal flags (table B.8-4), the most urgent of them; an alert that states none is a warning. (S2-030)"""
+    assert expected == decoded(alert(priority=priority, flags=flags)).said.priority
+
+
+def test_escalation_is_another_message() -> None:
+    """The same alert, more urgent: another phase, another priority, and its own."""
+    low, high = (decoded(alert(priority=priority, phase=phase)).said for priority, phase in (("PL", "start"), ("PH", "escalate")))
+
+    assert (Priority.P3, Priority.P1, "escalate") == (low.priority, high.priority, high.fields["alert/phase"])
+
+
+def test_nothing_of_the_patient_is_taken_out() -> None:
+    """Neither name nor number nor birthday is in text or fields; the message as a whole is tagged and does not leave. (S2-085)"""
+    said = decoded(alert(extra="OBX|9|XPN|1^NAME^L||Quackenbush^Zebulon||||||F\r")).said
+    shown = f"{said.text}{said.event}{ {name: value for name, value in said.fields.items() if name != 'obx/NAME'} }"
+
+    assert "Quack" not in shown and "MRN" not in shown and "1961" not in shown
+    assert [("attachment", "clinical")] == [(tag.path, tag.why) for tag in said.tags]
+    assert said.attachment is not None and b"Quackenbush" in said.attachment[1]
+
+
+def test_observations() -> None:
+    """Vital signs are the last to leave; a critical one is a warning."""
+    head = "MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01^ORU_R01|7|P|2.6\r"
+    obx = "OBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1|{}|264864^MDC_DIM_BEAT_PER_MIN^MDC||{}||F\r"
+    calm, alarming = (decoded((head + PATIENT + obx.format(*row)).encode()).said for row in ((77, "N"), (203, "HH")))
+
+    assert ("observation", Priority.P4, 77.0) == (calm.kind, calm.priority, calm.fields["obx/MDC_ECG_HEART_RATE"])
+    assert (Priority.P2, Severity.WARNING) == (alarming.priority, alarming.severity)
+    assert (None, "20261122101500") == (calm.time_utc_ns, calm.fields["claimed_time"])
+
+
+def test_times_without_a_zone_are_the_sites() -> None:
+    """A zone in the time wins; one that names none is read in the site's, where the site has said which."""
+    data = b"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r"
+
+    assert 1_795_313_700 * 10**9 == decoded(data, zone=timezone(timedelta(hours=8))).said.time_utc_ns
+    assert 1_795_338_899_500_000_000 == decoded(alert(), zone=timezone(timedelta(hours=8))).said.time_utc_ns
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"MSH", b"MSH|", b"PID|1", b"MSH|^~\\&|", b"MSH|^^^^|A|B|C|D|20261122||ORU^R40|1|P|2.6\r", b"MSH||A|B|C|D|20261122||ORU^R40|1|P|2.6\r",
+        b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40|1|P|3.0\r", b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40||P|2.6\r",
+        b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40|1|P|2.6\rOBX|1|ST|1^X||y\r", b"MSH|^~\\&|A|B|C|D|20261122||ADT^A01|1|P|2.6\r" + b"Z\r" * 5_000,
+    ],
+)  # fmt: skip
+def test_what_is_refused(data: bytes) -> None:
+    """No header, no control ID, another version, an alert without an alert, more segments than anybody has."""
+    with pytest.raises(BadItem):
+        decoded(data)
+
+
+@pytest.mark.parametrize(("msh15", "mark"), [("", "A"), ("AL", "C")])
+@pytest.mark.parametrize("code", ["A", "E", "R"])
+def test_answers_are_understood_by_others(code: str, msh15: str, mark: str) -> None:
+    """Original and enhanced mode, in the sender's own separators; read by a library nobody here wrote."""
+    document = decoded(b"MSH$*~\\&$MON*1$ICU$$$20261122$$ORU*R01*ORU_R01$77$P$2.5$$$" + msh15.encode() + b"\r")
+    answer = acknowledgement(document.header, code, utc_ns=1_795_342_500 * 10**9, control_id="9", reason="expected something")
+    read = somebody_elses.parse(answer.decode())
+
+    assert ("ACK", "R01", "77", mark + code) == (read["MSH.F9.R1.C1"], read["MSH.F9.R1.C2"], read["MSA.F2"], read["MSA.F1"])
+    assert ("MON", "ICU", "2.5") == (read["MSH.F5"], read["MSH.F6"], read["MSH.F12"])
+
+
+def test_an_answer_where_nothing_could_be_read() -> None:
+    """Rejected, to nobody in particular."""
+    assert None is header_of(b"garbage")
+    assert b"MSA|AR|" in acknowledgement(None, "R", utc_ns=0, control_id="1")
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.hl7")) if DATA.exists() else [], ids=lambda path: path.stem)
+def test_messages_nobody_here_wrote(path: Path) -> None:
+    """Every kind of them is taken; observations become fields, the rest is kept as it is."""
+    data = path.read_bytes().replace(b"\r\n", b"\r").replace(b"\n", b"\r").strip(b"\r\x0b\x1c")
+    document = decoded(data)
+
+    assert document.header.kind and document.header.control_id
+    assert data == (document.said.attachment or ("", b""))[1]
+
+
+PIECES = st.sampled_from(
+    [b"MSH|^~\\&|", b"MSH", b"|", b"^", b"~", b"\\", b"&", b"\r", b"\n", b"OBX|1|NM|", b"68484^MDC_ATTR_ALARM_PRIORITY", b"PH", b"ORU^R40", b"2.6",
+     b"196616", b"20261122101500+9999", b"99999999999999", b"\xff", b"nan", b"\\F\\", b"A|B|C|D|20261122||ORU^R40|1|P|2.6\r", b"UNICODE UTF-8"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES | st.binary(max_size=6), max_size=40).map(b"".join))
+def test_any_bytes(data: bytes) -> None:
+    """A document or BadItem, and an answer in any case."""
+    try:
+        header = decoded(data).header
+    except BadItem:
+        header = header_of(data)  # type: ignore[assignment]
+
+    assert acknowledgement(header, "E", utc_ns=0, control_id="1").endswith(b"\r")
