@@ -26,6 +26,8 @@ from firmware.core.timestamp import MS, SECOND
 
 STATE = "state"
 STATE_FILE = "clock"  # Without .json: state/clock.json is this process's report.
+OFFSET = "offset_"  # gauges: offset_low_ns/10.77.0.21 and the like
+GAUGED_MAX = 64  # three of a health message's 1,024 fields each; the page for people and the seals have all
 TRACKING_NS = 5 * SECOND  # Five questions without an answer: chronyd is gone or hangs.
 
 
@@ -198,6 +200,16 @@ class ClockStation:
             except DiskFailed:
                 self.report.drop("notice_disk_failed")
 
+    def _gauge_offsets(self, offsets: Sequence[DeviceOffset]) -> None:
+        """For health messages, from which the hub draws them; those of devices that are gone go, too."""
+        for name in [name for name in self.report.gauges if name.startswith(OFFSET)]:
+            del self.report.gauges[name]
+        for row in offsets[:GAUGED_MAX]:
+            self.report.gauge(f"{OFFSET}method/{row.device}", row.method.value)
+            if row.low_ns is not None and row.high_ns is not None:
+                self.report.gauge(f"{OFFSET}low_ns/{row.device}", row.low_ns)
+                self.report.gauge(f"{OFFSET}high_ns/{row.device}", row.high_ns)
+
     def _publish(self, now: Now, quality: Quality, ours: Ptp4l | None, offsets: Sequence[DeviceOffset]) -> None:
         for name, value in (
             ("source", quality.source), ("state", quality.state.value), ("uncertainty_ns", quality.uncertainty_ns),
@@ -208,6 +220,7 @@ class ClockStation:
             self.report.gauge("devices", len(offsets))
             self.report.gauge("devices_certified", sum(row.method.is_measured for row in offsets))
             self.report.gauge("ptp_port", ours.state.name.lower() if ours is not None else "unknown")
+            self._gauge_offsets(offsets)
         state: Mapping[str, object] = state_of(
             now, quality, ours, offsets, masters=self._room.masters.rows() if self._room is not None else (),
             devices=self._room.devices if self._room is not None else (), steps=self.report.counts.get("steps", 0),

@@ -23,6 +23,7 @@ create table if not exists messages (
 );
 create index if not exists messages_by_priority on messages (priority, number);
 create index if not exists messages_by_box on messages (box, number);
+create index if not exists messages_by_kind on messages (kind, box, number);
 
 create table if not exists commands (
     identity blob primary key, box text not null, signer text not null, deed text not null, counter integer not null,

@@ -36,6 +36,7 @@ from firmware.core.request import Request, from_parameters
 from firmware.core.station import ALIVE_EVERY_NS
 from firmware.core.timestamp import SECOND, iso
 from firmware.hub import questions
+from firmware.hub.clocks import clocks
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
 from firmware.hub.order import request_evidence
@@ -96,6 +97,7 @@ class Page:
         routes += [
             Route("/api/messages", self._messages, methods=["GET"]),
             Route("/api/boxes", self._boxes, methods=["GET"]),
+            Route("/api/clocks", self._clocks, methods=["GET"]),
             Route("/api/events", self._events, methods=["GET"]),
             Route("/api/evidence", self._ask, methods=["POST"]),
             Route("/api/evidence", self._newest_evidence, methods=["GET"]),
@@ -126,6 +128,10 @@ class Page:
         counts = questions.counts(repository, box=request.query_params.get("box") or None)
         utc = iso(now.timestamp.tai_ns - now.tai_offset_s * SECOND)
         return JSONResponse({"boxes": boxes, "messages": counts, "now": utc})
+
+    def _clocks(self, request: HttpRequest) -> Response:
+        box = request.query_params.get("box") or None
+        return JSONResponse({"clocks": clocks(self._repository(), box=box, tai_offset_s=self._tai_offset_s())})
 
     async def _events(self, request: HttpRequest) -> Response:
         selection = replace(_selection(request), before=None, newest=None)

@@ -85,6 +85,26 @@ class Hub:
         self.knock()
         return one
 
+    def health(
+        self, minute: int, offsets: Mapping[str, tuple[str, int, int] | str], *, box: str = "box-1", state: str = "locked"
+    ) -> None:
+        """As the box's health station sends it: figures of the clock among all others."""
+        fields: dict[str, Field] = {
+            "clock.gauges.state": state, "clock.gauges.source": "ntp", "clock.gauges.uncertainty_ns": 900_000, "uptime_s": 60 * minute,
+        }  # fmt: skip
+        for device, row in offsets.items():
+            fields[f"clock.gauges.offset_method/{device}"] = row if isinstance(row, str) else row[0]
+            if not isinstance(row, str):
+                fields[f"clock.gauges.offset_low_ns/{device}"], fields[f"clock.gauges.offset_high_ns/{device}"] = row[1:]
+        self.count += 1
+        stamp = Timestamp(TAI + minute * 60 * SECOND, 1000, "ptp", ClockState.LOCKED)
+        one = Message(
+            "box-1", "health", "health", Priority.P4, Severity.INFORMATIONAL, stamp, stamp, sequence=self.count, fields=fields
+        )
+        with self.repository.transaction():
+            self.repository.add_messages([one], box=box, envelope=bytes(16), now_tai_ns=stamp.tai_ns)
+        self.knock()
+
     def knock(self) -> None:
         self.board.disk.mkdir("news")
         self.board.disk.write("news/.latest", b"")
@@ -419,3 +439,37 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
+
+
+def test_the_devices_clocks_are_drawn(hub: Hub, watched: Watched, tmp_path: Path) -> None:
+    """(S2-012) How good each box's time is, and for each device the interval its clock lies in, over time; certified, claimed, unknown."""
+    expect(watched.page.locator("#clocks-section")).to_be_hidden()
+    for minute in range(30):
+        wave = (minute * 37 % 11 - 5) * 2_000
+        hub.health(
+            minute,
+            {
+                "10.77.0.21": ("netsync", wave - 14_000, wave + 12_000), "10.77.0.22": ("netsync", 300_000 + minute * 900, 330_000 + minute * 900),
+                "10.77.0.23": ("netsync", -9_030_000, -8_990_000), "10.77.0.24": ("reported", wave, wave), "10.77.0.25": "present",
+                f"<b>{RIGHT_TO_LEFT}": "present",
+            },
+            state="holdover" if minute > 20 else "locked",
+        )  # fmt: skip
+    clocks = watched.page.locator("#clocks > li")
+    expect(clocks).to_have_count(1)
+    expect(clocks.locator("p")).to_contain_text("box-1 holdover by ntp, known to ±900 µs")
+    plots = clocks.locator("figure")
+    expect(plots).to_have_count(6)
+    expect(plots.filter(has_text="10.77.0.21")).to_contain_text("certified ±14 µs")
+    expect(plots.filter(has_text="10.77.0.24")).to_contain_text("self-reported ±")
+    expect(plots.filter(has_text="10.77.0.25")).to_contain_text("unknown")
+    expect(plots.filter(has_text="10.77.0.23").locator(".off")).to_have_text("certified ±9.03 ms")
+    drawn = plots.filter(has_text="10.77.0.21").locator("polygon.measured")
+    expect(drawn).to_have_count(1)
+
+    points = [tuple(map(float, pair.split(","))) for pair in (drawn.get_attribute("points") or "").split()]
+    assert 60 == len(points) and all(0 <= x <= 300 and 0 <= y <= 60 for x, y in points)
+    assert "over 29 minutes, certified ±14 µs" in (plots.first.locator("svg").get_attribute("aria-label") or "")
+    assert 0 == clocks.locator("b").count()
+    assert not watched.scrolls_sideways()
+    watched.page.screenshot(path=str(tmp_path / "clocks.png"))

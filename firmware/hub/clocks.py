@@ -1,0 +1,61 @@
+"""The boxes' clocks over the last hours, out of their health messages: how good each was, and how far its devices were off.
+
+A field is "clock.gauges.offset_low_ns/10.77.0.21" and the like (firmware/clock, firmware/health). What a box sent is foreign: a field
+of another kind is left out, and no more than DEVICES_MAX devices of POINTS_MAX messages are given out.
+"""
+
+import json
+from collections.abc import Mapping
+
+from firmware.core.timestamp import SECOND, iso
+from firmware.hub.repository import Repository
+
+POINTS_MAX = 180  # three hours of health messages a minute
+DEVICES_MAX = 64
+BOXES_MAX = 50
+_GAUGES = "clock.gauges."
+_NS_MAX = (1 << 53) - 1  # beyond it a browser rounds (RFC 8259 §6), and 104 days are off the plot anyway
+Plain = dict[str, object]
+
+
+def clocks(repository: Repository, *, box: str | None = None, tai_offset_s: int) -> list[Plain]:
+    """One entry for each box that speaks of its clock, by name: how it is now, and its devices' offsets over time.
+
+    {"box", "state", "source", "uncertainty_ns", "at", "devices": [{"device", "method", "points": [[at ms since 1970, low ns, high ns]]}]}
+    """
+    names = [row["name"] for row in repository.rows("select name from boxes order by name limit ?", BOXES_MAX)]
+    found = []
+    for name in [name for name in names if box in (None, name)]:
+        rows = repository.rows(
+            "select origin_tai_ns, fields from messages where kind = 'health' and box = ? order by number desc limit ?",
+            name, POINTS_MAX,
+        )  # fmt: skip
+        moments = [(row["origin_tai_ns"] - tai_offset_s * SECOND, json.loads(row["fields"] or "{}")) for row in reversed(rows)]
+        told = [(utc_ns, fields) for utc_ns, fields in moments if isinstance(fields.get(f"{_GAUGES}state"), str)]
+        if told:
+            found.append(_clock(name, told))
+    return found
+
+
+def _clock(box: str, told: list[tuple[int, Mapping[str, object]]]) -> Plain:
+    utc_ns, last = told[-1]
+    methods = {key.partition("/")[2]: value for key, value in last.items() if key.startswith(f"{_GAUGES}offset_method/")}
+    devices = sorted(name for name, value in methods.items() if name and isinstance(value, str))[:DEVICES_MAX]
+    return {
+        "box": box, "state": last[f"{_GAUGES}state"], "source": last.get(f"{_GAUGES}source"), "at": iso(utc_ns),
+        "uncertainty_ns": _whole(last.get(f"{_GAUGES}uncertainty_ns")),
+        "devices": [{"device": device, "method": methods[device], "points": _points(device, told)} for device in devices],
+    }  # fmt: skip
+
+
+def _points(device: str, told: list[tuple[int, Mapping[str, object]]]) -> list[list[int]]:
+    points = []
+    for utc_ns, fields in told:
+        low, high = (_whole(fields.get(f"{_GAUGES}offset_{end}_ns/{device}")) for end in ("low", "high"))
+        if low is not None and high is not None and low <= high:
+            points.append([utc_ns // 1_000_000, low, high])
+    return points
+
+
+def _whole(value: object) -> int | None:
+    return max(-_NS_MAX, min(value, _NS_MAX)) if isinstance(value, int) and not isinstance(value, bool) else None
