@@ -14,7 +14,8 @@ def ptp4l(network: Network, host: str, *, priority1: int, slave: bool = False) -
         f"priority1 {priority1}\nuds_address {network.directory}/ptp4l-{host}\n"
     )
     if slave:
-        text += "net_sync_monitor 1\nhybrid_e2e 1\n"
+        # Its offset once a second, each as it is and not as a mean of many.
+        text += "net_sync_monitor 1\nhybrid_e2e 1\nsummary_interval -3\nfreq_est_interval 0\n"
     if int(network.run(host, ["ptp4l", "-v"]).strip().partition(".")[0]) >= 4:  # 3.1 does not know the word and ends
         text += f"uds_ro_address {network.directory}/ptp4l-{host}-ro\n"
     file.write_text(text)
