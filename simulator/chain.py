@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -57,10 +57,18 @@ NOTHING = Figures({}, {}, {})
 class Chain:
     """Broker, hub and box. box_settings: lines of TOML by section, beside those that connect the three.
 
-    directory: empty or not there; results stay in it.
+    directory: empty or not there; results stay in it. elsewhere: processes of the box that run by a command of their own, such as
+    in a namespace of the room, because that is where their interface is.
     """
 
-    def __init__(self, directory: Path, *, box_settings: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        box_settings: Mapping[str, Mapping[str, object]],
+        elsewhere: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._elsewhere = dict(elsewhere or {})
         self.directory = directory.resolve()
         self.box_root = self.directory / "box"
         self.hub_root = self.directory / "hub"
@@ -165,12 +173,13 @@ class Chain:
         return self._processes[role].pid
 
     def stop_box(self) -> int:
-        """Ask the box to end, so that its last segment is sealed; returns its exit status."""
-        return self._end("box")
+        """Ask the box to end, so that its last segment is sealed; returns its exit status, the first that is not 0."""
+        ended = [self._end(name) for name in ("box", *self._elsewhere)]
+        return next((status for status in ended if status), 0)
 
     def close(self) -> None:
         """End box, hub and broker, in that order. Twice is as good as once."""
-        for name in ("box", "hub"):
+        for name in ("box", *self._elsewhere, "hub"):
             self._end(name)
         self.broker.stop()
         for file in self._files:
@@ -203,16 +212,29 @@ class Chain:
         for section, values in self._box_settings.items():
             settings.setdefault(section, {}).update(values)
         # No serial line here; everything else runs as on the box.
-        self._start("box", self.box_root, settings, "--without", "console")
+        absent = [word for name in ("console", *self._elsewhere) for word in ("--without", name)]
+        self._start("box", self.box_root, settings, *absent)
+        for name, command in self._elsewhere.items():
+            self._start("box", self.box_root, settings, "--process", name, name=name, command=command)
 
-    def _start(self, role: str, root: Path, settings: Mapping[str, Mapping[str, object]], *more: str) -> None:
+    def _start(
+        self,
+        role: str,
+        root: Path,
+        settings: Mapping[str, Mapping[str, object]],
+        *more: str,
+        name: str | None = None,
+        command: Sequence[str] = (),
+    ) -> None:
+        """name: what it is called here, where that is not its role. command: what runs it."""
+        name = name or role
         path = self.directory / f"{role}.toml"
         path.write_text(toml(settings))
-        log = (self.logs / f"{role}.log").open("ab")
+        log = (self.logs / f"{name}.log").open("ab")
         self._files.append(log)
         # Its own session: Ctrl-C goes to whoever drives the chain, who ends the roles in order.
-        self._processes[role] = subprocess.Popen(
-            [sys.executable, "-m", "firmware.cli", "run", role, f"--root={root}", f"--settings={path}", *more],
+        self._processes[name] = subprocess.Popen(
+            [*command, sys.executable, "-m", "firmware.cli", "run", role, f"--root={root}", f"--settings={path}", *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -5,6 +5,8 @@
     3  nothing else     what the hub holds is searched for every planted name
     4  evidence         hub ──▶ command ──▶ retrieval ──▶ deidentify ──▶ … ──▶ hub, opened by an independent reader
 
+Beside them: what the box certifies of each device's clock, against the truth, which is known because those clocks are the room's.
+
 Real processes and real programs; where the machine allows no network namespaces the shipped recording takes the room's place,
 and the first line says so. Ends by itself, with 1 when any of its checks fails.
 """
@@ -17,6 +19,8 @@ from pathlib import Path
 from time import monotonic
 
 from drivers.errors import Trouble
+from firmware.core.certificate import DeviceOffset, account_from
+from firmware.core.timestamp import MS
 from simulator import capture_file
 from simulator.chain import BOX, SHORT_GROUPS, Chain, ChainFailed
 from simulator.hub_view import HubMessage, HubView, latencies_ms
@@ -50,7 +54,7 @@ def demo(into: Path, *, keep: bool, room: bool, say: Callable[[str], None]) -> i
             source = _source(stack, into, missing)
             settings = {"capture": {}, "group": SHORT_GROUPS} | dict(source.settings())
             settings["capture"] = {**settings["capture"], "segment_s": SEGMENT_S}
-            chain = stack.enter_context(Chain(into, box_settings=settings))
+            chain = stack.enter_context(Chain(into, box_settings=settings, elsewhere=source.elsewhere()))
             _tell(story, chain, source, keep=keep)
         except Trouble as trouble:
             story.check("end", "trouble", False, str(trouble))
@@ -80,6 +84,7 @@ def _tell(story: Story, chain: Chain, source: Source, *, keep: bool) -> None:
     alarm = _alarm(story, chain, source, view)
     _evidence(story, chain, source, view, alarm)
     _listen_on(story, chain, source, view)
+    _time(story, chain, source)
     if not keep:
         source.silence()
     _said(story, chain, source, view, keep=keep)
@@ -190,6 +195,31 @@ def _listen_on(story: Story, chain: Chain, source: Source, view: HubView) -> Non
     story.tell("room", "listened long enough" if not isinstance(source, RecordingSource) else "the recording is over")
 
 
+def _time(story: Story, chain: Chain, source: Source) -> None:
+    """What the box knows of the devices' clocks, and whether it is so: the room's clocks are ours, so the truth is known."""
+    if not isinstance(source, RoomSource):
+        return
+    account = account_from((chain.box_root / "state" / "clock").read_bytes())
+    known = source.true_offsets_ns()
+    rows = {name: row for address, name in source.devices().items() if (row := account.of(address)) is not None}
+    for name, row in sorted(rows.items()):
+        middle = "" if row.middle_ns is None or abs(row.middle_ns) < MS else f", {row.middle_ns / MS:+.1f} ms off"
+        story.tell("time", f"{name}: {row.words()} ({row.method.value}){middle}")
+    certified = {name: row for name, row in rows.items() if row.method.is_measured and name in known}
+    wrong = [name for name, row in certified.items() if not within(row, known[name])]
+    story.check(
+        "time", "certified time is true", bool(certified) and not wrong,
+        f"{len(certified)} of the {len(known)} task devices' clocks are certified by measurement, and the truth lies inside",
+        devices_certified=len(certified), devices_wrong=wrong,
+    )  # fmt: skip
+
+
+def within(row: DeviceOffset, known: Callable[[int], int]) -> bool:
+    """Whether the truth lies in what is certified, at the moment it is certified for."""
+    assert row.low_ns is not None and row.high_ns is not None
+    return row.low_ns <= known(row.at_tai_ns - TAI_MINUS_UTC_NS) <= row.high_ns
+
+
 def _said(story: Story, chain: Chain, source: Source, view: HubView, *, keep: bool) -> None:
     """Everything that was said is at the hub: the spools between are empty. In a room that talks on there is no such moment."""
     if keep:
@@ -242,7 +272,7 @@ def _store(story: Story, chain: Chain, *, heard: tuple[int, int] | None, before:
             "1 record", "every frame", delivered - before <= frames + dropped <= delivered,
             f"the mirror port delivered {delivered} frames, {before} of them before anybody listened", frames_on_mirror=delivered, frames_before=before,
         )  # fmt: skip
-        story.check("1 record", "passive", sent == 0, f"{sent} frames were sent into the room", frames_sent=sent)
+        story.check("1 record", "passive", sent == 0, f"{sent} frames were sent on the mirror port", frames_sent=sent)
 
 
 def _verify(story: Story, chain: Chain) -> None:

@@ -128,6 +128,11 @@ class Room:
             command = [sys.executable, "-m", "simulator.ptp.device", *arguments]
             self.programs[f"clock-{host}"] = self.network.start(host, f"clock-{host}", command)
 
+    @property
+    def ptp4l_socket(self) -> Path:
+        """The control socket of the room's grandmaster."""
+        return self.network.directory / "ptp4l-clock"
+
     def truth_file(self, host: str) -> Path:
         """Where the truth about a task device's clock is written (simulator/ptp/virtual_clock.py)."""
         return self.network.directory / f"{host}.truth"

@@ -2,7 +2,7 @@
 
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import CLOCK_REALTIME, clock_gettime_ns
 from typing import Protocol
@@ -13,8 +13,9 @@ from firmware.intake.publisher import PORTS
 from simulator.capture_file import frames
 from simulator.hub_view import HubMessage
 from simulator.network import BROADCAST
+from simulator.ptp.virtual_clock import truth
 from simulator.recorded_tap import Recording, rebased
-from simulator.room import Room
+from simulator.room import CLOCKS, Room
 
 TAI_MINUS_UTC_NS = 37_000_000_000  # since 2017
 LEAD_NS = 100_000_000  # Between the word that a recording starts and its first frame; its listeners look every 20 ms.
@@ -26,6 +27,10 @@ class Source(Protocol):
 
     def settings(self) -> Mapping[str, Mapping[str, object]]:
         """What the box must be told to hear it."""
+        ...
+
+    def elsewhere(self) -> Mapping[str, Sequence[str]]:
+        """Which of the box's processes run in the room itself, and by what command."""
         ...
 
     def describe(self) -> list[str]:
@@ -60,7 +65,15 @@ class RoomSource:
         self._room = room
 
     def settings(self) -> Mapping[str, Mapping[str, object]]:
-        return {"capture": {"interface": self._room.mirror}, "intake": {"interface": self._room.mirror}}
+        return {
+            "capture": {"interface": self._room.mirror},
+            "intake": {"interface": self._room.mirror},
+            "clock": {"interface": "eth0", "ptp4l": str(self._room.ptp4l_socket), "chronyd": ""},
+        }
+
+    def elsewhere(self) -> Mapping[str, Sequence[str]]:
+        """The clock process needs an interface with an address in the room, and the grandmaster beside it; the mirror port has neither."""
+        return {"clock": ["ip", "netns", "exec", self._room.network.namespace("clock")]}
 
     def describe(self) -> list[str]:
         room = self._room
@@ -74,6 +87,15 @@ class RoomSource:
 
     def start(self) -> None:
         self._room.start()
+
+    def devices(self) -> Mapping[str, str]:
+        """The hosts by address."""
+        return {host.address: name for name, host in self._room.network.hosts.items()}
+
+    def true_offsets_ns(self) -> Mapping[str, Callable[[int], int]]:
+        """How far each task device's clock was ahead of this machine's, at a UTC moment."""
+        files = {host: self._room.truth_file(host) for host, *_ in CLOCKS}
+        return {host: truth(file.read_text()).error_ns for host, file in files.items() if file.exists()}
 
     def alarm(self) -> str:
         arguments = ["publish", ALARM, "--priority", "1", "--severity", "3", "--event", "tool-failure", "--to", BROADCAST]
@@ -110,6 +132,9 @@ class RecordingSource:
 
     def settings(self) -> Mapping[str, Mapping[str, object]]:
         return {"board": {"tap": str(self.recording)}}
+
+    def elsewhere(self) -> Mapping[str, Sequence[str]]:
+        return {}
 
     def describe(self) -> list[str]:
         pace = "as fast as it is taken" if self.recording.speed is None else f"at {self.recording.speed:g} times its pace"

@@ -43,7 +43,8 @@ def test_demo_in_a_room(tmp_path: Path) -> None:
     """Room, box, broker and hub: every check holds, the mirror port sends nothing, nothing is left of the room.
 
     Recorder, message reporting and datastore in one passive listener that also sends out (S2-004, S2-006, S2-008); messages are
-    taken from the mirrored traffic (S2-034), those of a patient monitor that is no part of the robot among them (S2-033).
+    taken from the mirrored traffic (S2-034), those of a patient monitor that is no part of the robot among them (S2-033). The
+    devices follow the box's time each with a clock of its own, and what is certified of them is true (S2-010, S2-012, S2-014).
     """
     code, report, lines = run(tmp_path / "demo", room=True)
 
@@ -51,6 +52,7 @@ def test_demo_in_a_room(tmp_path: Path) -> None:
     assert 0 == code
     assert "room" == report["source"]
     assert 0 == report["frames_sent"]
+    assert (3, []) == (report["devices_certified"], report["devices_wrong"]), lines
     assert not [name for name in (NETNS.iterdir() if NETNS.is_dir() else []) if name.name.startswith(f"sj{os.getpid():x}")]
 
 
