@@ -8,13 +8,15 @@ import json
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.disk import Disk
 from drivers.tap import HeardFrame
+from firmware.clock.interval import WANDER_PPM
 from firmware.core import lz4chain, pcapng
+from firmware.core.certificate import DeviceOffset, account_from
 from firmware.core.envelope import chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.message import Message
@@ -27,6 +29,7 @@ from firmware.core.store import Store, verify
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
 from simulator.parrots import Told, planted
+from simulator.ptp.virtual_room import TrueOffset
 from simulator.world import Life, Machine, WorldBoard
 
 FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
@@ -34,6 +37,7 @@ MessageKey = tuple[object, ...]
 SPOOLS = ("missed", "inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
 # A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
 OWN_PROCESSES = ("capture", "clock", "command", "health", "retention", "retrieval")  # what the box says itself names nobody
+MEASURING_S = 1.0  # A probe is under way for a tenth of a second, and published with the next look at the clock.
 NOTICED_NS = 3 * SECOND
 
 
@@ -68,6 +72,10 @@ class Witness:
     clock_steps_ns: int = 0
     power_cuts: int = 0
     publication_count: int = 0
+    certified: int = 0  # offsets published as measured
+    # The truth about a device's clock when the box's showed so many ns TAI: once, never, or more than once.
+    true_offsets: Callable[[str, int], Sequence[TrueOffset]] = lambda device, box_tai_ns: ()
+    _certificates: set[DeviceOffset] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
     _visible: dict[str, tuple[Life | None, list[Message]]] = field(default_factory=dict)  # with who published it
     _read_to: dict[str, int] = field(default_factory=dict)
@@ -111,12 +119,43 @@ class Witness:
                     self._visible[name] = self.box.world.current, messages_of(self.box.disk.read(path))
                 except BadItem:
                     return
+        elif path == "state/clock" and what == "rename":
+            self._look_at_offsets(self.box.disk.read(path))
         elif path == "inbox" and what == "sync_dir":
             self._promise(list(self._visible))
         elif directory == "outbox" and what == "rename":
             self._identities.pop(name, None)
         elif path == "outbox" and what == "sync_dir":
             self._durable |= {entry for entry in self.box.disk.list("outbox") if not entry.startswith(".")}
+
+    def _look_at_offsets(self, data: bytes) -> None:
+        """A certificate contains the truth. What is only reported or bounded is labelled so, and may be wrong.
+
+        Three things an interval is not claimed for (interval.py). A clock that was set since it was measured: nobody can know before
+        the next probe. One that was set by less than a probe is wide, behind a bad cable: what was known before contradicts nothing
+        and is kept until it has aged away (storm seed 54). And one that is steered harder than any crystal drifts.
+        """
+        devices = json.loads(data)["devices"]
+        for row in account_from(data).devices:
+            if not row.method.is_measured:
+                continue
+            assert row.low_ns is not None and row.high_ns is not None
+            self._certificates.add(row)
+            aged_s = (row.high_ns - row.low_ns) / (WANDER_PPM * 1000)
+            age_s = (devices[row.device]["measured_s"] or 0.0) + MEASURING_S + aged_s
+            known = self.true_offsets(row.device, row.at_tai_ns)
+            if not known or not all(true.is_even and true.steady_s > age_s for true in known):
+                continue
+            self.certified += 1
+            if not any(row.low_ns <= true.ns <= row.high_ns for true in known):
+                self.seen.append(
+                    f"{row.device} was certified by {row.method.value} within {row.low_ns} to {row.high_ns} ns, in truth {known[0].ns} ns"
+                )
+
+    def _look_at_seal(self, name: str, rows: Sequence[DeviceOffset]) -> None:
+        """A seal certifies what the clock station did, and nothing else."""
+        if any(row.method.is_measured and row not in self._certificates for row in rows):
+            self.seen.append(f"the seal of {name} certifies an offset nobody measured")
 
     def _turned(self, life: Life) -> None:
         # Whatever a writer did or forgot in its turn: with the turn its publish has returned. One killed before that promised nothing.
@@ -138,7 +177,10 @@ class Witness:
     def _segment_sealed(self, name: str) -> None:
         disk = self.box.disk
         keys = tuple(_stored_frames(disk, f"segments/{name}/{FRAMES}"))
-        self.sealed[name] = seal_of(disk.read(f"segments/{name}/{SEAL}")), keys
+        seal = seal_of(disk.read(f"segments/{name}/{SEAL}"))
+        self.sealed[name] = seal, keys
+        if seal.time is not None:
+            self._look_at_seal(name, seal.time.devices)
 
     # The wire to the broker.
 

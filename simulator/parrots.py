@@ -5,7 +5,7 @@ Everything follows from a seed. Frames are made by hand, byte by byte, so that w
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -77,14 +77,14 @@ class Parrots:
     _sequence: int = 0
     _event: int = 0
 
-    def tell(self, utc_ns: int, *, priority: Priority | None = None) -> Told:
-        """The next message of some device at this moment of its own clock, which may be wrong."""
+    def tell(self, utc_of: Callable[[Device], int], *, priority: Priority | None = None) -> Told:
+        """The next message of some device, stamped by its own clock (utc_of, ns), which may be wrong."""
         self._sequence += 1
         random = self.random
         priority = priority or random.choices(list(Priority), (2, 3, 3, 5))[0]
         device = random.choice(TALKERS)
         token = f"tok-{self._sequence:05d}"
-        payload, copies = self._payload(token, utc_ns + random.choice((0, 0, -(10**9) * 3600, 10**9 * 7)))
+        payload, copies = self._payload(token, utc_of(device))
         datagrams = _udp_frames(device, MESSAGE_PORTS[priority], payload, random)
         told = Told(token, priority, datagrams * copies, copies)
         self.told.append(told)
@@ -188,6 +188,11 @@ class Parrots:
         return self.random.randbytes(size)
 
 
+def datagram(device: Device, destination: str, port: int, payload: bytes) -> bytes:
+    """A frame with this datagram from a device, to an IPv4 address of the room or to a multicast group; from the same port, as PTP is."""
+    return _udp(device, destination, port, port, payload)
+
+
 def heard(data: bytes, utc_ns: int) -> HeardFrame:
     """A frame as the wire carried it at this moment."""
     return HeardFrame(utc_ns, data, len(data))
@@ -238,7 +243,13 @@ def _ip(device: Device, destination: str, protocol: int, body: bytes, *, identif
         _address(destination),
     )
     head = head[:10] + struct.pack(">H", _checksum(head)) + head[12:]
-    to = _BROADCAST_MAC if destination == _BROADCAST else bytes((2, 0x53, 0x4A, 0, 0, _address(destination)[3]))
+    last = _address(destination)
+    if destination == _BROADCAST:
+        to = _BROADCAST_MAC
+    elif last[0] in range(224, 240):
+        to = bytes((1, 0, 0x5E, last[1] & 0x7F, last[2], last[3]))  # RFC 1112 §6.4
+    else:
+        to = bytes((2, 0x53, 0x4A, 0, 0, last[3]))
     return to + device.mac + b"\x08\x00" + head + body
 
 

@@ -3,8 +3,9 @@
 box or hub                   network                       people
 power cut at any operation   broker dies, refuses, lies    the hub asks for evidence
 kill -9 of any process       links flap, answers double    somebody forges, somebody replays
-disk full, failing, gone     interface pulled              clocks are set
+disk full, failing, gone     interface pulled              clocks are set, the box's and the devices'
 poison in a spool            frames of any bytes           patients' names everywhere
+ptp4l ends                   cables slow one way, cut      crystals get warm, a better clock lies
 """
 
 import tempfile
@@ -29,18 +30,28 @@ from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.roles import BOX, HUB, SECTIONS, Process
 from simulator.checkers import SPOOLS, Asked, Witness, findings
+from simulator.daemon import SimulatedDaemon
 from simulator.disk import Failing
 from simulator.identity import SimulatedIdentity
 from simulator.link import LinkFaults, SimulatedLink
 from simulator.parrots import Parrots
+from simulator.ptp.ordinary_clock import OrdinaryClock
+from simulator.ptp.virtual_clock import PPM
+from simulator.ptp.virtual_room import CABLE_NS, DRIFT_PPM_MAX, VirtualRoom
 from simulator.world import BROKER, Machine, World, WorldBoard
 
 CAPACITY_BYTES = 96 << 20
+PTP4L = "ptp4l"
 SITE, BOX_NAME, HUB_NAME = "site-1", "or3-box", "hub-1"
 WEATHER_NS = (100 * SECOND, 160 * SECOND)  # how long things go wrong
 DRAIN_NS_MAX = 600 * SECOND  # the longest back-off (20 s here) many times over
 # Short, so that minutes hold what otherwise takes days; every one of them is an ordinary value of its setting.
 BOX_SETTINGS = """
+[clock]
+interface = "room"
+ptp4l = "ptp4l"
+chronyd = ""
+probe_ms = 2000
 [capture]
 segment_s = 30
 reserve_mb = 1
@@ -131,9 +142,11 @@ class _Storm:
     hub: Machine = field(init=False)
     witness: Witness = field(init=False)
     parrots: Parrots = field(init=False)
+    room: VirtualRoom = field(init=False)
     random: Random = field(init=False)
     began_ns: int = 0
     over: bool = False
+    ended: bool = False
     _published_commands: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -154,6 +167,13 @@ class _Storm:
         self.witness = Witness(self.box, self.hub)
         self.witness.watch()
         self.box.when_cut = self.witness.power_was_cut
+        self.room = VirtualRoom(
+            self.world, self.box.clock, random=Random(self.seed ^ 0xC10C), wire=self._passes,
+            is_on=lambda: not self.box.is_off,
+        )  # fmt: skip
+        self.box.make_asker = self.room.asker
+        self.box.daemons = {PTP4L: SimulatedDaemon(self.room.ptp4l)}
+        self.witness.true_offsets = self.room.true_offsets
 
     def blow(self) -> list[str]:
         """Weather, then quiet, then the checkers."""
@@ -165,6 +185,7 @@ class _Storm:
         for deed, chance_s in (
             (self._cut_box_power, 40), (self._kill_box_process, 8), (self._kill_hub, 20), (self._fill_disk, 50), (self._sick_disk, 60),
             (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90),
+            (self._drift, 30), (self._jump, 30), (self._boot_device, 60), (self._bad_cable, 40), (self._lose_grandmaster, 60), (self._rogue, 80),
             (self._ask, 20), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
         ):  # fmt: skip
             self._now_and_then(deed, chance_s * SECOND)
@@ -176,7 +197,7 @@ class _Storm:
         self.world.run(5 * SECOND)
         self.figures |= {
             "promised": len(self.witness.promised), "publications": self.witness.publication_count, "turns": self.world.turn_count,
-            "segments": len(self.box.disk.list("segments")), "synced": len(self.witness.synced),
+            "segments": len(self.box.disk.list("segments")), "synced": len(self.witness.synced), "certified": self.witness.certified,
             "deleted": len(self.box.disk.list("receipts")),
         }  # fmt: skip
         return findings(self.witness, self.database)
@@ -193,13 +214,19 @@ class _Storm:
             frames += self.parrots.noise(random.randrange(1, 5))
         if random.random() < 0.5:
             for _ in range(random.choice((1, 1, 1, 2, 12))):
-                told = self.parrots.tell(self.box.clock.now().utc_ns)
+                told = self.parrots.tell(self.room.clock_of)
                 frames += told.frames
                 self.witness.told.append(told)
                 self.figures["messages"] += 1
         self.figures["frames"] += len(frames)
         self.witness.heard(self.world.put(self.box, frames))
         self.world.later(random.randrange(50 * MS, 900 * MS), self._voices)
+
+    def _passes(self, frames: Sequence[bytes], into_room: bool) -> None:
+        """PTP. When the box has ended it is nobody's any more."""
+        if not self.ended:
+            self.figures["ptp"] += len(frames)
+            self.witness.heard(self.world.put(self.box, frames, into_room=into_room))
 
     # Faults. Each is over before the quiet.
 
@@ -307,6 +334,7 @@ class _Storm:
         ns = self.random.choice((-1, 1)) * self.random.choice((5 * MS, SECOND, 7 * SECOND))
         self.witness.clock_steps_ns += abs(ns)
         self.box.clock.step(ns)
+        self.room.box_was_set()
 
     def _lose_clock(self) -> None:
         self.figures["clock"] += 1
@@ -319,6 +347,62 @@ class _Storm:
             clock.state, clock.uncertainty_ns = ClockState.LOCKED, 50_000
 
         self._for_a_while(begin, end, longest_s=20)
+
+    # What happens to the clocks of the room.
+
+    def _some_device(self) -> OrdinaryClock:
+        return self.room.devices[self.random.choice(sorted(self.room.devices))]
+
+    def _drift(self) -> None:
+        """A crystal gets warm."""
+        self.figures["clock"] += 1
+        self._some_device().clock.drift_by(self.room.utc_ns, self.random.uniform(-DRIFT_PPM_MAX, DRIFT_PPM_MAX) * PPM)
+
+    def _jump(self) -> None:
+        """Somebody sets a device's clock: a little, by an hour, to where 32 bits of seconds end."""
+        self.figures["clock"] += 1
+        device, now_ns = self._some_device(), self.room.utc_ns
+        hour_ns = 3600 * SECOND
+        to_2038_ns = (1 << 31) * SECOND - device.clock.reads(now_ns) - 5 * SECOND
+        ns = self.random.choice((300_000, -7 * MS, SECOND, -hour_ns, hour_ns, to_2038_ns))
+        device.clock.step(now_ns, max(ns, -device.clock.reads(now_ns)))  # no clock shows less than nothing
+
+    def _boot_device(self) -> None:
+        self.figures["clock"] += 1
+        self.room.boot(self.random.choice(sorted(self.room.devices)))
+
+    def _bad_cable(self) -> None:
+        """One way becomes slower than the other, or nothing passes at all."""
+        self.figures["clock"] += 1
+        place = self.room.net.place(self.random.choice(sorted(self.room.devices)))
+        slow_ns = self.random.choice((100_000, 2 * MS, 150 * MS))
+
+        def begin() -> None:
+            place.is_cut = self.random.random() < 0.3
+            place.to_ns = slow_ns
+
+        def end() -> None:
+            place.is_cut, place.to_ns = False, CABLE_NS
+
+        self._for_a_while(begin, end, longest_s=30)
+
+    def _lose_grandmaster(self) -> None:
+        """ptp4l ends, and systemd starts it again."""
+        self.figures["clock"] += 1
+
+        def begin() -> None:
+            self.room.master_runs = False
+
+        def end() -> None:
+            self.room.master_runs = True
+
+        self._for_a_while(begin, end, longest_s=20)
+
+    def _rogue(self) -> None:
+        """A better clock, it says; an hour ahead, or a second behind."""
+        self.figures["clock"] += 1
+        ahead_ns = self.random.choice((3600 * SECOND, -SECOND, 300_000))
+        self._for_a_while(lambda: self.room.rogue_speaks(ahead_ns), self.room.rogue_goes, longest_s=30)
 
     def _poison(self) -> None:
         """Something in the inbox no station wrote."""
@@ -396,6 +480,7 @@ class _Storm:
             machine.disk.capacity_bytes = CAPACITY_BYTES
         self.world.broker.up, self.world.broker.faults = True, LinkFaults()
         self.world.wire.up = True
+        self.room.calm()
 
     def _drain(self) -> bool:
         """Until the box has nothing left to do and the hub no order open, or the time is up."""
@@ -411,6 +496,7 @@ class _Storm:
 
     def _stop_box(self) -> None:
         """An orderly end: segments are sealed."""
+        self.ended = True
         for life in list(self.box.lives.values()):
             if life.loop is not None:
                 self.world.in_process(life, life.loop.stop)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from drivers.asker import Asker
+from drivers.daemon import Daemon
 from drivers.errors import TapFailed, Trouble
 from drivers.link import LinkRequest
 from drivers.tap import HeardFrame, Tap, TapRequest
@@ -28,6 +30,7 @@ from simulator.link import SimulatedBroker, SimulatedLink
 from simulator.tap import SimulatedTap
 
 BROKER = "broker:1883"
+ROOM_INTERFACE = "room"  # every other name is the mirror port
 TURNS_A_SECOND_MAX = 1_000  # of one process; fifty are many, and a station that always wants more for nothing is a finding
 RESTART_NS = (100 * MS, 2 * SECOND)  # RestartSec= and a slow start
 BOOT_NS = (3 * SECOND, 9 * SECOND)
@@ -92,7 +95,13 @@ class WorldBoard(SimulatedBoard):
 
     def __init__(self, machine: "Machine") -> None:
         super().__init__(
-            disk=machine.disk, clock=machine.clock, identity=machine.identity, open_tap=self._open_tap, make_link=self._make_link
+            disk=machine.disk,
+            clock=machine.clock,
+            identity=machine.identity,
+            open_tap=self._open_tap,
+            make_link=self._make_link,
+            make_asker=machine.make_asker,
+            daemons=machine.daemons,
         )
         self.machine = machine
         self.links: list[SimulatedLink] = []
@@ -108,10 +117,13 @@ class WorldBoard(SimulatedBoard):
             link.crash()
         for tap in self.taps:
             self.machine.world.wire.leave(tap)
+            self.machine.world.room_wire.leave(tap)
         self.disk.forget_watchers({self.the_bell.ring})
 
     def _open_tap(self, request: TapRequest) -> Tap:
-        tap = self.machine.world.wire.open(request, self.the_bell.ring)
+        world = self.machine.world
+        wire = world.room_wire if request.interface == ROOM_INTERFACE else world.wire
+        tap = wire.open(request, self.the_bell.ring)
         self.taps.append(tap)
         return tap
 
@@ -136,6 +148,8 @@ class Machine:
     lives: dict[str, Life] = field(default_factory=dict)
     when_cut: Callable[[], None] | None = None
     crashes: list[str] = field(default_factory=list)
+    make_asker: Callable[[str], Asker] | None = None  # the room's, where there is one
+    daemons: dict[str, Daemon] = field(default_factory=dict)  # by their control sockets' addresses
     sickness: int = 0  # how many things are wrong with its disk now
     is_off: bool = False
 
@@ -209,6 +223,7 @@ class World:
         self.random = Random(seed)
         self.timeline = Timeline()
         self.wire = Wire()
+        self.room_wire = Wire()
         self.broker = SimulatedBroker(self.timeline, seed=seed)
         self.machines: list[Machine] = []
         self.current: Life | None = None
@@ -251,14 +266,19 @@ class World:
         """What was to happen at some operation happens no more."""
         self._doom = None
 
-    def put(self, machine: Machine, frames: Sequence[bytes]) -> list[HeardFrame]:
-        """A burst on the wire, stamped in UTC by the machine's clock as its kernel would; stamps a few µs apart, never equal."""
+    def put(self, machine: Machine, frames: Sequence[bytes], *, into_room: bool = False) -> list[HeardFrame]:
+        """A burst on the wire, stamped in UTC by the machine's clock as its kernel would; stamps a few µs apart, never equal.
+
+        into_room: it is heard on the room interface as well, which hears what others send to everybody or to this machine.
+        """
         utc_ns = machine.clock.now().utc_ns
         heard = []
         for data in frames:
             utc_ns += self.random.randrange(1_000, 30_000)
             heard.append(HeardFrame(utc_ns, data, len(data)))
         self.wire.put(heard)
+        if into_room:
+            self.room_wire.put(heard)
         return heard
 
     def run(self, ns: int) -> None:

@@ -11,7 +11,7 @@ Source: IEEE 1588-2019 §9 (states, best master), §11.3 (delay request-response
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import median_low
 from typing import TypeVar
@@ -59,10 +59,12 @@ PENDING_MAX = 8  # Syncs without their Follow_Up, Delay_Reqs without their answe
 MASTERS_MAX = 8  # foreign masters remembered; at least five (§9.3.2.4.5)
 ANNOUNCE_TIMEOUT = 3  # intervals without an Announce until a master is given up (§8.2.15.4.2, its default)
 ANNOUNCES_MIN = 2  # until a master counts (FOREIGN_MASTER_THRESHOLD, §9.3.2.4.5)
-LOG_DELAY_REQ = -2  # four Delay_Reqs a second, twice as many as that at most (§9.5.11.2 spreads them)
+LOG_DELAY_REQ = -2  # until its master says otherwise: four Delay_Reqs a second on the average (§9.5.11.2 spreads them)
+LOG_DELAY_REQ_MIN, LOG_DELAY_REQ_MAX = -4, 3  # of a master's wish; no master turns a device into a flood, or silences it for long
 NOT_SUPPORTED = 0x0003  # managementErrorId NO_SUCH_ID (§15.5.4.2)
 SLAVE_ONLY_CLASS = 255  # clockClass of a clock that is never anybody's master (§7.6.2.5)
 UNKNOWN_QUALITY = ClockQuality(SLAVE_ONLY_CLASS, 0xFE, 0xFFFF)
+UNKNOWN_INTERVAL = 0x7F  # logMessageInterval where it means nothing, as in unicast
 TIMESCALE = Flags.PTP_TIMESCALE | Flags.UTC_OFFSET_VALID
 SLOT_NS = SECOND // 1000  # the least between two Delay_Reqs
 Value = TypeVar("Value")
@@ -142,6 +144,7 @@ class OrdinaryClock:
         self._servo = Servo()
         self._sequence = random.randrange(1 << 16)
         self._request_due_ns = true_ns
+        self._request_log = LOG_DELAY_REQ
         self._last_sync_ns = 0
         self._path = _Path()
 
@@ -164,6 +167,11 @@ class OrdinaryClock:
         after = self.character.silent_after_s
         return after is not None and true_ns - self._born_ns >= after * SECOND
 
+    def calm(self) -> None:
+        """It jumps no more."""
+        self.character = replace(self.character, jump_every_s=None)
+        self._jump_due_ns = None
+
     def step(self, true_ns: int) -> int:
         """What is due is done; the true time at which it wants to be called again."""
         if self._jump_due_ns is not None and true_ns >= self._jump_due_ns:
@@ -176,7 +184,7 @@ class OrdinaryClock:
             if not self.is_silent(true_ns):
                 self._ask_delay()
             # At random between none and twice the interval, so that the devices of a room do not ask in chorus (§9.5.11.2).
-            self._request_due_ns = true_ns + round(self._random.random() * 2 * 2**LOG_DELAY_REQ * SECOND) + SLOT_NS
+            self._request_due_ns = true_ns + round(self._random.random() * 2 * 2.0**self._request_log * SECOND) + SLOT_NS
         moments = [true_ns + SECOND]
         if self.master is not None:
             moments.append(self._request_due_ns)
@@ -277,6 +285,8 @@ class OrdinaryClock:
         if message.requestingPortIdentity != self.port or self._path.one_way_ns is None:
             return
         left_ns = self._path.requests.pop(message.sequenceId, None)
+        if message.logMessageInterval != UNKNOWN_INTERVAL:
+            self._request_log = min(max(message.logMessageInterval, LOG_DELAY_REQ_MIN), LOG_DELAY_REQ_MAX)
         if left_ns is not None:
             self._path.delays.append((self._path.one_way_ns + message.timestamp - message.correction_ns - left_ns) // 2)
 
@@ -331,7 +341,7 @@ class OrdinaryClock:
         if about == ManagementId.TIME_PROPERTIES_DATA_SET:
             return self._time_properties()
         if about == ManagementId.PORT_DATA_SET:
-            return PortDataSet(self.port, self.state, logMinDelayReqInterval=LOG_DELAY_REQ)
+            return PortDataSet(self.port, self.state, logMinDelayReqInterval=self._request_log)
         if about == ManagementId.TIME_STATUS_NP:
             grandmaster = self._parent().grandmasterIdentity
             return TimeStatusNP(self._claimed_ns(), self._last_sync_ns, self.master is not None, grandmaster)

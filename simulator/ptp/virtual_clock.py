@@ -15,7 +15,9 @@ from io import StringIO
 from typing import IO
 
 PPM = 1e-6
-REMEMBERED = 32  # changes back that a stamp may be read: four seconds of a servo that acts on each Sync
+REMEMBERED = (
+    64  # changes back that a stamp may be read: eight seconds of a servo that acts on each Sync, a minute of one in the storm
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class VirtualClock:
     def error_ns(self, true_ns: int) -> int:
         """How far it is ahead of the truth. Nobody in the room can know this."""
         return self.reads(true_ns) - true_ns
+
+    def stretches(self, since_ns: int, until_ns: int) -> list[Stretch]:
+        """How it went between two true moments, as far as is remembered."""
+        rows = list(self._stretches)
+        ends = [row.since_ns for row in rows[1:]] + [until_ns + 1]
+        return [row for row, end_ns in zip(rows, ends, strict=True) if row.since_ns <= until_ns and end_ns > since_ns]
 
     def adjust(self, true_ns: int, correction: float) -> None:
         """From now on it is slewed by this gain, besides its drift."""

@@ -26,12 +26,12 @@ class Place:
 class VirtualNet:
     """Datagrams from place to place. now: true time; later: calls back after so many ns. jitter_ns: longest extra wait in a queue.
 
-    tapped: told of each datagram as it is sent, for whoever wants to see the room's traffic: (sender, data, event).
+    tapped: told of each datagram as it is sent, for whoever wants to see the room's traffic: (sender, receiver or None for everybody, data, event).
     """
 
     def __init__(self, *, now: Callable[[], int], later: Later, random: Random, jitter_ns: int = 40_000) -> None:
         self.jitter_ns = jitter_ns
-        self.tapped: Callable[[str, bytes, bool], None] | None = None
+        self.tapped: Callable[[str, str | None, bytes, bool], None] | None = None
         self._now = now
         self._later = later
         self._random = random
@@ -50,7 +50,7 @@ class VirtualNet:
         """On its way; when it left."""
         now_ns = self._now()
         if self.tapped is not None:
-            self.tapped(source.address, data, event)
+            self.tapped(source.address, to, data, event)
         for place in self._places.values():
             if place is source or to not in (None, place.address) or place.is_cut or source.is_cut:
                 continue

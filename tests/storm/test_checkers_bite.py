@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from drivers.disk import Buffer
+from firmware.clock import interval
+from firmware.clock.interval import Interval
+from firmware.clock.probe import Exchange
+from firmware.core.certificate import Method
 from firmware.core.spool import Item, Spool
 from firmware.deidentify import station as deidentify
 from firmware.group.station import GroupStation
@@ -149,3 +153,27 @@ def test_intake_forgets_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is owed for the time it was away."""
     monkeypatch.setattr(Coverage, "owe", lambda self, begin, end, cause: None)
     bites("recorded messages never reached the hub")
+
+
+def test_an_average_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle between a probe's two bounds taken for the truth, give or take a microsecond: as if both ways were as long."""
+    honest = Exchange.bounds
+
+    def careless(self: Exchange, *, tai_offset_s: int) -> tuple[int, int] | None:
+        bounds = honest(self, tai_offset_s=tai_offset_s)
+        return None if bounds is None else (sum(bounds) // 2 - 1_000, sum(bounds) // 2 + 1_000)
+
+    monkeypatch.setattr(Exchange, "bounds", careless)
+    bites("was certified by netsync")
+
+
+def test_a_claim_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a device says of itself sold as a measurement."""
+    monkeypatch.setattr(Method, "is_measured", property(lambda self: self in (Method.MONITORED, Method.REPORTED)))
+    bites("was certified by reported")
+
+
+def test_a_measurement_that_does_not_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interval repeated as it was, while two crystals drift apart."""
+    monkeypatch.setattr(interval, "_grown", lambda row, moment, slow_ppm, fast_ppm: Interval(row.low_ns, row.high_ns, moment))
+    bites("was certified by netsync")

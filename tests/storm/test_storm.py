@@ -1,7 +1,8 @@
 """The storm: a box and a hub through everything at once, and nothing promised may be missing afterwards.
 
 Feature numbers are those of the laws the checkers hold it to: stored when promised (S2-042, S2-052), sent by priority and then by
-time (S2-060), nothing identifiable outside (S2-080), recorded or stated (S2-090), evidence as asked (S2-107).
+time (S2-060), nothing identifiable outside (S2-080), recorded or stated (S2-090), evidence as asked (S2-107), certified offsets that
+contain the truth (S2-010).
 """
 
 import pytest
@@ -34,6 +35,14 @@ def test_storm(seed: int) -> None:
 
     assert () == result.findings, f"again: {result.replay}"
     assert result.figures["promised"] > 200, "a storm in which nothing was promised shows nothing"
+
+
+def test_certificates_contain_the_truth() -> None:
+    """Devices drift, jump, restart and are led astray; what the box certifies of their clocks is true, hundreds of times. (S2-010, S2-013)"""
+    results = [run(seed) for seed in (2, 5)]
+
+    assert [()] * 2 == [result.findings for result in results]
+    assert sum(result.figures["certified"] for result in results) > 200
 
 
 def test_a_seed_is_a_storm() -> None:
