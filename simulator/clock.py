@@ -23,7 +23,8 @@ class Timeline:
 class SimulatedClock:
     """One machine's clock. Attributes are the world's to change; whoever reads it sees only `now`.
 
-    offset_ns: how far it is ahead of the truth. uncertainty_ns, source, state: what it claims about itself.
+    offset_ns: how far it is ahead of the truth. uncertainty_ns, source, state: what it claims about itself. tai_offset_s: TAI minus UTC,
+    as far as its kernel was told.
     """
 
     def __init__(self, timeline: Timeline | None = None) -> None:
@@ -32,11 +33,12 @@ class SimulatedClock:
         self.uncertainty_ns = 50_000
         self.source = "ptp"
         self.state = ClockState.LOCKED
+        self.tai_offset_s = TAI_OFFSET_S
         self._booted_ns = self.timeline.tai_ns
 
     def now(self) -> Now:
         stamp = Timestamp(self.timeline.tai_ns + self.offset_ns, self.uncertainty_ns, self.source, self.state)
-        return Now(Monotonic(self.timeline.tai_ns - self._booted_ns), stamp, TAI_OFFSET_S)
+        return Now(Monotonic(self.timeline.tai_ns - self._booted_ns), stamp, self.tai_offset_s)
 
     def advance(self, ns: int) -> None:
         """Virtual time passes, for every clock on this timeline."""
@@ -45,6 +47,10 @@ class SimulatedClock:
     def step(self, ns: int) -> None:
         """Somebody sets the clock: it jumps by this much. Monotonic time does not notice."""
         self.offset_ns += ns
+
+    def leap(self) -> None:
+        """A leap second is inserted: UTC, by which frames are stamped, shows a second twice; TAI goes on."""
+        self.tai_offset_s += 1
 
     def restart(self) -> None:
         """The machine boots: monotonic time begins again."""

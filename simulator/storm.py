@@ -184,7 +184,7 @@ class _Storm:
         self._voices()
         for deed, chance_s in (
             (self._cut_box_power, 40), (self._kill_box_process, 8), (self._kill_hub, 20), (self._fill_disk, 50), (self._sick_disk, 60),
-            (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90),
+            (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90), (self._leap, 200),
             (self._drift, 30), (self._jump, 30), (self._boot_device, 60), (self._bad_cable, 40), (self._lose_grandmaster, 60), (self._rogue, 80),
             (self._ask, 20), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
         ):  # fmt: skip
@@ -334,6 +334,14 @@ class _Storm:
         ns = self.random.choice((-1, 1)) * self.random.choice((5 * MS, SECOND, 7 * SECOND))
         self.witness.clock_steps_ns += abs(ns)
         self.box.clock.step(ns)
+        self.room.box_was_set()
+
+    def _leap(self) -> None:
+        """The end of a June: box and hub show the same second twice."""
+        self.figures["clock"] += 1
+        self.witness.clock_steps_ns += SECOND
+        for machine in (self.box, self.hub):
+            machine.clock.leap()
         self.room.box_was_set()
 
     def _lose_clock(self) -> None:

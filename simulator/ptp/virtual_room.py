@@ -85,9 +85,11 @@ class VirtualRoom:
         self.net = VirtualNet(now=lambda: self.utc_ns, later=world.later, random=random)
         self.net.tapped = self._passed
         self._by_address = {device.ip: device for device in (BOX, ROGUE, *TALKERS)}
-        self._offsets: list[tuple[int, int]] = [(self.utc_ns, clock.offset_ns)]  # of the box's clock, since when
+        self._settings = [
+            (self.utc_ns, clock.offset_ns, self._ahead_ns())
+        ]  # of the box's clock: since when, TAI ahead, UTC ahead
         self._master_line = self.net.join(Place(BOX.ip, lambda heard: self.master.hear(heard)))
-        self.master = self._grandmaster(BOX, self._master_line, lambda: clock.offset_ns, Claim(interval_log=LOG_INTERVAL))
+        self.master = self._grandmaster(BOX, self._master_line, self._ahead_ns, Claim(interval_log=LOG_INTERVAL))
         self.master_runs = True  # ptp4l can end while the box goes on
         self.rogue: Grandmaster | None = None
         self.devices: dict[str, OrdinaryClock] = {}
@@ -114,8 +116,12 @@ class VirtualRoom:
         return SimulatedAsker(self._clock, self._asked)
 
     def box_was_set(self) -> None:
-        """The box's clock has another offset from now on."""
-        self._offsets.append((self.utc_ns, self._clock.offset_ns))
+        """The box's clock has another offset from now on, or its UTC has."""
+        self._settings.append((self.utc_ns, self._clock.offset_ns, self._ahead_ns()))
+
+    def _ahead_ns(self) -> int:
+        """How far the UTC of the box's clock, which stamps frames and is served, is ahead of ours. We know of no leap second."""
+        return self._clock.offset_ns - (self._clock.tai_offset_s - TAI_OFFSET_S) * SECOND
 
     def boot(self, address: str, kind: Character | None = None) -> None:
         """A device is switched on (again), with a clock of some kind."""
@@ -166,8 +172,8 @@ class VirtualRoom:
         More than one when the box's clock was set back and showed it twice.
         """
         found = []
-        for at, (since_ns, offset_ns) in enumerate(self._offsets):
-            until_ns = self._offsets[at + 1][0] if at + 1 < len(self._offsets) else self.utc_ns + SECOND
+        for at, (since_ns, offset_ns, ahead_ns) in enumerate(self._settings):
+            until_ns = self._settings[at + 1][0] if at + 1 < len(self._settings) else self.utc_ns + SECOND
             moment_ns = box_tai_ns - TAI_NS - offset_ns
             lives = [(born_ns, life) for born_ns, life in self._switched.get(address, ()) if born_ns <= moment_ns]
             if since_ns <= moment_ns < until_ns and lives:
@@ -179,7 +185,7 @@ class VirtualRoom:
                     row.since_ns for before, row in pairwise(rows) if abs(before.reads(row.since_ns) - row.reads_ns) > STEP_NS
                 ]
                 steady_ns = moment_ns - max([born_ns, since_ns, *steps])
-                found.append(TrueOffset(life.utc_ns(moment_ns) - moment_ns - offset_ns, steady_ns / SECOND, is_even))
+                found.append(TrueOffset(life.utc_ns(moment_ns) - moment_ns - ahead_ns, steady_ns / SECOND, is_even))
         return found
 
     def _grandmaster(self, device: Device, line: VirtualLine, ahead_ns: Callable[[], int], claim: Claim) -> Grandmaster:
