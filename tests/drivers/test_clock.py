@@ -116,3 +116,24 @@ def test_the_clock_process_is_believed_while_it_is_fresh(
     assert (expected or (kernel.state, kernel.source)) == (stamp.state, stamp.source, stamp.uncertainty_ns)[
         : 3 if expected else 2
     ]
+
+
+def test_a_process_put_aside_between_two_clocks_sees_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put aside for 80 ms between reading the one and the other, it reads again; always put aside, it keeps the closest pair. (S2-010)"""
+    delays_ms = iter([80, 0, 0, 30, 70, 20, 90, 60])
+    shown = {time.CLOCK_MONOTONIC: 5 * 10**9, time.CLOCK_REALTIME: 1_795_342_500 * 10**9}
+    late_ns = 0
+
+    def slow(which: int) -> int:
+        nonlocal late_ns
+        if which == time.CLOCK_REALTIME:
+            late_ns += next(delays_ms) * 1_000_000
+        return shown[which] + late_ns
+
+    monkeypatch.setattr(time, "clock_gettime_ns", slow)
+    apart = shown[time.CLOCK_REALTIME] - shown[time.CLOCK_MONOTONIC]
+    clock = LinuxClock()
+    once = clock.now()  # Read before it asks the kernel how good it is, and after.
+    always = clock.now()
+
+    assert (0, 20_000_000) == (once.utc_ns - once.monotonic.ns - apart, always.utc_ns - always.monotonic.ns - apart)
