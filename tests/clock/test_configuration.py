@@ -31,6 +31,7 @@ def test_one_program_steers(stamps: str, yields: bool) -> None:
         assert ("-r -r" in phc2sys) == yields
         assert "-S 0" in phc2sys
     assert "step_threshold 0.0\n" in ptp4l
+    assert "fault_reset_interval ASAP\n" in ptp4l
 
 
 @pytest.mark.parametrize("transport", ["UDPv4", "UDPv6", "L2"])
