@@ -14,7 +14,7 @@ from typing import Any
 
 from drivers.disk import Disk
 from drivers.tap import HeardFrame
-from firmware.clock.interval import WANDER_PPM
+from firmware.clock.interval import WINDOW_NS
 from firmware.core import lz4chain, pcapng
 from firmware.core.certificate import DeviceOffset, account_from
 from firmware.core.envelope import chunk_unpacked, content_of, unpacked
@@ -133,7 +133,7 @@ class Witness:
 
         Three things an interval is not claimed for (interval.py). A clock that was set since it was measured: nobody can know before
         the next probe. One that was set by less than a probe is wide, behind a bad cable: what was known before contradicts nothing
-        and is kept until it has aged away (storm seed 54). And one that is steered harder than any crystal drifts.
+        and is kept as long as probes are intersected (storm seed 54). And one that is steered harder than any crystal drifts.
         """
         devices = json.loads(data)["devices"]
         for row in account_from(data).devices:
@@ -141,8 +141,7 @@ class Witness:
                 continue
             assert row.low_ns is not None and row.high_ns is not None
             self._certificates.add(row)
-            aged_s = (row.high_ns - row.low_ns) / (WANDER_PPM * 1000)
-            age_s = (devices[row.device]["measured_s"] or 0.0) + MEASURING_S + aged_s
+            age_s = (devices[row.device]["measured_s"] or 0.0) + MEASURING_S + WINDOW_NS / SECOND
             known = self.true_offsets(row.device, row.at_tai_ns)
             if not known or not all(true.is_even and true.steady_s > age_s for true in known):
                 continue

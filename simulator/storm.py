@@ -52,6 +52,7 @@ interface = "room"
 ptp4l = "ptp4l"
 chronyd = ""
 probe_ms = 2000
+probe_burst = 2
 [capture]
 segment_s = 30
 reserve_mb = 1
