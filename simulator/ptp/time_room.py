@@ -3,8 +3,8 @@
     clock   ptp4l, grandmaster; the box's place        slave1…  ptp4l -s, unmodified
     d1…     our devices, each with a clock of its own; behind a slow line where its part says so
 
-ptp4l runs with software stamps and `free_running 1`, so that no clock of this machine is ever steered: a slave of its kind then
-measures and reports its offset, and that is all there is to see of it.
+The grandmaster runs as the box configures it; slaves run with `free_running 1`, so that no clock of this machine is ever steered: they
+measure and report their offset, and that is all there is to see of them.
 """
 
 import re
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from firmware.clock.configuration import configuration
+from firmware.clock.settings import ClockSettings
 from simulator.namespaces import batch, run_command
 from simulator.network import Host, Network, Program
 from simulator.ptp.linuxptp import ptp4l
@@ -64,8 +66,29 @@ class TimeRoom:
             self.start_device(part)
 
     def start_grandmaster(self) -> None:
-        """Again, when it was lost."""
-        self._start(CLOCK, "ptp4l-clock", ptp4l(self.network, CLOCK, priority1=10))
+        """ptp4l as the box configures it, one that yields to nobody; again, when it was lost."""
+        settings = ClockSettings(interface="eth0", priority1=10, yields=False, ptp4l=str(self.control_socket))
+        file = self.directory / "ptp4l-clock.cfg"
+        file.write_text(configuration("ptp4l", settings))
+        self._start(CLOCK, "ptp4l-clock", ["ptp4l", "-m", "-f", str(file)])
+
+    @property
+    def control_socket(self) -> Path:
+        """The grandmaster's."""
+        return self.directory / "ptp4l-clock"
+
+    def start_box(self, root: Path, *more: str) -> Program:
+        """The box's clock process beside the grandmaster, as `scrubjay run box` starts it. more: further arguments.
+
+        What it knows is in state/clock below its root.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        command = [
+            sys.executable, "-m", "firmware.cli", "run", "box", "--process=clock", f"--root={root}", "--set=clock.interface=eth0",
+            "--set=clock.yields=false", f"--set=clock.ptp4l={self.control_socket}", "--set=clock.chronyd=", *more,
+        ]  # fmt: skip
+        self._start(CLOCK, "box-clock", command)
+        return self.programs["box-clock"]
 
     def lose_grandmaster(self) -> None:
         """Its program ends without a word."""

@@ -13,8 +13,7 @@ import select
 import sys
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,10 +21,9 @@ from time import CLOCK_REALTIME, clock_gettime_ns, monotonic
 
 from firmware.core.certificate import Account, account_from
 from simulator.namespaces import what_is_missing
-from simulator.ptp.time_room import CLOCK, Part, TimeRoom
+from simulator.ptp.time_room import Part, TimeRoom
 from simulator.ptp.virtual_clock import Truth
 
-ROOT = Path(__file__).parents[2]
 TAI_NS = 37_000_000_000
 SECOND = 1_000_000_000
 LOOK_S = 0.1  # A moment to judge is as often as this; the box publishes once a second.
@@ -79,21 +77,6 @@ class Witness:
             if (row := account.of(device)) is not None and row.method.is_measured:
                 return seen_ns
         return None
-
-
-@contextmanager
-def box(room: TimeRoom, root: Path) -> Iterator[None]:
-    """The box's clock process on the grandmaster's host, as `scrubjay run box` starts it."""
-    root.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable, "-m", "firmware.cli", "run", "box", "--process=clock", f"--root={root}", "--set=clock.interface=eth0",
-        f"--set=clock.ptp4l={room.directory}/ptp4l-{CLOCK}", "--set=clock.chronyd=",
-    ]  # fmt: skip
-    program = room.network.start(CLOCK, "box-clock", command)
-    try:
-        yield
-    finally:
-        program.end()
 
 
 def wait(seconds: float, witness: Witness) -> None:
@@ -154,15 +137,14 @@ def measured(minutes: float, seed: int) -> dict[str, object]:
         root = Path(directory) / "box"
         with TimeRoom(Path(directory) / "room", rows) as room:
             witness = Witness(root / "state" / "clock")
-            room.start_grandmaster()
-            with box(room, root):
-                room.start()
-                wait(SETTLE_S, witness)
-                since_ns = clock_gettime_ns(CLOCK_REALTIME)
-                wait(minutes * 60, witness)
-                until_ns = clock_gettime_ns(CLOCK_REALTIME)
-                slave = [abs(offset) / 1000 for offset in room.slave_offsets_ns("slave1")]
-                lost_s = lost_grandmaster(room, witness)
+            room.start_box(root)
+            room.start()
+            wait(SETTLE_S, witness)
+            since_ns = clock_gettime_ns(CLOCK_REALTIME)
+            wait(minutes * 60, witness)
+            until_ns = clock_gettime_ns(CLOCK_REALTIME)
+            slave = [abs(offset) / 1000 for offset in room.slave_offsets_ns("slave1")]
+            lost_s = lost_grandmaster(room, witness)
             truths = {part.name: room.truth(part.name) for part in rows}
             devices = {}
             for part in rows:
