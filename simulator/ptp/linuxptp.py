@@ -10,7 +10,8 @@ def ptp4l(network: Network, host: str, *, priority1: int, slave: bool = False) -
     """
     file = network.directory / f"ptp4l-{host}.cfg"
     text = (
-        "[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval -2\nlogMinDelayReqInterval -2\n"
+        # A slave waits three of its own intervals for an Announce: two seconds is what the box's ptp4l announces by.
+        f"[global]\nfree_running 1\nlogSyncInterval -3\nlogAnnounceInterval {1 if slave else -2}\nlogMinDelayReqInterval -2\n"
         f"priority1 {priority1}\nuds_address {network.directory}/ptp4l-{host}\n"
     )
     if slave:

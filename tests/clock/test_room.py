@@ -214,7 +214,7 @@ def test_a_replayed_follow_up_is_counted(make_hall, gps: Claim) -> None:
     hall = make_hall()
     hall.add_master("10.77.0.66", gps)
     heard: list[bytes] = []
-    hall.net.tapped = lambda sender, data, event: heard.append(data) if sender == "10.77.0.66" and data[0] & 15 == 8 else None
+    hall.net.tapped = lambda sender, to, data, event: heard.append(data) if sender == "10.77.0.66" and data[0] & 15 == 8 else None
     hall.run(10)
     for data in heard[:10]:
         hall.box.hear_frame(udp_frame(data, source="10.77.0.66", destination="224.0.1.129"))
