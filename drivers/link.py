@@ -5,7 +5,11 @@ What may be in flight, when to try again and what counts as delivered are the up
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+# How the packets of a connection should be treated on their way, where anybody heeds it: our own egress (drivers/egress.py) and
+# routers that honour DSCP.
+Service = Literal["urgent", "ordinary", "bulk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,7 @@ class LinkRequest:
     broker: "host:port". client: MQTT client identifier, unique in the fleet. will_topic, will_payload: published by the broker
     (QoS 1, retained) when the connection is lost; None for no will. keepalive_s: 1..65535.
     ca, certificate, key: paths of PEM files for TLS; ca None means plain TCP, for loopback and the laptop only.
+    service: how its packets are marked.
     """
 
     broker: str
@@ -25,6 +30,7 @@ class LinkRequest:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    service: Service = "ordinary"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.disk import Disk
+from drivers.link import LinkRequest
 from drivers.tap import HeardFrame
 from firmware.clock.interval import WINDOW_NS
 from firmware.core import lz4chain, pcapng
@@ -35,6 +36,7 @@ from simulator.world import Life, Machine, WorldBoard
 FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
 MessageKey = tuple[object, ...]
 SPOOLS = ("missed", "inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
+WHOLE_BYTES_MAX = 8192  # as the storm's settings say (chunk_bytes): what is longer goes in pieces, behind every whole alarm
 # A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
 OWN_PROCESSES = ("capture", "clock", "command", "health", "retention", "retrieval")  # what the box says itself names nobody
 MEASURING_S = 1.0  # A probe is under way for a tenth of a second, and published with the next look at the clock.
@@ -183,8 +185,9 @@ class Witness:
 
     # The wire to the broker.
 
-    def _connecting(self, board: WorldBoard) -> None:
-        if board.identity is self.box.identity:
+    def _connecting(self, board: WorldBoard, request: LinkRequest) -> None:
+        # The second connection carries bulk only: when it begins anew, what is on the first is still on its way.
+        if board.identity is self.box.identity and not request.client.endswith("/bulk"):
             self._on_wire.clear()
 
     def _published(self, board: WorldBoard, topic: str, data: bytes) -> None:
@@ -219,6 +222,8 @@ class Witness:
         if self.box.is_sick:
             return  # it may be unable to look
         for name, identity in self._waiting():
+            if channel in ("p1", "p2") and self.box.disk.size(f"outbox/{name}") > WHOLE_BYTES_MAX:
+                continue  # An alarm does not wait behind the evidence of an earlier one.
             if int(name[1]) < priority and name in self._durable and identity not in self._on_wire:
                 self.seen.append(f"priority {priority} was sent on {channel} while {name} waited")
                 return

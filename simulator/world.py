@@ -229,7 +229,7 @@ class World:
         self.current: Life | None = None
         self.turned: Callable[[Life], None] | None = None  # told of each turn that was finished
         self.published: Callable[[WorldBoard, str, bytes], None] | None = None
-        self.connecting: Callable[[WorldBoard], None] | None = None
+        self.connecting: Callable[[WorldBoard, LinkRequest], None] | None = None
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._doom: tuple[Machine, str | None, int] | None = None
@@ -388,7 +388,7 @@ class _ToldLink(SimulatedLink):
 
     def connect(self, request: LinkRequest) -> None:
         if self._world.connecting is not None:
-            self._world.connecting(self._board)
+            self._world.connecting(self._board, request)
         self._world.tick(self._board)
         super().connect(request)
 

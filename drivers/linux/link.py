@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
@@ -23,7 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import NotConnected, TooLarge
-from drivers.link import Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused
+from drivers.link import Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused, Service
 
 CONNECT_S_MAX = 5.0  # One attempt; a broker that needs longer is as good as away, and another may be in the list.
 CLOSE_S_MAX = 1.0  # For the farewell to leave; paho's own loop_stop may wait for ever with one publication unacknowledged.
@@ -35,6 +36,12 @@ INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get 
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
 UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
 RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
+# Expedited forwarding (RFC 3246) for what is urgent, lower effort (RFC 8622) for what gives way to everybody.
+DSCP: dict[Service, int] = {"urgent": 46, "ordinary": 0, "bulk": 1}
+# socket(7): up to 6 without a privilege. drivers/linux/egress.py sorts by them.
+SOCKET_PRIORITIES: dict[Service, int] = {"urgent": 6, "ordinary": 0, "bulk": 2}
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python 3.11 has no name for it
+BULK_UNSENT_BYTES_MAX = 16_384  # What the kernel takes beyond what is on the wire; more would only wait there instead of here.
 _NO_LIMIT = 268_435_455  # the longest packet MQTT can express (§2.1.4)
 
 
@@ -174,7 +181,7 @@ class _Connection:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        client.on_socket_open = _set_options
+        client.on_socket_open = partial(_set_options, request.service)
         # With a writer registered paho leaves writing to the thread below instead of doing it in whoever publishes.
         client.on_socket_register_write = _nothing
         if request.will_topic is not None:
@@ -304,7 +311,15 @@ def _nothing(*_: object) -> None:
     return
 
 
-def _set_options(client: Client, user: object, wire: object) -> None:
+def _set_options(service: Service, client: Client, user: object, wire: object) -> None:
     assert isinstance(wire, socket.socket), "paho over TCP or TLS"
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
+    if service == "bulk":
+        wire.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, BULK_UNSENT_BYTES_MAX)
+    if wire.family == socket.AF_INET6:
+        wire.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, DSCP[service] << 2)
+    else:
+        wire.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, DSCP[service] << 2)
+    # After the other: setting IP_TOS sets the priority as well (ip(7)).
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, SOCKET_PRIORITIES[service])

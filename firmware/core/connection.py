@@ -88,6 +88,12 @@ class Connection:
         self._failures += 1
         self._again = now.after(self.jitter(longest_ns))
 
+    def begin_by(self, latest: Monotonic, now: Monotonic) -> None:
+        """Forget former failures; the next attempt is made somewhere between now and `latest`."""
+        self._failures = 0
+        if self._again is not None:
+            self._again = now.after(self.jitter(max(1, latest.since(now))))
+
     def jitter(self, longest_ns: int) -> int:
         """Somewhere from 0 to below `longest_ns`, unpredictably."""
         return longest_ns * int.from_bytes(self._identity.entropy(4), "big") >> 32

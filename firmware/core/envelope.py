@@ -55,10 +55,14 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What the hub has: committed envelopes by identity, and for long ones how many bytes in sequence."""
+    """What the hub has: committed envelopes by identity, and for long ones how many bytes in sequence.
+
+    custody: what a relay has on its own disk; the hub's word about it will follow.
+    """
 
     committed: tuple[bytes, ...] = ()
     partial: Mapping[bytes, int] = field(default_factory=dict)
+    custody: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,8 @@ def ack_packed(ack: Ack) -> bytes:
         row[1] = list(ack.committed)
     if ack.partial:
         row[2] = dict(ack.partial)
+    if ack.custody:
+        row[3] = list(ack.custody)
     return cbor2.dumps(row, canonical=True)
 
 
@@ -192,15 +198,16 @@ def ack_unpacked(data: bytes) -> Ack:
     """Raises BadItem."""
     row = decoded_cbor(data)
     if isinstance(row, dict) and row.get(0) == VERSION:
-        committed, partial = row.get(1, []), row.get(2, {})
+        committed, partial, custody = row.get(1, []), row.get(2, {}), row.get(3, [])
         if (
             isinstance(committed, list)
             and isinstance(partial, dict)
-            and len(committed) + len(partial) <= ACK_IDENTITIES_MAX
-            and all(isinstance(entry, bytes) and len(entry) == 16 for entry in (*committed, *partial))
+            and isinstance(custody, list)
+            and len(committed) + len(partial) + len(custody) <= ACK_IDENTITIES_MAX
+            and all(isinstance(entry, bytes) and len(entry) == 16 for entry in (*committed, *partial, *custody))
             and all(isinstance(size, int) and 0 <= size <= ENVELOPE_BYTES_MAX for size in partial.values())
         ):
-            return Ack(tuple(committed), partial)
+            return Ack(tuple(committed), partial, tuple(custody))
     raise BadItem(f"expected an acknowledgement of version {VERSION} (envelope.cddl)")
 
 

@@ -6,30 +6,37 @@
     scrubjay/v1/<site>/<box>/cmd              hub → box   a signed command                          envelope.cddl
     scrubjay/v1/<site>/<box>/ack              hub → box   what the hub has committed                envelope.cddl
 
-Nothing may depend on a retained message: they are a convenience for a person with an MQTT browser.
+    scrubjay/v1/<site>/<relay>/via/<box>/…    the same, through a relay of the same site
+
+The third level is who speaks and is told apart by its certificate: a relay writes and reads below its own name only, and whose box
+it speaks for stands below that. Nothing may depend on a retained message: they are a convenience for a person with an MQTT browser.
 """
 
 import re
 from dataclasses import dataclass
 
 ROOT = "scrubjay/v1"
+_NAME = "[a-z0-9][a-z0-9-]{2,62}"
 _TOPIC = re.compile(
-    r"scrubjay/v1/(?P<site>[a-z0-9][a-z0-9-]{2,62})/(?P<box>[a-z0-9][a-z0-9-]{2,62})/(?P<channel>state|p[1-4]|bulk|cmd|ack)(?:/(?P<transfer>[0-9a-f]{32}))?"
+    rf"scrubjay/v1/(?P<site>{_NAME})/(?P<first>{_NAME})(?:/via/(?P<second>{_NAME}))?"
+    r"/(?P<channel>state|p[1-4]|bulk|cmd|ack)(?:/(?P<transfer>[0-9a-f]{32}))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic taken apart. transfer: 32 hexadecimal digits, only under bulk."""
+    """A topic taken apart. transfer: 32 hexadecimal digits, only under bulk. relay: through whom; None: the box itself."""
 
     site: str
     box: str
     channel: str
     transfer: str | None = None
+    relay: str | None = None
 
     def __str__(self) -> str:
         tail = f"/{self.transfer}" if self.transfer else ""
-        return f"{ROOT}/{self.site}/{self.box}/{self.channel}{tail}"
+        who = f"{self.relay}/via/{self.box}" if self.relay else self.box
+        return f"{ROOT}/{self.site}/{who}/{self.channel}{tail}"
 
 
 def parsed(topic: str) -> Topic | None:
@@ -37,7 +44,15 @@ def parsed(topic: str) -> Topic | None:
     match = _TOPIC.fullmatch(topic)
     if match is None or (match["transfer"] is not None) != (match["channel"] == "bulk"):
         return None
-    return Topic(match["site"], match["box"], match["channel"], match["transfer"])
+    relay, box = (match["first"], match["second"]) if match["second"] else (None, match["first"])
+    return Topic(match["site"], box, match["channel"], match["transfer"], relay)
 
 
-HUB_SUBSCRIPTIONS = tuple(f"{ROOT}/+/+/{tail}" for tail in ("state", "p1", "p2", "p3", "p4", "bulk/+"))
+def via_subscriptions(site: str, relay: str) -> tuple[str, ...]:
+    """What a relay hears from the hub for those it speaks for."""
+    return (f"{ROOT}/{site}/{relay}/via/+/ack", f"{ROOT}/{site}/{relay}/via/+/cmd")
+
+
+_FROM_BOXES = ("state", "p1", "p2", "p3", "p4", "bulk/+")
+RELAY_SUBSCRIPTIONS = tuple(f"{ROOT}/+/+/{tail}" for tail in _FROM_BOXES)
+HUB_SUBSCRIPTIONS = (*RELAY_SUBSCRIPTIONS, *(f"{ROOT}/+/+/via/+/{tail}" for tail in _FROM_BOXES))

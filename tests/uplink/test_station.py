@@ -7,7 +7,7 @@ import pytest
 from firmware.core.envelope import COMMAND_BYTES_MAX
 from firmware.core.presence import unpacked as presence_unpacked
 from simulator.disk import Failing, PowerCut
-from simulator.link import LinkFaults
+from simulator.link import LinkFaults, SimulatedLink
 from tests.uplink.conftest import BROKERS, World
 
 CMD = "scrubjay/v1/site-1/box-1/cmd"
@@ -343,20 +343,28 @@ def test_a_full_disk_costs_the_command_not_the_uplink(world: World) -> None:
 
 
 def test_a_long_item_goes_in_pieces_and_resumes_at_any_byte() -> None:
-    """(S2-060) The first byte asks; from where the hub says, wherever that is, pieces follow."""
+    """(S2-060, S2-066) It begins at once; after a reconnect the first byte asks, and from where the hub says, wherever that is, pieces follow."""
     world = World(chunk_bytes=4096, bulk_window=2)
     identity = world.put(3, 1, world.noise(20_000))
     world.run(1)
-    assert [(0, 1)] == [(chunk.offset, len(chunk.data)) for chunk in world.hub.chunks]
+    assert [(0, 4096), (4096, 4096)] == [(chunk.offset, len(chunk.data)) for chunk in world.hub.chunks]
 
+    world.brokers[BROKERS[0]].drop("site-1/box-1")
+    world.run(5, until=lambda: counts(world).get("connected") == 2)
+    world.hub.connect(str(world.station.report.gauges["broker"]))
+    world.hub.chunks.clear()
+    world.run(10)
+    assert (0, 1) == (world.hub.chunks[0].offset, len(world.hub.chunks[0].data))
+
+    world.hub.chunks.clear()
     world.hub.tell(**{identity.hex(): 7777})
     world.run(1)
-    assert [(7777, 4096), (11873, 4096)] == [(chunk.offset, len(chunk.data)) for chunk in world.hub.chunks[1:]]
+    assert [(7777, 4096), (11873, 4096)] == [(chunk.offset, len(chunk.data)) for chunk in world.hub.chunks]
 
     world.hub.tell(**{identity.hex(): 15_969})
     world.run(1)
     size = world.hub.chunks[0].size
-    assert (15_969, size - 15_969) == (world.hub.chunks[3].offset, sum(len(chunk.data) for chunk in world.hub.chunks[3:]))
+    assert (15_969, size - 15_969) == (world.hub.chunks[2].offset, sum(len(chunk.data) for chunk in world.hub.chunks[2:]))
 
     world.hub.tell(identity)
     world.run(1)
@@ -366,31 +374,48 @@ def test_a_long_item_goes_in_pieces_and_resumes_at_any_byte() -> None:
 def test_a_hub_that_lost_the_pieces_gets_them_again() -> None:
     """Silence, or an answer that does not move: asked anew, and the answer believed, also when it is less than before."""
     world = World(chunk_bytes=4096, bulk_window=4)
-    identity = world.put(3, 1, world.noise(20_000))
+    identity = world.put(3, 1, world.noise(40_000))
     world.run(1)
     world.hub.tell(**{identity.hex(): 10_000})
+    world.run(1)
+    assert world.hub.chunks[-1].offset > 10_000
     world.run(25)
     questions = [chunk for chunk in world.hub.chunks if len(chunk.data) == 1]
-    assert len(questions) == 2
+    assert len(questions) == 1
     world.hub.tell(**{identity.hex(): 1})
     world.run(1)
 
-    assert world.hub.chunks[-1].offset > 0
     assert any(chunk.offset == 1 for chunk in world.hub.chunks)
 
 
 def test_an_alarm_goes_between_two_pieces() -> None:
-    """(S2-060) The pieces beyond the window wait, and the alarm is before them."""
+    """(S2-060) The pieces beyond the window wait, and the alarm is before them, on a connection of its own."""
     world = World(chunk_bytes=4096, bulk_window=2)
-    identity = world.put(3, 1, world.noise(100_000))
+    world.put(3, 1, world.noise(100_000))
     world.run(1)
-    world.hub.tell(**{identity.hex(): 1})
-    world.run(0.1)
     alarm = world.put(1, 2)
     world.run(0.1)
 
     assert [alarm] == world.hub.envelopes
-    assert len(world.hub.chunks) == 3
+    assert len(world.hub.chunks) == 2
+    assert ["site-1/box-1", "site-1/box-1/bulk"] == sorted(client_of(world, link) for link in world.links[1:])
+
+
+def client_of(world: World, link: SimulatedLink) -> str:
+    (client,) = [entry for broker in world.brokers.values() for entry in broker._clients if entry.link is link]
+    return client.request.client
+
+
+def test_an_alarm_does_not_wait_behind_the_evidence_of_an_earlier_one() -> None:
+    """(S2-060, S2-072) What is long is bulk, whatever its priority; a whole message of P1 or P2 overtakes it."""
+    world = World(chunk_bytes=4096, bulk_window=2)
+    world.put(1, 1, world.noise(100_000))
+    world.run(1)
+    later = [world.put(1, 2), world.put(2, 3)]
+    world.put(3, 4)
+    world.run(5)
+
+    assert later == world.hub.envelopes
 
 
 def test_lower_priority_waits_behind_pieces() -> None:

@@ -10,25 +10,27 @@ NOW = Monotonic(0)
 
 
 def begun(size: int = 1000) -> Transfer:
-    return Transfer(bytes(16), size, bytes(32), moved=NOW)
+    return Transfer(bytes(16), "box-1", size, bytes(32), moved=NOW)
 
 
-def test_it_begins_with_one_byte_and_waits() -> None:
-    """The question; nothing else before the answer."""
+def test_it_begins_with_its_beginning_and_asks_after_a_loss() -> None:
+    """Nobody has any of it yet: pieces at once. When nothing of it is believed to have arrived: one byte, and then silence."""
     transfer = begun()
-    assert Piece(0, 1) == transfer.next_piece(chunk_bytes=100, bulk_window=2)
-    assert transfer.sending(Piece(0, 1), NOW).next_piece(chunk_bytes=100, bulk_window=2) is None
+    assert Piece(0, 100) == transfer.next_piece(piece_bytes=100, ahead_bytes=200)
+    asking = transfer.asking_again()
+    assert Piece(0, 1) == asking.next_piece(piece_bytes=100, ahead_bytes=200)
+    assert asking.sending(Piece(0, 1), NOW).next_piece(piece_bytes=100, ahead_bytes=200) is None
 
 
-def test_a_window_beyond_what_was_told() -> None:
-    """Pieces up to the window, then silence until the hub speaks."""
-    transfer = begun().hearing(7, NOW)
+def test_so_far_beyond_what_was_told() -> None:
+    """Pieces up to what may be ahead, to the byte, then silence until the receiver speaks."""
+    transfer = begun().asking_again().hearing(7, NOW)
     sent = []
-    while (piece := transfer.next_piece(chunk_bytes=100, bulk_window=2)) is not None:
+    while (piece := transfer.next_piece(piece_bytes=100, ahead_bytes=250)) is not None:
         sent.append(piece)
         transfer = transfer.sending(piece, NOW)
 
-    assert [Piece(7, 100), Piece(107, 100)] == sent
+    assert [Piece(7, 100), Piece(107, 100), Piece(207, 50)] == sent
 
 
 def test_late_words_do_not_set_it_back() -> None:
@@ -54,9 +56,9 @@ def test_whatever_the_hub_says_pieces_stay_inside(size: int, chunk: int, window:
     """Never a piece beyond the end, never more than a window unanswered."""
     transfer = begun(size)
     for word in words:
-        piece = transfer.next_piece(chunk_bytes=chunk, bulk_window=window)
+        piece = transfer.next_piece(piece_bytes=chunk, ahead_bytes=chunk * window)
         if piece is not None:
             assert 0 <= piece.offset < piece.offset + piece.size <= size
             transfer = transfer.sending(piece, NOW)
-        assert transfer.sent - transfer.told < chunk * (window + 1) + 1
+        assert transfer.sent - transfer.told <= max(1, chunk * window)
         transfer = transfer.hearing(word, NOW) if word % 5 else transfer.asking_again()
