@@ -162,10 +162,19 @@ def _check_values(role: str, settings: Settings) -> None:
     from firmware.live.settings import LiveSettings
     from firmware.live.station import checked
 
-    check_brokers(settings.of(UplinkSettings).brokers)
+    check_brokers(settings.of(UplinkSettings).peers())
     frame_filter(settings.of(CaptureSettings).filter)
     rules_of(settings.of(IntakeSettings))
     checked(settings.of(LiveSettings))
+
+
+def _egress(a: argparse.Namespace) -> int:
+    from drivers.linux.egress import LinuxEgress
+    from firmware.uplink.egress import brought_about
+    from firmware.uplink.settings import UplinkSettings
+
+    print(brought_about(LinuxEgress(), _settings(a).of(UplinkSettings)))
+    return 0
 
 
 def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
@@ -766,6 +775,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("role", choices=("box", "hub"))
     sub.add_argument("--process", help="only this one, in this process; what systemd starts")
     sub.add_argument("--without", action="append", default=[], metavar="PROCESS", help="all but this one")
+    settings_arguments(sub)
+
+    sub = command("egress", _egress, "shape the way out as [uplink] says, what is urgent first; needs the privilege to")
+    sub.add_argument("role", nargs="?", default="box", choices=("box", "relay"))
     settings_arguments(sub)
 
     sub = command("settings", _settings_table, "every setting, what it means and where its value comes from")

@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from drivers.clock import Monotonic
 from firmware.core.timestamp import MS, SECOND
 
-TARGET_NS = (
-    25 * MS
-)  # An alarm waits behind this much of ours: two thirds of what is allowed where nobody shapes the link (70 ms at 40 ms).
+# An alarm waits behind this much of ours, and behind the piece that is on the wire. With 25 ms an alarm's p99 was 70 to 77 ms at 2 Mbit/s
+# and 40 ms, where one piece more or less is 17 ms; the link was no busier for it (tests/bench/uplink.py).
+TARGET_NS = 15 * MS
 PIECE_BYTES_MIN = 1024  # Below it the words around a piece cost more than the piece.
 # 4 KiB and what is put around it fill three segments of 1448 bytes. At 2 Mbit/s a piece is 17 ms of the link.
 PIECE_BYTES = 4096
 WINDOW_BYTES_MIN = 2 * PIECE_BYTES_MIN
 WINDOW_BYTES_FIRST = 4 * PIECE_BYTES  # What TCP sends at its own beginning (RFC 6928: ten segments).
 WINDOW_BYTES_MAX = 8 << 20  # 1 Gbit/s for 64 ms; beyond it nothing here is the bottleneck.
-PIECES_A_WINDOW = 16  # Longer pieces on faster links: the work for a piece hardly depends on its length.
+PIECES_MIN = 3  # In a window at least: with two the link is idle whenever one answer is late.
+PIECES_MAX = 16  # Longer pieces on faster links: the work for a piece hardly depends on its length.
 BASE_NS = 60 * SECOND  # The shortest round trip is looked for in the last ten of these, for a route may change (RFC 6817 §4.2).
 BASES_MAX = 10
-STEPS_BACK_MAX = -4.0  # An answer may be late for a reason of its own (a busy broker); one must not close the window.
+# Answers may all be late once for a reason that is no queue of ours (a busy machine at either end): that costs a piece of the window
+# and no more. Late by three times the target for as long as this, and two round trips, it is a queue: then half of it.
+LATE_NS = 100 * MS
 RATE_NS = 10 * SECOND  # What the link carries, as a mean over about this long.
 
 
@@ -51,15 +54,16 @@ class Pace:
         ] = []  # for each minute and order of size: the shortest answer, and its bytes
         self._base_until: Monotonic | None = None
         self._is_opening = True
+        self._late_since: Monotonic | None = None
         self._answered_at: Monotonic | None = None
         self._bytes, self._ns = 0.0, 0.0
 
     def piece_bytes(self, longest: int) -> int:
         """How long a piece should be now; at most `longest`."""
-        wanted = int(self.window_bytes) // PIECES_A_WINDOW
-        if self.window_bytes < WINDOW_BYTES_FIRST:
-            return max(1, min(longest, max(PIECE_BYTES_MIN, int(self.window_bytes) // 4)))
-        return max(1, min(longest, max(PIECE_BYTES, wanted)))
+        window = int(self.window_bytes)
+        if window < PIECES_MIN * PIECE_BYTES:
+            return max(1, min(longest, max(PIECE_BYTES_MIN, window // PIECES_MIN)))
+        return max(1, min(longest, max(PIECE_BYTES, window // PIECES_MAX)))
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes more may go. One publication always may: what is longer than the window must get out as well."""
@@ -81,9 +85,11 @@ class Pace:
         self._is_opening = self._is_opening and queue_ns <= TARGET_NS // 2
         if self._is_opening:
             step = float(sent.size)  # twice the window a round trip, as TCP begins
+        elif self._is_late(queue_ns, now):
+            step = -self.window_bytes / 2
         else:
             # One piece more or less a window and round trip, the nearer to the target the less.
-            step = sent.size * max(STEPS_BACK_MAX, 1 - queue_ns / TARGET_NS) * sent.size / self.window_bytes
+            step = sent.size * max(-1.0, 1 - queue_ns / TARGET_NS) * sent.size / self.window_bytes
         if step < 0 or sent.is_telling:
             # A window that is not used says nothing about whether a larger one would be too much.
             self.window_bytes = min(WINDOW_BYTES_MAX, max(WINDOW_BYTES_MIN, self.window_bytes + step))
@@ -117,6 +123,17 @@ class Pace:
                 elif rate:
                     shortest = min(shortest, took + (size - own) * SECOND // rate)
         return took_ns - shortest
+
+    def _is_late(self, queue_ns: int, now: Monotonic) -> bool:
+        """Whether answers have been much too late for long enough; then the count begins anew."""
+        if queue_ns <= 3 * TARGET_NS:
+            self._late_since = None
+            return False
+        self._late_since = self._late_since or now
+        if now.since(self._late_since) < LATE_NS + 2 * self.round_trip_ns():
+            return False
+        self._late_since = now
+        return True
 
     def _measure(self, sent: _Sent, now: Monotonic) -> None:
         """The rate, from the answers to what was sent with the window full: idle time is no property of the link."""

@@ -6,6 +6,7 @@ from firmware.core.errors import BadSettings
 from firmware.core.settings import setting
 
 DAY_MIN = 1440
+EGRESS_KBIT_MIN = 8
 ROUTES = ("direct", "relay", "either")
 
 
@@ -46,9 +47,18 @@ class UplinkSettings:
     )
     outbox_items_max: int = setting(200_000, "Items that may wait to be sent; likewise.", low=100, high=10_000_000)
 
+    egress_interface: str = setting("", "Interface towards the outside whose queue this machine owns; empty: it does not.")
+    egress_kbit: int = setting(
+        0, "What may leave through it, kbit/s; 95 % of what the line is known to carry. 0: not shaped.", low=0, high=10_000_000
+    )
+
     def __post_init__(self) -> None:
         if self.route != "direct" and not self.relays:
             raise BadSettings(f'[uplink] relays: expected at least one host:port, because route is "{self.route}"')
+        if self.egress_kbit and (self.egress_kbit < EGRESS_KBIT_MIN or not self.egress_interface):
+            raise BadSettings(
+                f"[uplink] egress_kbit: expected an egress_interface, and at least {EGRESS_KBIT_MIN}, got {self.egress_kbit}"
+            )
         if self.open_every_min and (DAY_MIN % self.open_every_min or self.open_offset_min >= self.open_every_min):
             # Otherwise nobody could say without a table when it opens on a given day.
             raise BadSettings(

@@ -28,6 +28,7 @@ OUTBOX, SENT = "outbox", "sent"
 STEP_PUBLICATIONS_MAX = 64  # So that a step stays bounded, whatever the window.
 # Looking through the outbox may take a tenth of the time: a thousand items are looked at every 10 ms, a hundred thousand every second.
 LISTING_SHARE = 10
+LISTED_NS_MAX = 10_000  # What a name may cost, on a card.
 # The move to sent/ need not outlive a power cut at once: what comes back is sent again, and the hub absorbs it. An alarm that arrives
 # meanwhile must not wait for two syncs.
 SETTLE_NS = SECOND
@@ -321,7 +322,8 @@ class UplinkStation:
             return
         self._is_blind = False
         self._waiting.fill(names, count=len(names))
-        took_ns = self._board.clock.now().monotonic.since(before)
+        # Not longer for a short list: something else held the machine up, and an alarm would wait ten times as long for it.
+        took_ns = min(self._board.clock.now().monotonic.since(before), len(names) * LISTED_NS_MAX)
         self._listed = now.monotonic.after(took_ns * LISTING_SHARE)
         for name in self._transfers.keys() - set(names):
             if name not in self._flights:
