@@ -89,8 +89,8 @@ class Connection:
         self._again = now.after(self.jitter(longest_ns))
 
     def begin_by(self, latest: Monotonic, now: Monotonic) -> None:
-        """Forget former failures; the next attempt is made somewhere between now and `latest`."""
-        self._failures = 0
+        """Begin anew with the first broker, former failures forgotten, somewhere between now and `latest`."""
+        self._failures = self._broker = 0
         if self._again is not None:
             self._again = now.after(self.jitter(max(1, latest.since(now))))
 

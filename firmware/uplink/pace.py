@@ -55,6 +55,7 @@ class Pace:
         self._base_until: Monotonic | None = None
         self._is_opening = True
         self._late_since: Monotonic | None = None
+        self._took_ns, self._varies_ns = 0.0, 0.0
         self._answered_at: Monotonic | None = None
         self._bytes, self._ns = 0.0, 0.0
 
@@ -81,7 +82,10 @@ class Pace:
             return
         self.on_way_bytes -= sent.size
         self._measure(sent, now)
-        queue_ns = self._queue(sent.size, now.since(sent.at), now)
+        took_ns = now.since(sent.at)
+        queue_ns = self._queue(sent.size, took_ns, now)
+        self._varies_ns += (abs(took_ns - self._took_ns) - self._varies_ns) / 4 if self._took_ns else took_ns / 2
+        self._took_ns += (took_ns - self._took_ns) / 8 if self._took_ns else took_ns
         self._is_opening = self._is_opening and queue_ns <= TARGET_NS // 2
         if self._is_opening:
             step = float(sent.size)  # twice the window a round trip, as TCP begins
@@ -99,9 +103,10 @@ class Pace:
         return min((took for base in self._bases for took, _ in base.values()), default=0)
 
     def lasting_ns(self) -> int:
-        """How long what is on its way may still take to be answered: twice the round trip, and its bytes at the rate known."""
+        """How long what is on its way may still take to be answered: as the answers of late took (RFC 6298 §2), and its bytes at the rate."""
         rate = self.rate_bytes_per_s
-        return 2 * self.round_trip_ns() + (self.on_way_bytes * SECOND // rate if rate else 0)
+        bytes_ns = self.on_way_bytes * SECOND // rate if rate else 0
+        return max(2 * self.round_trip_ns() + bytes_ns, int(self._took_ns + 4 * self._varies_ns))
 
     def _queue(self, size: int, took_ns: int, now: Monotonic) -> int:
         """How long this answer's publication stood in queues: beyond the shortest of its size.

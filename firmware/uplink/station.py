@@ -203,7 +203,7 @@ class UplinkStation:
     def _lost(self, lane: Lane, reason: str, now: Now) -> None:
         if lane is self._wire.a:
             self.report.count("disconnected")
-            self._trouble = reason
+            self._trouble = reason if self._was_open else self._trouble
             self._lose(now)
         elif lane.connection.is_up:
             self.report.count("bulk_disconnected")
