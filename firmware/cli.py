@@ -150,10 +150,15 @@ def _check_values(role: str, settings: Settings) -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
     from firmware.hub.settings import HubSettings
+    from firmware.relay.settings import RelaySettings
     from firmware.uplink.settings import UplinkSettings
 
     if role == "hub":
         check_brokers(settings.of(HubSettings).brokers)
+        return
+    if role == "relay":
+        check_brokers(settings.of(RelaySettings).brokers)
+        check_brokers(settings.of(UplinkSettings).peers())
         return
     from drivers.linux.frame_filter import frame_filter
     from firmware.capture.settings import CaptureSettings
@@ -772,7 +777,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-room", action="store_true", help="replay the shipped recording instead of making a room")
 
     sub = command("run", _run, "all processes of a role, or one of them")
-    sub.add_argument("role", choices=("box", "hub"))
+    sub.add_argument("role", choices=("box", "relay", "hub"))
     sub.add_argument("--process", help="only this one, in this process; what systemd starts")
     sub.add_argument("--without", action="append", default=[], metavar="PROCESS", help="all but this one")
     settings_arguments(sub)
@@ -782,7 +787,7 @@ def _parser() -> argparse.ArgumentParser:
     settings_arguments(sub)
 
     sub = command("settings", _settings_table, "every setting, what it means and where its value comes from")
-    sub.add_argument("role", nargs="?", default="box", choices=("box", "hub"))
+    sub.add_argument("role", nargs="?", default="box", choices=("box", "relay", "hub"))
     sub.add_argument("--changed", action="store_true", help="only those that are not at their default")
     sub.add_argument("--json", action="store_true")
     settings_arguments(sub)

@@ -1,4 +1,4 @@
-"""A role is a table: which processes, and in each which stations. Nothing else differs between box and hub.
+"""A role is a table: which processes, and in each which stations. Nothing else differs between box, relay and hub.
 
 The same table is run by `scrubjay run` on a laptop, by systemd on the box (one `scrubjay@<process>` each) and by the storm.
 """
@@ -23,6 +23,7 @@ from firmware.health.settings import HealthSettings
 from firmware.hub.settings import HubSettings
 from firmware.intake.settings import IntakeSettings
 from firmware.live.settings import LiveSettings
+from firmware.relay.settings import RelaySettings
 from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
 from firmware.uplink.settings import UplinkSettings
@@ -141,6 +142,13 @@ def _console(board: Board, settings: Settings) -> Sequence[Station]:
     return [ConsoleStation(board, settings.of(ConsoleSettings), rows=settings.rows())]
 
 
+def _relay(board: Board, settings: Settings) -> Sequence[Station]:
+    from firmware.relay.station import RelayStation
+    from firmware.uplink.station import UplinkStation
+
+    return [RelayStation(board, settings.of(RelaySettings)), UplinkStation(board, settings.of(UplinkSettings), forwards=True)]
+
+
 def _hub(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.hub.station import HubStation
 
@@ -162,9 +170,10 @@ BOX = (
     Process("steward", _steward),
     Process("console", _console),
 )
+RELAY = (Process("relay", _relay),)
 HUB = (Process("hub", _hub), Process("web", serve=_page))
 
-ROLES: Mapping[str, Sequence[Process]] = {"box": BOX, "hub": HUB}
+ROLES: Mapping[str, Sequence[Process]] = {"box": BOX, "relay": RELAY, "hub": HUB}
 
 _BOX_SECTIONS: Mapping[str, type] = {
     "board": BoardSettings,
@@ -185,6 +194,7 @@ _BOX_SECTIONS: Mapping[str, type] = {
 
 SECTIONS: Mapping[str, Mapping[str, type]] = {
     "box": _BOX_SECTIONS,
+    "relay": {"board": BoardSettings, "relay": RelaySettings, "uplink": UplinkSettings},
     "hub": {"board": BoardSettings, "hub": HubSettings},
 }
 

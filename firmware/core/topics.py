@@ -33,6 +33,10 @@ class Topic:
     transfer: str | None = None
     relay: str | None = None
 
+    def to(self, channel: str) -> "Topic":
+        """Another channel of the same box, through the same relay."""
+        return Topic(self.site, self.box, channel, relay=self.relay)
+
     def __str__(self) -> str:
         tail = f"/{self.transfer}" if self.transfer else ""
         who = f"{self.relay}/via/{self.box}" if self.relay else self.box

@@ -7,11 +7,10 @@ from drivers.clock import Monotonic, Now
 from firmware.core.durable import make_directory
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.errors import BadItem, Missing
+from firmware.core.port import Port
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import SECOND
-from firmware.core.topics import Topic
-from firmware.hub.port import Port
 from firmware.hub.repository import Repository
 
 OUTGOING = "commands/outgoing"
@@ -69,19 +68,18 @@ class Outgoing:
 
     def send(self, ports: list[Port], now: Now) -> None:
         """Publish what is due, at every broker we are connected to: only one of them has the box."""
-        sites = {name: site for site, name in self._repository.boxes()} if self._commands else {}
+        routes = {route.box: route for route in self._repository.routes()} if self._commands else {}
         for name, command in list(self._commands.items()):
             if now.timestamp.tai_ns > command.order.expires_tai_ns:
                 self._end(name, command, "expired", now)
                 continue
-            site = sites.get(command.order.box)
-            if site is None or (command.sent is not None and now.monotonic.since(command.sent) < self._resend_ns):
+            route = routes.get(command.order.box)
+            if route is None or (command.sent is not None and now.monotonic.since(command.sent) < self._resend_ns):
                 continue
             if self._repository.command_state(command.order.identity) in ANSWERED:
                 self._settle(name)  # The disk failed between the answer and the end of it (storm seed 1).
                 continue
-            topic = str(Topic(site, command.order.box, "cmd"))
-            published = [port for port in ports if port.publish(topic, command.data, now.monotonic)]
+            published = [port for port in ports if port.publish(route.to("cmd"), command.data, now.monotonic)]
             command.no_room = not published
             if published:
                 self._report.count("commands_published")

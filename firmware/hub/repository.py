@@ -11,6 +11,7 @@ from firmware.core.envelope import Envelope, Order
 from firmware.core.errors import Trouble
 from firmware.core.message import Field, Message
 from firmware.core.presence import Presence
+from firmware.core.topics import Topic
 from firmware.hub.schema import SCHEMA
 
 BUSY_MS = 5000  # The page's process writes a command now and then.
@@ -56,6 +57,8 @@ class Repository:
             self._base.execute("pragma journal_mode = wal")
             self._base.execute("pragma synchronous = full")
             self._base.executescript(SCHEMA)
+            if "relay" not in {row[1] for row in self._base.execute("pragma table_info(boxes)")}:
+                self._base.execute("alter table boxes add column relay text")
 
     def close(self) -> None:
         """Give the database up."""
@@ -98,12 +101,12 @@ class Repository:
 
     # Boxes.
 
-    def box_seen(self, site: str, box: str, now_tai_ns: int) -> None:
-        """Something was heard from it."""
+    def box_seen(self, topic: Topic, now_tai_ns: int) -> None:
+        """Something was heard from it, on this of its topics; that is the way back to it."""
         self._do(
-            "insert into boxes (name, site, since_tai_ns, seen_tai_ns) values (?, ?, ?, ?)"
-            " on conflict (name) do update set seen_tai_ns = excluded.seen_tai_ns, site = excluded.site",
-            (box, site, now_tai_ns, now_tai_ns),
+            "insert into boxes (name, site, relay, since_tai_ns, seen_tai_ns) values (?, ?, ?, ?, ?)"
+            " on conflict (name) do update set seen_tai_ns = excluded.seen_tai_ns, site = excluded.site, relay = excluded.relay",
+            (topic.box, topic.site, topic.relay, now_tai_ns, now_tai_ns),
         )
 
     def box_said(self, box: str, presence: Presence, now_tai_ns: int) -> bool:
@@ -121,6 +124,12 @@ class Repository:
     def boxes(self) -> list[tuple[str, str]]:
         """(site, name) of all boxes ever heard of."""
         return [(row[0], row[1]) for row in self._do("select site, name from boxes order by name")]
+
+    def routes(self) -> list[Topic]:
+        """Where each of them is told what was committed: by itself, or through its relay."""
+        return [
+            Topic(row[1], row[0], "ack", relay=row[2]) for row in self._do("select name, site, relay from boxes order by name")
+        ]
 
     # Envelopes and messages.
 

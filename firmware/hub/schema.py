@@ -3,7 +3,8 @@
 SCHEMA = """create table if not exists boxes (
     name text primary key, site text not null,
     state text not null default 'unknown', epoch blob,           -- as of its last birth or will
-    since_tai_ns integer not null, seen_tai_ns integer not null  -- state since; anything heard last
+    since_tai_ns integer not null, seen_tai_ns integer not null, -- state since; anything heard last
+    relay text                                                   -- through whom; null: by itself
 ) without rowid;
 
 create table if not exists envelopes (

@@ -10,6 +10,7 @@ class HubSettings:
     """Where the hub hears, what it keeps, and where its page is."""
 
     brokers: tuple[str, ...] = setting(("127.0.0.1:1883",), 'Brokers as "host:port"; the hub listens at all of them at once.')
+    relays: tuple[str, ...] = setting((), 'Relays whose word is taken for other boxes of their site, as "site/relay".')
     ca: str = setting("", "Certificate authority of the brokers (PEM file); empty: no TLS, for loopback only.")
     certificate: str = setting("", "The hub's certificate (PEM file); empty: none.")
     key: str = setting("", "The key of that certificate (PEM file).")

@@ -10,20 +10,21 @@ from drivers.link import Received
 from firmware.core import durable, presence
 from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.incoming import Incoming
 from firmware.core.message import Message, decoded_cbor
 from firmware.core.message import unpacked as messages_unpacked
+from firmware.core.port import Port
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
-from firmware.core.topics import Topic, parsed
+from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
 from firmware.hub.evidence import Evidence, TooFarAhead
-from firmware.hub.incoming import Incoming
 from firmware.hub.outgoing import OUTGOING, Outgoing
-from firmware.hub.port import Port
 from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 
 QUARANTINE = "quarantine/hub"
 NEWS = "news"  # A name appears here after each commit; the page's process listens for it.
+SEEN_EVERY_NS = SECOND
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
 
@@ -49,7 +50,8 @@ class HubStation:
         self._board = board
         self._settings = settings
         self._repository = Repository(settings.database)
-        self._ports = [Port(board, settings, broker) for broker in settings.brokers]
+        self._ports = [Port(board, settings, broker, role="hub", hears=HUB_SUBSCRIPTIONS) for broker in settings.brokers]
+        self._seen: dict[tuple[str, str, str | None], int] = {}  # when a box was last written down as seen, ns TAI
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
         self._evidence = Evidence(board.disk, self._repository)
         self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
@@ -72,6 +74,7 @@ class HubStation:
             self._outgoing.send(self._ports, now)
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
+            self._seen.clear()
             self.report.drop("repository_failed")
             again = now.monotonic.after(AGAIN_NS)
         except (DiskFull, DiskFailed) as trouble:
@@ -113,7 +116,10 @@ class HubStation:
                 if topic is None:
                     self.report.drop("unexpected_topic")
                     continue
-                self._repository.box_seen(topic.site, topic.box, now.timestamp.tai_ns)
+                if topic.relay is not None and f"{topic.site}/{topic.relay}" not in self._settings.relays:
+                    self.report.drop("unknown_relay")
+                    continue
+                self._box_seen(topic, now.timestamp.tai_ns)
                 # What is not acknowledged comes again; a full disk at one piece of evidence must not keep the alarms out.
                 try:
                     with self._repository.item():
@@ -130,14 +136,23 @@ class HubStation:
             self.report.count(name, by)
         self._act_on(outcome)
 
+    def _box_seen(self, topic: Topic, now_tai_ns: int) -> None:
+        # Once a second is enough for people, and a piece of something long then costs no write at all.
+        who = (topic.site, topic.box, topic.relay)
+        if now_tai_ns - self._seen.get(who, 0) >= SEEN_EVERY_NS or topic.channel == "state":
+            for route in [known for known in self._seen if known[:2] == who[:2]]:
+                del self._seen[route]  # Another route is news at once.
+            self._repository.box_seen(topic, now_tai_ns)
+            self._seen[who] = now_tai_ns
+
     def _act_on(self, outcome: _Outcome) -> None:
         """Everything is in the repository: say so, and clear away. A crash anywhere here costs a repetition."""
         for port, topic, identity in outcome.committed:
-            port.committed(topic.site, topic.box, identity)
+            port.committed(topic, identity)
         for port, topic, identity, size in outcome.partial:
-            port.partial(topic.site, topic.box, identity, size)
+            port.partial(topic, identity, size)
         for port, topic in outcome.greet:
-            port.greet(topic.site, topic.box)
+            port.greet(topic)
             self._outgoing.again(topic.box)
         for identity in outcome.answered:
             self._outgoing.answered(identity)
@@ -271,8 +286,8 @@ class HubStation:
         for port in self._ports:
             if port.connection.is_up and not port.greeted:
                 port.greeted = True
-                for site, box in self._repository.boxes():
-                    port.greet(site, box)
+                for topic in self._repository.routes():
+                    port.greet(topic)
                 self._outgoing.again()
 
 

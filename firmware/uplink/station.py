@@ -9,6 +9,7 @@ from drivers.link import Acknowledged, Connected, Disconnected, Received, Refuse
 from firmware.core.durable import make_directory, move
 from firmware.core.envelope import Chunk, Envelope, ack_unpacked, chunk_packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected, TooLarge
+from firmware.core.presence import PRESENCE_BYTES_MAX
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import MS, SECOND
@@ -25,6 +26,7 @@ from firmware.uplink.waiting import Waiting
 from firmware.uplink.wire import Wire
 
 OUTBOX, SENT = "outbox", "sent"
+PRESENCE = "presence"  # a relay's: <box>, what it said last about being there
 STEP_PUBLICATIONS_MAX = 64  # So that a step stays bounded, whatever the window.
 # Looking through the outbox may take a tenth of the time: a thousand items are looked at every 10 ms, a hundred thousand every second.
 LISTING_SHARE = 10
@@ -72,12 +74,15 @@ class UplinkStation:
         self._hold: Monotonic | None = None
         self._refusals = 0
         self._settle_by: Monotonic | None = None
+        self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
     def start(self, now: Now) -> None:
         make_directory(self._board.disk, OUTBOX)
         make_directory(self._board.disk, SENT)
         self._inward.start(forwards=self._forwards)
+        if self._forwards:
+            make_directory(self._board.disk, PRESENCE)
         self._outbox.start()
 
     def step(self, now: Now) -> Monotonic | None:
@@ -85,6 +90,7 @@ class UplinkStation:
         self._keep_connected(now)
         self._send_again_what_is_overdue(now)
         self._look(now)
+        self._speak_for_others(now)
         more = self._send(now)
         self._settle_moves(now.monotonic)
         self._shed(now)
@@ -92,7 +98,7 @@ class UplinkStation:
         return now.monotonic if more else self._next_wish(now.monotonic)
 
     def directories(self) -> Sequence[str]:
-        return (OUTBOX,)
+        return (OUTBOX, PRESENCE) if self._forwards else (OUTBOX,)
 
     def descriptors(self) -> Sequence[int]:
         return (self._wire.a.link.fileno(), self._wire.b.link.fileno())
@@ -151,6 +157,7 @@ class UplinkStation:
 
     def _forget_flights(self) -> None:
         self._flights.clear()
+        self._said.clear()
         self._pace.begin()
         self._listed = None
         self._transfers = {name: transfer.asking_again() for name, transfer in self._transfers.items()}
@@ -305,6 +312,20 @@ class UplinkStation:
             return
         self._settle_by = None
 
+    def _speak_for_others(self, now: Now) -> None:
+        """A relay's: whether its boxes are there, as they say it or their broker does."""
+        a = self._wire.a
+        if not self._forwards or not a.connection.is_up:
+            return
+        try:
+            for box in self._board.disk.list(PRESENCE):
+                said = b"" if box.startswith(".") else self._board.disk.read(f"{PRESENCE}/{box}", size=PRESENCE_BYTES_MAX)
+                if said and self._said.get(box) != said and len(a) < self._window(a):
+                    a.publish(self._wire.topic("state", box=box), said, None, now.monotonic, retain=True)
+                    self._said[box] = said
+        except (Missing, DiskFailed, NotConnected, TooLarge):
+            return  # With the next thing that happens.
+
     # What waits.
 
     def _look(self, now: Now) -> None:
@@ -370,7 +391,9 @@ class UplinkStation:
                 self.report.count("asked_again")
 
     def _shed(self, now: Now) -> None:
-        """Keep the outbox within its bounds, what a relay keeps for us first."""
+        """Keep the outbox within its bounds, what a relay keeps for us first. A relay promised to keep what is in its own: it takes no more."""
+        if self._forwards:
+            return
         gone = self._shedding.step(now.monotonic, custody=self._flights.in_custody, is_going=self._is_under_way)
         for name in gone:
             self._waiting.drop(name)
@@ -528,7 +551,7 @@ class UplinkStation:
     def _next_wish(self, now: Monotonic) -> Monotonic | None:
         limit_ns = self._settings.acknowledge_s_max * SECOND
         a, b = self._wire.a, self._wire.b
-        wishes = [self._settle_by, self._shedding.next_wish(now), self._next_opening(now)]
+        wishes = [self._settle_by, None if self._forwards else self._shedding.next_wish(now), self._next_opening(now)]
         if self._was_open:
             wishes.append(a.next_wish())
         if a.connection.is_up:

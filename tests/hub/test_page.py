@@ -13,6 +13,7 @@ from drivers.linux.board import LinuxBoard
 from drivers.linux.supervisor import LinuxSupervisor
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
+from firmware.core.topics import Topic
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
@@ -67,7 +68,7 @@ class Hub:
 
     def box(self, name: str, state: Literal["online", "lost", "left"] = "online") -> None:
         with self.repository.transaction():
-            self.repository.box_seen("site-1", name, TAI)
+            self.repository.box_seen(Topic("site-1", name, "state"), TAI)
             self.repository.box_said(name, Presence(state, bytes(8), TAI), TAI)
         self.knock()
 

@@ -17,6 +17,7 @@ from firmware.core.envelope import command_unpacked, order_unpacked
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.signature import is_signed_by
+from firmware.core.topics import Topic
 from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
@@ -84,7 +85,7 @@ class Hub:
             "robot-1", "arm", "published", priority, Severity.ERROR, stamp, stamp, sequence=number, text=text, fields=fields
         )  # type: ignore[arg-type]
         with self.repository.transaction():
-            self.repository.box_seen("site-1", "box-1", TAI)
+            self.repository.box_seen(Topic("site-1", "box-1", "state"), TAI)
             self.repository.box_said("box-1", Presence("online", bytes(8), TAI), TAI)
             self.repository.add_messages([one], box="box-1", envelope=bytes(16), now_tai_ns=TAI + number * SECOND)
         return one.identity

@@ -1,0 +1,277 @@
+"""The relay: into its own outbox first, then custody; and the hub's word back to the box, when the uplink has moved an item to sent/."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from drivers.link import Received
+from firmware.core import presence
+from firmware.core.durable import make_directory
+from firmware.core.envelope import chunk_unpacked, unpacked
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
+from firmware.core.incoming import Incoming
+from firmware.core.port import Port
+from firmware.core.report import Report
+from firmware.core.spool import Spool
+from firmware.core.timestamp import SECOND
+from firmware.core.topics import RELAY_SUBSCRIPTIONS, Topic, parsed
+from firmware.relay.names import kept, kept_name
+from firmware.relay.settings import RelaySettings
+
+OUTBOX, SENT, PASSING, PRESENCE = "outbox", "sent", "commands/passing", "presence"
+AGAIN_NS = SECOND  # After a full or failed disk.
+MEASURE_NS = 10 * SECOND  # How full the outbox is: a listing with sizes; in between what is taken in is added.
+DELIVERED_MAX = (
+    10_000  # Identities remembered after the copy is gone, for boxes that have not heard; others go to the hub once more.
+)
+SENT_A_STEP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """An envelope not yet on the disk. port: where it came from, counted from 0."""
+
+    port: int
+    topic: Topic
+    identity: bytes
+    data: bytes
+
+
+class RelayStation:
+    """Hears boxes as a hub does, and keeps what it hears as a box does."""
+
+    name = "relay"
+
+    def __init__(self, board: Board, settings: RelaySettings) -> None:
+        self.report = Report(self.name)
+        self._board = board
+        self._settings = settings
+        self._ports = [
+            Port(board, settings, broker, role="relay", hears=RELAY_SUBSCRIPTIONS, keep_told=True) for broker in settings.brokers
+        ]
+        self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
+        self._outbox = Spool(board.disk, OUTBOX)
+        self._passing = Spool(board.disk, PASSING)
+        self._delivered: dict[bytes, None] = {}  # in the order they were
+        self._telling: set[tuple[int, bytes]] = set()  # on their way to a box through this port
+        self._deaf: set[tuple[int, str]] = set()  # boxes that do not listen at this port until they are heard there
+        self._kept_bytes = self._kept_items = 0
+        self._measure_due: Monotonic | None = None
+        self._again: Monotonic | None = None
+
+    def start(self, now: Now) -> None:
+        for directory in (OUTBOX, SENT, PRESENCE):
+            make_directory(self._board.disk, directory)
+        self._passing.start()
+        self._incoming.start()
+        for name in self._board.disk.list(PRESENCE):
+            self._board.disk.remove(f"{PRESENCE}/{name}")  # Who was here before us may be gone.
+
+    def step(self, now: Now) -> Monotonic | None:
+        heard = [(number, received) for number, port in enumerate(self._ports) for received in port.hear(now)]
+        self._again = None
+        try:
+            self._measure(now.monotonic)
+            self._greet()
+            self._take_in(heard)
+            self._pass_on_acknowledgements(now)
+            self._pass_on_commands(now)
+        except (DiskFull, DiskFailed) as trouble:
+            # Nothing more was taken into custody: the boxes keep it, and send it again.
+            self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
+            self._again = now.monotonic.after(AGAIN_NS)
+        for port in self._ports:
+            port.send_acknowledgements(now.monotonic)
+        self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
+        self.report.gauge("kept_items", self._kept_items)
+        self.report.gauge("kept_bytes", self._kept_bytes)
+        wishes = [self._again, *(port.next_wish() for port in self._ports)]
+        return min((wish for wish in wishes if wish is not None), default=None)
+
+    def directories(self) -> Sequence[str]:
+        return (SENT, PASSING)
+
+    def descriptors(self) -> Sequence[int]:
+        return [port.connection.link.fileno() for port in self._ports]
+
+    def stop(self, now: Now) -> None:
+        for port in self._ports:
+            port.connection.close()
+
+    # From the boxes.
+
+    def _take_in(self, heard: Sequence[tuple[int, Received]]) -> None:
+        """Everything of one wake for one sync; custody is said when it lasts."""
+        fresh: dict[str, _Fresh] = {}
+        whole: list[str] = []
+        for number, received in heard:
+            topic = parsed(received.topic)
+            if topic is None or topic.relay is not None or topic.box == self._board.identity.name:
+                self.report.drop("unexpected_topic")
+                continue
+            self._deaf.discard((number, topic.box))
+            try:
+                path = self._take(number, topic, received.payload, fresh)
+            except (DiskFull, DiskFailed) as trouble:
+                # Not acknowledged, so it comes again; one long item that finds no room must not keep the alarms out.
+                self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
+                continue
+            if path is not None:
+                whole.append(path)
+        if fresh:
+            self._outbox.publish_all([(name, entry.data) for name, entry in sorted(fresh.items())])
+            for entry in fresh.values():
+                self._ports[entry.port].custody(entry.topic, entry.identity)
+                self.report.count("taken")
+        for path in whole:
+            self._incoming.forget(path)
+
+    def _take(self, number: int, topic: Topic, payload: bytes, fresh: dict[str, _Fresh]) -> str | None:
+        """One publication. Returns the file to clear away when what is fresh has been published."""
+        path = None
+        if topic.channel == "state":
+            self._take_presence(number, topic, payload)
+        elif topic.channel == "bulk":
+            path = self._take_chunk(number, topic, payload)
+            if path is not None:
+                self._take_envelope(number, topic, self._board.disk.read(path), fresh)
+        elif topic.channel in ("p1", "p2", "p3", "p4"):
+            self._take_envelope(number, topic, payload, fresh)
+        else:
+            self.report.drop("unexpected_topic")
+        return path
+
+    def _take_presence(self, number: int, topic: Topic, payload: bytes) -> None:
+        try:
+            said = presence.unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_presence")
+            return
+        if said.state == "online":
+            self._ports[number].greet(topic)
+        # Not synced: it is about now, and said again at the next birth.
+        self._board.disk.write(f"{PRESENCE}/.{topic.box}", payload)
+        self._board.disk.rename(f"{PRESENCE}/.{topic.box}", f"{PRESENCE}/{topic.box}")
+
+    def _take_chunk(self, number: int, topic: Topic, payload: bytes) -> str | None:
+        """The file of the whole, when it is whole."""
+        assert topic.transfer is not None, "as parsed"
+        identity = bytes.fromhex(topic.transfer)
+        if identity in self._delivered:
+            self._ports[number].committed(topic, identity)
+            return None
+        try:
+            chunk = chunk_unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_chunk")
+            return None
+        if self._is_full(chunk.size):
+            self.report.drop("outbox_full")
+            return None
+        progress = self._incoming.take(topic.site, topic.box, identity, chunk)
+        if progress.whole is None:
+            self._ports[number].partial(topic, identity, progress.size)
+        return progress.whole
+
+    def _take_envelope(self, number: int, topic: Topic, data: bytes, fresh: dict[str, _Fresh]) -> None:
+        try:
+            envelope = unpacked(data)
+            if envelope.box != topic.box:
+                raise BadItem("expected an envelope of the box whose topic it came on")
+        except BadItem:
+            # Not acknowledged: it is the box's to find out, and the hub never gets to see it from us.
+            self.report.drop("bad_envelope")
+            return
+        name = kept_name(envelope)
+        if envelope.identity in self._delivered:
+            self._ports[number].committed(topic, envelope.identity)
+        elif self._board.disk.exists(f"{SENT}/{name}"):
+            self._telling.discard((number, envelope.identity))  # It has not heard; it is told below.
+        elif name in fresh or self._board.disk.exists(f"{OUTBOX}/{name}"):
+            # Visible is not lasting: whoever published it may have been killed in between, and custody is a promise.
+            self._board.disk.sync_dir(OUTBOX)
+            self._ports[number].custody(topic, envelope.identity)
+            self.report.count("taken_again")
+        elif self._is_full(len(data)):
+            self.report.drop("outbox_full")
+        else:
+            fresh[name] = _Fresh(number, topic, envelope.identity, data)
+            self._kept_items += 1  # Counted at once, for a wake may bring hundreds; the next measurement forgives what fails.
+            self._kept_bytes += len(data)
+
+    def _is_full(self, size: int) -> bool:
+        return self._kept_bytes + size > self._settings.keep_bytes_max or self._kept_items >= self._settings.keep_items_max
+
+    def _measure(self, now: Monotonic) -> None:
+        if self._measure_due is not None and now < self._measure_due:
+            return
+        self._measure_due = now.after(MEASURE_NS)
+        sizes = []
+        for name in self._board.disk.list(OUTBOX):
+            try:
+                sizes.append(self._board.disk.size(f"{OUTBOX}/{name}"))
+            except Missing:
+                continue
+        self._kept_bytes, self._kept_items = sum(sizes), len(sizes)
+
+    # To the boxes.
+
+    def _greet(self) -> None:
+        """Who was here while we were not connected has sent to nobody."""
+        for number, port in enumerate(self._ports):
+            if port.connection.is_up and not port.greeted:
+                port.greeted = True
+                self._deaf = {(other, box) for other, box in self._deaf if other != number}
+                for box in self._board.disk.list(PRESENCE):
+                    if not box.startswith("."):
+                        port.greet(Topic(self._board.identity.site, box, "ack"))
+
+    def _pass_on_acknowledgements(self, now: Now) -> None:
+        """The hub has these. A copy is deleted when its box has been told, or rather when somebody listened there."""
+        for number, port in enumerate(self._ports):
+            for told in port.take_told():
+                self._telling -= {(number, identity) for identity in told.committed}
+                if told.was_heard:
+                    for identity in told.committed:
+                        self._remember(identity)
+                elif told.was_heard is False:
+                    self._deaf.add((number, told.topic.box))
+        site = self._board.identity.site
+        for name in self._board.disk.list(SENT)[:SENT_A_STEP]:
+            item = kept(name)
+            if item is None:
+                continue
+            if item.identity in self._delivered:
+                self._board.disk.remove(f"{SENT}/{name}")
+                self.report.count("delivered")
+                continue
+            for number, port in enumerate(self._ports):
+                if (
+                    port.connection.is_up
+                    and (number, item.box) not in self._deaf
+                    and (number, item.identity) not in self._telling
+                ):
+                    self._telling.add((number, item.identity))
+                    port.committed(Topic(site, item.box, "ack"), item.identity)
+
+    def _remember(self, identity: bytes) -> None:
+        self._delivered[identity] = None
+        while len(self._delivered) > DELIVERED_MAX:
+            del self._delivered[next(iter(self._delivered))]
+
+    def _pass_on_commands(self, now: Now) -> None:
+        """Unread, to whom they are for; what is lost here the hub sends again."""
+        site = self._board.identity.site
+        for name in self._passing.names():
+            box, _, _ = name.partition(".")
+            payload = self._passing.peek(name)
+            if payload is None:
+                continue
+            topic = Topic(site, box, "cmd")
+            published = [
+                port for port in self._ports if port.publish(topic, payload, now.monotonic)
+            ]  # At each: one of them has the box.
+            if published:
+                self._passing.settle_named(name)
+                self.report.count("commands_passed")
