@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.bell import Bell
 from drivers.clock import Clock
@@ -61,4 +62,8 @@ class Board(Protocol):
 
     def listener(self, request: ListenRequest) -> Listener:
         """Open a port to the room; raises ListenFailed."""
+        ...
+
+    def alerts(self, request: AlertRequest) -> Alerts:
+        """Begin to hear SDC devices; raises ListenFailed."""
         ...

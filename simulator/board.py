@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pcapy
 
+from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
 from drivers.errors import BadFilter, ListenFailed, Missing, NotConnected, TapFailed
@@ -32,6 +33,10 @@ def _no_port(request: ListenRequest) -> Listener:
     raise ListenFailed("expected a port, this board has none")
 
 
+def _no_room(request: AlertRequest) -> Alerts:
+    raise ListenFailed("expected a room with devices, this board has none")
+
+
 class SimulatedBoard:
     """Parts may be given and shared between boards; those that are not are made. `open_tap` and `make_link` are the world's wiring."""
 
@@ -44,6 +49,7 @@ class SimulatedBoard:
         open_tap: Callable[[TapRequest], Tap] = _no_tap,
         make_link: Callable[[], Link] = _no_link,
         open_listener: Callable[[ListenRequest], Listener] = _no_port,
+        open_alerts: Callable[[AlertRequest], Alerts] = _no_room,
         ttys: dict[str, Tty] | None = None,
         make_asker: Callable[[str], Asker] | None = None,
         daemons: dict[str, Daemon] | None = None,
@@ -55,6 +61,7 @@ class SimulatedBoard:
         self.open_tap = open_tap
         self.make_link = make_link
         self.open_listener = open_listener
+        self.open_alerts = open_alerts
         self.ttys = ttys or {}
         self.make_asker = make_asker or (lambda interface: SimulatedAsker(self.clock))
         self.daemons = daemons or {}
@@ -89,3 +96,6 @@ class SimulatedBoard:
 
     def listener(self, request: ListenRequest) -> Listener:
         return self.open_listener(request)
+
+    def alerts(self, request: AlertRequest) -> Alerts:
+        return self.open_alerts(request)

@@ -159,6 +159,6 @@ fi
 [ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
 rm -f .venv/set-up-from
 say "installing Scrubjay, editable, with its simulator and its tests into .venv (compiles one C extension) …"
-.venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,simulator]'
+.venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,simulator,sdc]'
 printf '%s\n' "$stamp" >.venv/set-up-from
 say "done: .venv/bin/scrubjay"

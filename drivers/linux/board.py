@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
 from drivers.link import Link
@@ -92,3 +93,8 @@ class LinuxBoard:
         from drivers.linux.listener import LinuxListener
 
         return LinuxListener(request)
+
+    def alerts(self, request: AlertRequest) -> Alerts:
+        from drivers.linux.alerts import LinuxAlerts
+
+        return LinuxAlerts(request)

@@ -191,7 +191,10 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
         priorities += [BY_ALERT[flag] for flag in flags if flag in BY_ALERT]
     if not seen and not priorities:
         raise BadItem("expected an alert's event or priority in the observations of an ORU^R40")
-    return min(priorities, default=Priority.P2), clean_text("; ".join(words)[:VALUE_MAX]) or None, event
+    priority = min(priorities, default=Priority.P2)
+    if fields.get("alert/phase") == "end":
+        priority = max(priority, Priority.P3)  # That a condition is over is worth knowing and nothing to be woken for.
+    return priority, clean_text("; ".join(words)[:VALUE_MAX]) or None, event
 
 
 def _results(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:

@@ -43,7 +43,11 @@ class IntakeSettings:
     hl7_tls_listen: int = setting(0, "The same with TLS.", low=0, high=65_535)
     igtl_listen: int = setting(0, "TCP port to take OpenIGTLink on (usually 18944); STATUS is kept.", low=0, high=65_535)
     hl7_utc_offset: str = setting("", 'Time zone of HL7 times that name none: "+08:00". Empty: such a time is kept as a claim.')
-    tls_certificate: str = setting("", "PEM file of the box's certificate in the room, for the listeners with TLS.")
+    sdc_address: str = setting(
+        "", "The box's address on the room interface, to find SDC devices from and hear their alerts. Empty: off."
+    )
+    sdc_devices: tuple[str, ...] = setting((), "Endpoint references of the SDC devices to hear. Empty: every one found.")
+    tls_certificate: str = setting("", "PEM file of the box's certificate in the room, for the listeners with TLS and for SDC.")
     tls_key: str = setting("", "PEM file of its key. Empty: in the certificate's file.")
     tls_ca: str = setting(
         "", "PEM file of who certifies devices; then every caller must show a certificate. Empty: none is asked for."

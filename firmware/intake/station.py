@@ -16,6 +16,7 @@ from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.intake import coverage
+from firmware.intake.alerting import Alerting
 from firmware.intake.backlog import Backlog, Waiting
 from firmware.intake.callers import Callers
 from firmware.intake.coverage import Coverage, Mark
@@ -60,6 +61,7 @@ class IntakeStation:
         )
         self._taking = Taking(self._backlog, self._rules, self.report, known_max=settings.duplicate_count)
         self._callers = Callers(board, doors_of(settings), self._rules, self.report, self._taking)
+        self._alerting = Alerting(board, settings, self._rules, self.report, self._taking)
         self._crowded = settings.backlog_count // 2
         self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
         self._coverage = Coverage(None)
@@ -83,6 +85,7 @@ class IntakeStation:
         more = self._hear(now)
         if not self._is_crowded():
             more |= self._callers.hear(now)
+            more |= self._alerting.hear(now)
         self._write(now)
         self._keep_mark(now)
         self.report.gauge("backlog_messages", self._backlog.count)
@@ -93,8 +96,8 @@ class IntakeStation:
             wishes.append(self._tap_again)
         if (due := self._backlog.next_due()) is not None:
             wishes.append(max(due, self._disk_again))
-        if (due := self._callers.next_due()) is not None and not self._is_crowded():
-            wishes.append(due)
+        if not self._is_crowded():
+            wishes += [due for due in (self._callers.next_due(), self._alerting.next_due()) if due is not None]
         return min(wishes, default=None)
 
     def directories(self) -> Sequence[str]:
@@ -102,7 +105,7 @@ class IntakeStation:
 
     def descriptors(self) -> Sequence[int]:
         heard = [] if self._tap is None else [self._tap.fileno()]
-        return heard if self._is_crowded() else heard + self._callers.descriptors()
+        return heard if self._is_crowded() else heard + self._callers.descriptors() + self._alerting.descriptors()
 
     def stop(self, now: Now) -> None:
         """Everything heard is written, whether its time has come or not."""
@@ -114,6 +117,7 @@ class IntakeStation:
         self._write(now, all_of_it=True)
         self._keep_mark(now)
         self._callers.close()
+        self._alerting.close()
         if self._tap is not None:
             self._tap.close()
             self._tap = None

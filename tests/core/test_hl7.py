@@ -63,9 +63,11 @@ def test_priorities_of_alerts(expected: Priority, priority: str, flags: str) -> 
 
 def test_escalation_is_another_message() -> None:
     """The same alert, more urgent: another phase, another priority, and its own."""
-    low, high = (decoded(alert(priority=priority, phase=phase)).said for priority, phase in (("PL", "start"), ("PH", "escalate")))
+    phases = (("PL", "start"), ("PH", "escalate"), ("PH", "end"))
+    low, high, over = (decoded(alert(priority=priority, phase=phase)).said for priority, phase in phases)
 
     assert (Priority.P3, Priority.P1, "escalate") == (low.priority, high.priority, high.fields["alert/phase"])
+    assert Priority.P3 == over.priority
 
 
 def test_nothing_of_the_patient_is_taken_out() -> None:

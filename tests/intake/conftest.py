@@ -7,11 +7,13 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
+from drivers.alerts import AlertRequest
 from drivers.listener import ListenRequest
 from drivers.tap import HeardFrame, TapRequest
 from firmware.core.message import Message, unpacked
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.station import IntakeStation
+from simulator.alerts import SimulatedAlerts
 from simulator.board import SimulatedBoard
 from simulator.listener import SimulatedListener
 from simulator.tap import SimulatedTap
@@ -29,15 +31,20 @@ class Room:
     settings: IntakeSettings = field(default_factory=IntakeSettings)
     taps: list[SimulatedTap] = field(default_factory=list)
     doors: dict[int, SimulatedListener] = field(default_factory=dict)
+    consumers: list[SimulatedAlerts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.board = SimulatedBoard(open_tap=self._open, open_listener=self._listen)
+        self.board = SimulatedBoard(open_tap=self._open, open_listener=self._listen, open_alerts=self._consume)
         self.station = IntakeStation(self.board, self.settings)
         self.station.start(self.board.clock.now())
 
     def _open(self, request: TapRequest) -> SimulatedTap:
         self.taps.append(SimulatedTap(request))
         return self.taps[-1]
+
+    def _consume(self, request: AlertRequest) -> SimulatedAlerts:
+        self.consumers.append(SimulatedAlerts(request))
+        return self.consumers[-1]
 
     def _listen(self, request: ListenRequest) -> SimulatedListener:
         self.doors[request.port] = SimulatedListener(request)

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,7 +20,7 @@ from firmware.intake.station import IntakeStation
 from simulator.broker import free_port
 from simulator.tap import SimulatedTap
 
-WAIT_S = 20.0
+WAIT_S = 60.0  # a busy machine starts an interpreter in seconds
 
 
 class Box:
@@ -166,3 +168,21 @@ def test_pyigtl(make_box: Callable[..., Box]) -> None:
 
     assert ("igtl/panic", Priority.P1, "emergency stop") == (message.event, message.priority, message.text)
     assert "Tracker" == message.fields["claimed_device"]
+
+
+@pytest.mark.skipif(find_spec("sdc11073") is None, reason="sdc11073 is not installed")
+def test_sdc11073(make_box: Callable[..., Box]) -> None:
+    """The library's own provider is found, its alert escalates, and the alarm is in the inbox. (S2-033)"""
+    identifier = uuid4()
+    device = Path(__file__).parents[1] / "drivers" / "sdc_device.py"
+    with subprocess.Popen(
+        [sys.executable, str(device), "127.0.0.1", str(identifier)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as peer:  # fmt: skip
+        assert peer.stdin is not None and peer.stdout is not None and "ready" == peer.stdout.readline().strip()
+        box = make_box(sdc_address="127.0.0.1", sdc_devices=(identifier.urn,))
+        for priority, wanted in (("Lo", Priority.P3), ("Hi", Priority.P1)):
+            peer.stdin.write(f"alert {priority} 1\n")
+            box.until(lambda wanted=wanted: any(row.event == "mdc/196670" and row.priority == wanted for row in box.messages()))
+        peer.kill()
+
+    assert ["start", "escalate"] == [row.fields["alert/phase"] for row in box.messages() if row.event == "mdc/196670"][:2]
