@@ -50,5 +50,7 @@ class OutletClosed(Trouble):
 
 class ListenFailed(Trouble):
     """The port cannot be listened on: taken, forbidden, no such interface, no such certificate. Say so, and try again when told."""
+
+
 class EgressFailed(Trouble):
     """The interface's queue could not be changed: no such interface, no privilege, no tc. Go on without; the pace of bulk holds."""
