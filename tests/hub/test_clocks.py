@@ -5,6 +5,7 @@ from pathlib import Path
 from drivers.clock import ClockState, Timestamp
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
+from firmware.core.topics import Topic
 from firmware.hub.clocks import DEVICES_MAX, POINTS_MAX, clocks
 from firmware.hub.repository import Repository
 
@@ -15,7 +16,7 @@ TAI = 1_795_342_537 * SECOND
 def _repository(directory: Path, rows: list[dict[str, Field]], *, kind: str = "health", box: str = "box-1") -> Repository:
     repository = Repository(str(directory / "hub.sqlite"))
     with repository.transaction():
-        repository.box_seen("site-1", box, TAI)
+        repository.box_seen(Topic("site-1", box, "state"), TAI)
         repository.box_said(box, Presence("online", bytes(8), TAI), TAI)
         for number, fields in enumerate(rows):
             stamp = Timestamp(TAI + number * SECOND, 1000, "ptp", ClockState.LOCKED)
