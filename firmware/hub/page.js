@@ -286,18 +286,11 @@ async function lookAtEvidence() {
 
 const CERTIFIED = { netsync: true, ntp: true };
 const OFF_NS = 1e6; // sub-millisecond is what is promised
-const SVG = "http://www.w3.org/2000/svg";
 
 function span(ns) {
   const size = Math.abs(ns);
   for (const [unit, whole] of [["s", 1e9], ["ms", 1e6], ["µs", 1e3]]) if (size >= whole) return `${Number((ns / whole).toPrecision(3))} ${unit}`;
   return `${ns} ns`;
-}
-
-function svg(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
 }
 
 // The interval over time: where the device's clock lies, not a line through its middle that nobody vouches for.
@@ -318,16 +311,16 @@ function plot({ device, method, points }) {
   const [begin, end] = [points[0][0], Math.max(points.at(-1)[0], points[0][0] + 1)];
   const x = (at) => (((at - begin) / (end - begin)) * 300).toFixed(1);
   const y = (ns) => (30 - (ns / scale) * 28).toFixed(1);
-  const picture = svg("svg", { viewBox: "0 0 300 60", preserveAspectRatio: "none", role: "img" });
+  const picture = $("plot").content.firstElementChild.cloneNode(true);
   const minutes = Math.round((end - begin) / 60000);
   picture.setAttribute("aria-label", visible(`offset of ${device} over ${minutes} minutes, ${words}, scale ±${span(scale)}`));
-  const title = svg("title", {});
-  title.textContent = visible(`${words} by ${method}; ${span(low)} to ${span(high)}; scale ±${span(scale)}, ${minutes} min`);
+  picture.querySelector("title").textContent = visible(`${words} by ${method}; ${span(low)} to ${span(high)}; scale ±${span(scale)}, ${minutes} min`);
   const there = points.map(([at, , to]) => `${x(at)},${y(to)}`);
   const back = points.map(([at, from]) => `${x(at)},${y(from)}`).reverse();
   const shape = points.length === 1 ? [`0,${y(high)}`, `300,${y(high)}`, `300,${y(low)}`, `0,${y(low)}`] : [...there, ...back];
-  picture.append(title, svg("line", { x1: 0, y1: 30, x2: 300, y2: 30, class: "zero" }));
-  picture.append(svg("polygon", { points: shape.join(" "), class: CERTIFIED[method] ? "measured" : "claimed" }));
+  const band = picture.querySelector("polygon");
+  band.setAttribute("points", shape.join(" "));
+  band.setAttribute("class", CERTIFIED[method] ? "measured" : "claimed");
   const axes = document.createElement("div");
   axes.className = "axes";
   axes.append(text("span", `±${span(scale)}`), text("span", minutes ? `${minutes} min` : "now"));
