@@ -1,6 +1,6 @@
 """How good the box's time is, and how far each device's clock is from it: measured, said once a second, out loud when it changes.
 
-Reads     the board's clock, chronyd and ptp4l by their control sockets, the room interface
+Reads     the board's clock, chronyd and ptp4l by their control sockets, the room interface, state/ (arrivals, of intake)
 Writes    state/ (clock), inbox/
 Trusts    that monotonic time does not step, chronyd's bound on its error, and a device's stamps as far as they do not contradict
           the box's own; nobody's name, and no offset a device reports of itself

@@ -30,7 +30,6 @@ class Device:
     tracks: dict[Method, OffsetTrack] = field(default_factory=dict)
     reported: tuple[CurrentDataSet, Monotonic] | None = None
     port_state: PortState = PortState.UNKNOWN
-    lower_ns: tuple[int, Monotonic] | None = None
     exchange: Exchange | None = None
     asked: Exchange | None = None
     exchange_at: Monotonic = _AT_ONCE
@@ -53,8 +52,6 @@ class Device:
         if self.reported is not None and moment.since(self.reported[1]) <= claim_ns and self.port_state is PortState.SLAVE:
             offset_ns = self.reported[0].offsetFromMaster >> 16
             yield DeviceOffset(self.address, Method.REPORTED, offset_ns, offset_ns, tai_ns)
-        if self.lower_ns is not None:
-            yield DeviceOffset(self.address, Method.BOUNDED, self.lower_ns[0], None, tai_ns)
         yield DeviceOffset(self.address, Method.PRESENT, None, None, tai_ns)
 
     def forget(self) -> None:
@@ -108,7 +105,6 @@ class Devices:
         """The box's own clock jumped: what was measured, and what is being measured, was about another clock."""
         for device in self:
             device.exchange = device.asked = None
-            device.lower_ns = None
             device.forget()
 
     def strongest(self, now: Now, *, claim_ns: int) -> list[DeviceOffset]:

@@ -13,11 +13,11 @@ from firmware.clock.room import Room
 from firmware.clock.settings import ClockSettings
 from firmware.clock.source import Keeper, Quality
 from firmware.clock.watch import stepped_ns
-from firmware.core import chrony
+from firmware.core import arrivals, chrony
 from firmware.core.allowance import Allowance
-from firmware.core.certificate import DeviceOffset
+from firmware.core.certificate import DEVICES_MAX, DeviceOffset, strongest
 from firmware.core.chrony import Tracking
-from firmware.core.durable import make_directory
+from firmware.core.durable import make_directory, read_or_none
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, NotConnected
 from firmware.core.message import Priority, Severity
 from firmware.core.notices import Notices
@@ -54,6 +54,7 @@ class ClockStation:
         self._conversation = Conversation(settings)
         self._room = Room(board, settings, self.report) if settings.interface else None
         self._had_ptp4l = False
+        self._stepped_at = Monotonic(0)
 
     def start(self, now: Now) -> None:
         make_directory(self._board.disk, STATE)
@@ -100,6 +101,7 @@ class ClockStation:
         jumped_ns = stepped_ns(before, now, step_ns=self._settings.step_ms * MS)
         if jumped_ns:
             self.report.count("steps")
+            self._stepped_at = now.monotonic
             self._step_total_ns += jumped_ns
             if self._room is not None:
                 self._room.box_stepped()
@@ -126,6 +128,8 @@ class ClockStation:
             self._tell(self._of_ptp4l(ours), now)
             claim_ns = 3 * self._settings.ask_s * SECOND
             offsets = self._room.devices.strongest(now, claim_ns=claim_ns)
+        offsets = self._with_bounds(offsets, now)
+        if self._room is not None:
             by_address = {row.device: row for row in offsets}
             self._tell(
                 self._room.masters.news(ours, now.monotonic)
@@ -136,6 +140,20 @@ class ClockStation:
             )
         self._publish(now, quality, ours, offsets)
         self._ask_keepers(now, quality)
+
+    def _with_bounds(self, offsets: list[DeviceOffset], now: Now) -> list[DeviceOffset]:
+        """What messages' stamps say of their senders' clocks, for those of whom nothing better is known; the mirror port alone gives this."""
+        try:
+            data = read_or_none(self._board.disk, arrivals.STATE, size=arrivals.STATE_BYTES_MAX)
+        except DiskFailed:
+            data = None
+        bounds = arrivals.bounds_from(data or b"", now=now, not_before=self._stepped_at)
+        found: dict[str, DeviceOffset] = {row.device: row for row in offsets}
+        for row in bounds:
+            best = strongest([found[row.device], row]) if row.device in found else row
+            if best is not None and len(found) < DEVICES_MAX:
+                found[row.device] = best
+        return sorted(found.values(), key=lambda row: row.device)
 
     def _of_ptp4l(self, ours: Ptp4l | None) -> list[News]:
         had, self._had_ptp4l = self._had_ptp4l, ours is not None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import translate
 
 from drivers.clock import ClockState, Now, Timestamp
+from firmware.core.certificate import DeviceOffset
 from firmware.core.datagram import OPAQUE, decoded
 from firmware.core.frame import ip_text
 from firmware.core.message import Field, Message, Priority, is_token, packed_single
@@ -115,20 +116,31 @@ def message_of(
     rules: Rules,
     count: Callable[[str], None],
     is_altered: bool = False,
+    offset: DeviceOffset | None = None,
 ) -> Message:
     """The message a datagram is. Never raises: whatever the bytes, something was said and is kept.
 
     stamp_utc_ns: when the frame was heard. count: told of claims not believed ("absurd_time") and bytes that
     made no sense ("undecodable"). is_altered: not what was sent; one wrong bit unmarks a name, so it is kept as bytes and not read.
+    offset: of the sender's clock, where it is measured: it says how far its stamp may be off; the stamp itself stays as it was said.
     """
     said = Said("opaque", attachment=(OPAQUE, payload), undecodable=True) if is_altered else decoded(payload)
     return message_from(
-        said, address=ip_text(source_ip), port=rules.ports.get(port), stamp_utc_ns=stamp_utc_ns, now=now, rules=rules, count=count
-    )
+        said, address=ip_text(source_ip), port=rules.ports.get(port), stamp_utc_ns=stamp_utc_ns, now=now, rules=rules, count=count,
+        offset=offset,
+    )  # fmt: skip
 
 
 def message_from(
-    said: Said, *, address: str, port: Priority | None, stamp_utc_ns: int, now: Now, rules: Rules, count: Callable[[str], None]
+    said: Said,
+    *,
+    address: str,
+    port: Priority | None,
+    stamp_utc_ns: int,
+    now: Now,
+    rules: Rules,
+    count: Callable[[str], None],
+    offset: DeviceOffset | None = None,
 ) -> Message:
     """The message of what somebody said, by whatever way. address: whose; the site's name for it is the device's.
 
@@ -157,7 +169,7 @@ def message_from(
     return Message(
         device=device, process=process, kind=kind, priority=priority,
         severity=SEVERITY_OF[priority] if said.severity is None else said.severity,
-        origin_time=_origin(said, received, offset_ns, rules, fields, count), received_time=received,
+        origin_time=_origin(said, received, offset_ns, rules, fields, count, offset), received_time=received,
         sequence=said.sequence, event=event, text=said.text, fields=fields, attachment=said.attachment,
         tags=(*find_tags(said.text, fields, said.attachment, names=rules.names), *said.tags),
     )  # fmt: skip
@@ -177,12 +189,21 @@ def entry_of(message: Message, *, is_unique: bool = False) -> Entry:
 
 
 def _origin(
-    said: Said, received: Timestamp, offset_ns: int, rules: Rules, fields: dict[str, Field], count: Callable[[str], None]
+    said: Said,
+    received: Timestamp,
+    offset_ns: int,
+    rules: Rules,
+    fields: dict[str, Field],
+    count: Callable[[str], None],
+    offset: DeviceOffset | None,
 ) -> Timestamp:
     claimed = said.time_tai_ns
     if claimed is None and said.time_utc_ns is not None:
         claimed = said.time_utc_ns + offset_ns
     if claimed is not None and YEAR_2000_TAI_NS <= claimed <= received.tai_ns + AHEAD_NS_MAX:
+        furthest_ns = offset.at(received.tai_ns).furthest_ns if offset is not None and offset.method.is_measured else None
+        if furthest_ns is not None:
+            return Timestamp(claimed, furthest_ns, "device", ClockState.LOCKED)
         return Timestamp(claimed, rules.device_uncertainty_ns, "device", ClockState.FREE)
     if claimed is not None:
         fields["claimed_time_ns"] = max(-(1 << 62), min(claimed, 1 << 62))

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import Block, Tap, TapRequest
-from firmware.core import missed
+from firmware.core import arrivals, clock_page, missed
+from firmware.core.arrivals import Arrivals
 from firmware.core.block import frames
-from firmware.core.durable import make_directory, replace
+from firmware.core.certificate import DeviceOffset, account_from
+from firmware.core.durable import make_directory, read_or_none, replace
 from firmware.core.entrance import message_of
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, TapFailed
+from firmware.core.frame import ip_text
 from firmware.core.hearing import Hearing
 from firmware.core.message import Priority, joined
 from firmware.core.report import Report
@@ -32,6 +35,7 @@ STOP_STEPS_MAX = 4  # Twice the whole ring: what keeps coming after that belongs
 AGAIN_NS = SECOND  # After a full disk or a lost interface: slow enough to cost nothing, quick enough for a person at the box.
 # A mark costs two syncs; one that is 5 s old costs five seconds of messages read twice after a crash.
 MARK_EVERY_NS = 5 * SECOND
+CLOCKS_EVERY_NS = SECOND  # as often as the clock station writes
 RECOVERABLE = frozenset({"ring_full"})  # What else a tap loses, the recorder's tap lost too.
 
 
@@ -70,6 +74,9 @@ class IntakeStation:
         self._tap: Tap | None = None
         self._lost_before: dict[str, int] = {}
         self._tap_again = Monotonic(0)
+        self._offsets: dict[str, DeviceOffset] = {}
+        self._arrivals = Arrivals()
+        self._clocks_at = Monotonic(0)
         self._disk_again = Monotonic(0)
         self._number = 0
 
@@ -88,6 +95,7 @@ class IntakeStation:
             more |= self._alerting.hear(now)
         self._write(now)
         self._keep_mark(now)
+        self._keep_clocks(now)
         self.report.gauge("backlog_messages", self._backlog.count)
         if more:
             return now.monotonic
@@ -189,10 +197,15 @@ class IntakeStation:
         datagram = self._hearing.datagram(data, stamp_ns)
         if datagram is None:
             return
+        address = ip_text(datagram.source_ip)
         message = message_of(
             datagram.payload, source_ip=datagram.source_ip, port=datagram.port, stamp_utc_ns=stamp_ns, now=now,
-            rules=self._rules, count=self.report.count, is_altered=datagram.is_altered,
+            rules=self._rules, count=self.report.count, is_altered=datagram.is_altered, offset=self._offsets.get(address),
         )  # fmt: skip
+        if message.origin_time.source == "device":
+            self._arrivals.note(
+                address, stamp_tai_ns=message.origin_time.tai_ns, arrived_tai_ns=message.received_time.tai_ns, now=now.monotonic
+            )
         self._taking.take(message, now.monotonic, stamp_utc_ns=stamp_ns)
 
     def _write(self, now: Now, *, all_of_it: bool = False) -> None:
@@ -254,6 +267,22 @@ class IntakeStation:
         except Missing:
             self.report.count("publish_again")
             self._mark_at = now.monotonic
+
+    def _keep_clocks(self, now: Now) -> None:
+        """What the clock station knows of the senders' clocks, and what their stamps tell it; neither has to last."""
+        if now.monotonic < self._clocks_at:
+            return
+        self._clocks_at = now.monotonic.after(CLOCKS_EVERY_NS)
+        disk = self._board.disk
+        try:
+            account = account_from(read_or_none(disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX) or b"")
+            self._offsets = {row.device: row for row in account.devices}
+            if self._arrivals.has_news:
+                disk.mkdir("state")
+                disk.write(arrivals.STATE_HIDDEN, self._arrivals.packed(now))
+                disk.rename(arrivals.STATE_HIDDEN, arrivals.STATE)
+        except (DiskFull, DiskFailed):
+            self.report.drop("arrivals_not_written")
 
     def _read_mark(self) -> Mark | None:
         try:

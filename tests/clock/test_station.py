@@ -6,6 +6,8 @@ from drivers.clock import ClockState
 from firmware.clock.settings import ClockSettings
 from firmware.clock.station import ClockStation
 from firmware.core import message
+from firmware.core.arrivals import Arrivals
+from firmware.core.certificate import DeviceOffset, account_from
 from firmware.core.message import Message, Priority
 from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
@@ -104,3 +106,24 @@ def test_full_disk_does_not_stop_the_watch() -> None:
 
     assert {"steps": 1} == station.report.counts
     assert {"notice_disk_full", "state_not_written"} == set(station.report.drops)
+
+
+def test_stamps_against_arrival_bound_a_clock_from_one_side() -> None:
+    """Without a room interface, what messages say is all there is: unknown, at most so far behind; until the box itself is stepped."""
+    board = SimulatedBoard()
+    station = _station(board)
+    arrivals = Arrivals()
+
+    def heard(seconds: int) -> list[DeviceOffset]:
+        for _ in range(seconds):
+            now = board.clock.now()
+            arrivals.note(
+                "10.0.0.5", stamp_tai_ns=now.timestamp.tai_ns - 3 * MS, arrived_tai_ns=now.timestamp.tai_ns, now=now.monotonic
+            )
+            board.disk.write("state/arrivals", arrivals.packed(now))
+            _tick(board, station)
+        return list(account_from(board.disk.read("state/clock")).devices)
+
+    assert ["unknown, at most 3 ms behind"] == [row.words() for row in heard(3)]
+    board.clock.step(SECOND)
+    assert [] == heard(3)

@@ -1,5 +1,6 @@
 """Intake: datagrams become messages in the inbox, alarms first, whatever else is on the wire."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from scapy.layers.inet import fragment as cut
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
+from drivers.clock import ClockState, Monotonic
+from firmware.core.arrivals import bounds_from
 from firmware.core.errors import BadSettings
 from firmware.core.message import Priority, Severity
 from firmware.intake.publisher import datagram
@@ -307,3 +310,41 @@ def test_real_syslog(room: Room, expected: int, name: str) -> None:
 
     assert expected == len(messages)
     assert all(message.text for message in messages)
+
+
+def test_a_certified_clock_says_how_far_its_stamp_may_be_off(room: Room) -> None:
+    """The stamp stays as the device said it; its uncertainty is the certificate's, aged; without one it is the setting's. (S2-014)"""
+    now = room.board.clock.now()
+    said = b'{"version": 1, "text": "%s", "time_tai_ns": %d}'
+    room.say(said % (b"before", now.timestamp.tai_ns - 5))
+    room.step()
+    row = ["10.0.0.5", "netsync", -21_800, -12_700, now.timestamp.tai_ns]
+    room.board.disk.mkdir("state")
+    room.board.disk.write("state/clock", json.dumps({"grandmaster": "", "offsets": [row]}).encode())
+    room.step(2000)
+    room.say(said % (b"after", now.timestamp.tai_ns - 5))
+    room.say(said % (b"another", now.timestamp.tai_ns - 5), source="10.0.0.6")
+    room.step()
+
+    stamps = {message.text: message.origin_time for message in room.messages()}
+    assert {now.timestamp.tai_ns - 5} == {stamp.tai_ns for stamp in stamps.values()}
+    assert ("device", ClockState.LOCKED, 21_800 + 200_000) == (
+        stamps["after"].source,
+        stamps["after"].state,
+        stamps["after"].uncertainty_ns,
+    )
+    assert {(ClockState.FREE, 1_000_000_000)} == {
+        (stamps[name].state, stamps[name].uncertainty_ns) for name in ("before", "another")
+    }
+
+
+def test_stamps_against_arrival_are_left_for_the_clock_station(room: Room) -> None:
+    """Once a second at most, how far behind each sender's clock can be; what has no stamp of its own says nothing. (S2-014)"""
+    now = room.board.clock.now()
+    room.say(b'{"version": 1, "text": "x", "time_tai_ns": %d}' % (now.timestamp.tai_ns - 3_000_000))
+    room.say(b"no stamp", source="10.0.0.6")
+    room.step()
+    room.step(1000)
+    found = bounds_from(room.board.disk.read("state/arrivals"), now=room.board.clock.now(), not_before=Monotonic(0))
+
+    assert [("10.0.0.5", -3_000_000, None)] == [(row.device, row.low_ns, row.high_ns) for row in found]
