@@ -193,7 +193,7 @@ static int keys_of(const struct facts *f, uint64_t *keys)
 #define LITERALS_LAST 5u /* and these stay literals */
 #define SEARCH_SLOTS 4096u
 #define SEARCH_FIRST (4u << 6) /* each look in vain adds a 64th of a byte to the step; begins with four: 3 % larger, a quarter faster */
-#define SEARCH_LAST (24u << 6)  /* steps of 24 bytes: some sixty looks at the longest ordinary frame */
+#define SEARCH_LAST (64u << 6) /* a step of 64 bytes: two dozen looks at the longest ordinary frame, and then rests between frames */
 #define REST_MAX 7u     /* frames not searched between two that are, when nothing is found; recordings become 0 to 2 % larger by it */
 #define SIZE_SLOTS 512u /* power of two; block lengths are multiples of four: those of all ordinary frames have a slot of their own */
 #define PAGE 4096u      /* the largest block of any disk */
@@ -329,8 +329,9 @@ static inline void search(struct packer *p, const uint8_t *raw, uint32_t at, uin
 _Static_assert(EQUAL_MIN == 8, "three times doubled");
 
 /* The waiting frame, all before it packed. alike: where the last frame of its flow begins; itself, when there is none. */
-static inline void pack(struct packer *p, const uint8_t *raw)
+static inline void pack(struct packer *shared, const uint8_t *restrict raw)
 {
+    struct packer local = *shared, *p = &local; /* in registers: bytes written to memory might be anybody's */
     uint32_t begins = p->waits, end = p->until, last = end - TAIL, behind = begins + HEADERS;
     if (begins == end)
         return;
@@ -365,15 +366,17 @@ static inline void pack(struct packer *p, const uint8_t *raw)
                 runs &= ~0ull << (first + many);
             }
         }
-    if (!searches) {
+    if (searches) {
+        if (behind <= last)
+            search(p, raw, behind, end, last);
+        if (p->steps < SEARCH_LAST)
+            p->rest = 0;
+        else
+            p->resting = p->rest = 2 * p->rest + 1 < REST_MAX ? 2 * p->rest + 1 : REST_MAX;
+    } else {
         p->resting--;
-        return;
     }
-    search(p, raw, behind, end, last);
-    if (p->steps < SEARCH_LAST)
-        p->rest = 0;
-    else
-        p->resting = p->rest = 2 * p->rest + 1 < REST_MAX ? 2 * p->rest + 1 : REST_MAX;
+    *shared = local;
 }
 
 static inline uint32_t turned(uint32_t x, int n) { return x << n | x >> (32 - n); }
