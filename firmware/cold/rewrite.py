@@ -83,7 +83,7 @@ def rewriting(
         box=identity.name, name=sealed.name, sequence=sealed.sequence, seal_digest=seal.digest(data),
         frames_bytes=sealed.frames_bytes, frames_digest=sealed.frames_digest, raw_bytes=writer.raw_bytes,
         raw_digest=writer.raw_digest.digest(), cold_bytes=writer.file.size, cold_digest=writer.digest.digest(),
-        table_at=writer.table_at, library=f"lz4 {lz4.library_version_string()}", made=made, public_key=identity.public_key(),
+        table_at=writer.table_at, library=f"lz4 {lz4.library_version_string()}, kernel.c {cold.PACKER}", made=made, public_key=identity.public_key(),
     )  # fmt: skip
     word = word.signed(identity.sign(word.body()))
     disk.write(f"{directory}/.{COLD_SEAL}", word.packed())

@@ -45,6 +45,7 @@ _COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<QIII")
 _LINK = struct.Struct("<QIII32s")
 BY_LIBRARY, BY_KERNEL = 0, 1
+PACKER = 2  # Grows when kernel.c packs the same frames into other bytes; 1 searched every frame as LZ4 does.
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class ColdSeal:
 
     seal_digest: SHA-256 of the segment's seal. frames_bytes, frames_digest: of frames.pcapng.lz4, as in that seal.
     raw_bytes, raw_digest: of the whole pcapng, uncompressed. cold_bytes, cold_digest: of frames.cold. table_at: offset of its table.
-    library: whose LZ4 makes the sealed file again, e.g. "lz4 1.9.4".
+    library: who makes the sealed file again, e.g. "lz4 1.9.4, kernel.c 2" ("lz4 1.9.4": kernel.c 1).
     """
 
     box: str

@@ -71,7 +71,7 @@ def _cold(data: bytes) -> list[str]:
     return [
         f"cold seal of segment {made.name}, box {made.box}",
         f"seal      {made.seal_digest.hex()}",
-        f"hot       {made.frames_bytes} bytes, SHA-256 {made.frames_digest.hex()}, made again by {made.library}",
+        f"hot       {made.frames_bytes} bytes, sealed as {made.frames_digest.hex()}, made again by {made.library}",
         f"pcapng    {made.raw_bytes} bytes, SHA-256 {made.raw_digest.hex()}",
         f"cold      {made.cold_bytes} bytes, SHA-256 {made.cold_digest.hex()}",
         f"made      {_stamp(made.made)}",
