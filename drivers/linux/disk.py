@@ -25,7 +25,7 @@ DIRECT_BYTES_MIN = 128 << 10  # Of one append past the page cache; below, asking
 DIRECT_BLOCK = 4096  # O_DIRECT wants places and sizes in the file system's blocks, and no disk has larger ones than a page.
 DIRECT_BUFFER = 1 << 20  # For what does not lie in memory as it will in the file.
 SLOW_S = 0.1  # A disk that took this long for one append is busy; the ring lasts for some of that, the page cache for far more.
-SLOW_APPENDS = 64  # are then left to the page cache: some seconds of a saturated Gbit/s.
+SLOW_APPENDS = 64  # are then left to the page cache: a second of a saturated Gbit/s; twice as many each time it is slow again.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
@@ -202,7 +202,8 @@ class LinuxFile:
         self._size = size
         self._direct: int | None = None  # None: not tried yet
         self._buffer: mmap.mmap | None = None
-        self._to_cache = 0  # appends the page cache takes, because the disk is slow
+        self._to_cache = 0  # appends the page cache takes, because the disk is slow,
+        self._rest = SLOW_APPENDS  # and how many it will be next time
         self._syncing: threading.Thread | None = None
         self._problem: OSError | None = None  # The kernel tells of bytes it lost once only.
 
@@ -227,6 +228,8 @@ class LinuxFile:
         if self._to_cache:
             self._to_cache -= 1
             return False
+        if self._syncing is not None and self._syncing.is_alive():
+            return False  # A device that empties its cache makes writes wait until it has, and that may be longer than the ring lasts.
         if self._direct is None:
             self._direct = self._disk.open_direct(self._path)
         return self._direct >= 0
@@ -243,7 +246,7 @@ class LinuxFile:
                 break
             at += taken
         if self._disk.monotonic() - began > SLOW_S:
-            self._to_cache = SLOW_APPENDS
+            self._to_cache, self._rest = self._rest, 2 * self._rest
         os.lseek(self._descriptor, self._size + at, os.SEEK_SET)
         _write_all(self._descriptor, [data[at:]])
         return len(data)

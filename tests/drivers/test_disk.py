@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -355,15 +356,35 @@ def test_a_slow_disk_is_met_through_the_page_cache(tmp_path: Path, straight: lis
     """S2-090: after an append that took long, the page cache takes the next ones; the ring is too short to wait for a busy disk."""
     if not has_direct(tmp_path):
         pytest.skip("this file system writes through the page cache only")
-    seconds = iter([0.0, SLOW_S * 2, *(float(n) for n in range(10, 100))])
+    seconds = iter([0.0, SLOW_S * 2, 10.0, 10.0 + SLOW_S * 2, 20.0, 20.0])
     disk = LinuxDisk(tmp_path, monotonic=lambda: next(seconds))
-    file, data = disk.create("file"), bytes(DIRECT_BYTES_MIN)
-    for _ in range(SLOW_APPENDS + 1):
+    file, data, went = disk.create("file"), bytes(DIRECT_BYTES_MIN), []
+    for _ in range(3 * SLOW_APPENDS + 3):
+        before = len(straight)
         file.append([data])
-    before = len(straight)
+        went.append(len(straight) > before)
+
+    # Slow, slow again, and then as it should be.
+    assert [0, SLOW_APPENDS + 1, 3 * SLOW_APPENDS + 2] == [number for number, straightly in enumerate(went) if straightly]
+    assert len(went) * len(data) == file.size == disk.size("file")
+
+
+def test_nothing_waits_behind_a_sync(tmp_path: Path, straight: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2-090: while a sync is under way the page cache takes large appends, for a device that empties its cache lets others wait."""
+    if not has_direct(tmp_path):
+        pytest.skip("this file system writes through the page cache only")
+    may_end, data = threading.Event(), bytes(DIRECT_BYTES_MIN)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: may_end.wait(20))
+    file = LinuxDisk(tmp_path).create("file")
+    file.append([data])
+    file.start_sync()
+    file.append([data])
+    during = len(straight)
+    may_end.set()
+    file.sync()
     file.append([data])
 
-    assert (1, 2) == (before, len(straight))
+    assert (1, 2) == (during, len(straight))
 
 
 def test_modes_of_a_linux_store(tmp_path: Path) -> None:
