@@ -36,6 +36,7 @@ tcpdump         | tcpdump                              | peer of the benchmark, 
 wireshark-common | capinfos                            | capinfos and dumpcap: the independent count of frames, peer of the benchmark
 tshark          | tshark                               | the independent reader of segments and evidence
 netsniff-ng     | netsniff-ng                          | peer of the benchmark
+stenographer    | stenotype                            | stenotype: the peer of the benchmark that indexes, too
 chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
 "
@@ -115,12 +116,10 @@ if [ -n "$missing_needed$missing_lab" ]; then
     else
         mkdir -p build
         : >build/setup-apt.log
-        broker_service=/lib/systemd/system/mosquitto.service
-        had_broker=no
-        [ ! -e "$broker_service" ] || had_broker=yes
-        ntp_service=/lib/systemd/system/chrony.service
-        had_ntp=no
-        [ ! -e "$ntp_service" ] || had_ntp=yes
+        services=()
+        for service in mosquitto chrony stenographer; do
+            [ -e "/lib/systemd/system/$service.service" ] || services+=("$service")
+        done
         keep_services_down
         say "installing with apt-get (log: build/setup-apt.log) …"
         if ! install_packages "${names[@]}"; then
@@ -133,14 +132,12 @@ if [ -n "$missing_needed$missing_lab" ]; then
             fi
         fi
         # Not only now: a service that came with a package of ours stays off after the next start of the machine too.
-        if [ "$had_broker" = no ] && [ -e "$broker_service" ] && there systemctl; then
-            "${as_root[@]}" systemctl disable -q mosquitto >>build/setup-apt.log 2>&1 || true
-            say "the mosquitto service that came with the package stays off; the room starts its own"
-        fi
-        if [ "$had_ntp" = no ] && [ -e "$ntp_service" ] && there systemctl; then
-            "${as_root[@]}" systemctl disable -q chrony >>build/setup-apt.log 2>&1 || true
-            say "the chrony service that came with the package stays off: whoever keeps this machine's time goes on doing so"
-        fi
+        for service in "${services[@]}"; do
+            if [ -e "/lib/systemd/system/$service.service" ] && there systemctl; then
+                "${as_root[@]}" systemctl disable -q "$service" >>build/setup-apt.log 2>&1 || true
+                say "the $service service that came with the package stays off: room and benchmark start their own, and whoever keeps this machine's time goes on doing so"
+            fi
+        done
     fi
     if [ -n "$(missing_of "$needed")" ]; then
         say "cannot go on without: $(missing_of "$needed" | cut -d'|' -f1 | tr '\n' ' ')"
