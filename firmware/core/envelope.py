@@ -4,21 +4,20 @@
 """
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import cbor2
-import lz4.frame
 
+from firmware.core import compression
+from firmware.core.compression import CODECS, DICTIONARIES, DICTIONARY, Choice, Codec, Conditions
 from firmware.core.errors import BadItem
 from firmware.core.message import Priority, decoded_cbor
 from firmware.core.release import BODY_BYTES_MAX, KINDS, Kind, checked_facts, checked_identity
 
 VERSION = 1
-Codec = Literal["none", "lz4", "deflate"]
-CODECS: tuple[Codec, ...] = ("none", "lz4", "deflate")
+# Where nobody has measured the link: a small board behind 10 Mbit/s.
+UNKNOWN = Conditions(rate_bytes_per_s=1.25e6)
 ENVELOPE_BYTES_MAX = BODY_BYTES_MAX + (1 << 20)  # a body that compression made larger, and its head
 COMMAND_BYTES_MAX = 65_536
 ACK_IDENTITIES_MAX = 4_096
@@ -28,7 +27,7 @@ _INT64 = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One item on its way to the hub. body: compressed with `codec`; raw_size: its bytes before that."""
+    """One item on its way to the hub. body: compressed with `codec`; raw_size: its bytes before that. dictionary: number, with deflate."""
 
     box: str
     kind: Kind
@@ -41,6 +40,7 @@ class Envelope:
     identity: bytes
     asked_by: bytes | None = None
     facts: Mapping[str, int | str] = field(default_factory=dict)
+    dictionary: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +102,31 @@ def sealed_envelope(
     content: bytes,
     asked_by: bytes | None = None,
     facts: Mapping[str, int | str] | None = None,
+    choice: Choice | None = None,
+    body: bytes | None = None,
 ) -> Envelope:
-    """An envelope around `content`, compressed where that helps.
+    """An envelope around `content`, compressed as `choice` says (None: as is best where nobody has measured the link).
 
-    Small contents go by deflate, which is the smallest of the three on groups (fleet study §5); long ones by LZ4, which costs the
-    board a tenth of the time.
+    body: the content as the chosen codec has made it, where that was done a piece at a time. What did not shrink goes as it is.
     """
-    codec: Codec = "deflate" if len(content) < 65_536 else "lz4"
-    body = zlib.compress(content, 6) if codec == "deflate" else lz4.frame.compress(content)
+    choice = choice or compression.chosen(content, UNKNOWN, is_small_group=kind == "group")
+    if body is None:
+        packer = compression.packer(choice.codec, has_dictionary=choice.has_dictionary, size=len(content))
+        body = packer.compress(content) + packer.flush()
+    codec, dictionary = choice.codec, DICTIONARY if choice.has_dictionary else None
     if len(body) >= len(content):
-        codec, body = "none", content
+        codec, dictionary, body = "none", None, content
     return Envelope(
         box=box, kind=kind, priority=priority, first_tai_ns=first_tai_ns, last_tai_ns=last_tai_ns,
         codec=codec, raw_size=len(content), body=body,
         identity=_identity(box, kind, priority, first_tai_ns, last_tai_ns, asked_by, content),
-        asked_by=asked_by, facts=facts or {},
+        asked_by=asked_by, facts=facts or {}, dictionary=dictionary,
     )  # fmt: skip
 
 
 def content_of(envelope: Envelope) -> bytes:
     """The body as it was before compression, checked against the identity. Raises BadItem; never inflates beyond `raw_size`."""
-    content = _inflated(envelope.codec, envelope.body, envelope.raw_size)
+    content = compression.unpacked(envelope.codec, envelope.body, size=envelope.raw_size, dictionary_id=envelope.dictionary)
     if len(content) != envelope.raw_size:
         raise BadItem(f"expected {envelope.raw_size} bytes after decompression, got another number")
     expected = _identity(
@@ -143,6 +147,8 @@ def packed(envelope: Envelope) -> bytes:
         row[9] = envelope.asked_by
     if envelope.facts:
         row[10] = dict(envelope.facts)
+    if envelope.dictionary is not None:
+        row[11] = envelope.dictionary
     return cbor2.dumps(row, canonical=True)
 
 
@@ -158,11 +164,12 @@ def unpacked(data: bytes) -> Envelope:
         } if (
             len(identity) == 16 and is_name(box) and kind in KINDS and codec in CODECS
             and 1 <= priority <= 4 and 0 <= raw_size <= BODY_BYTES_MAX and abs(first) < _INT64 and abs(last) < _INT64
+            and (row.get(11) is None or (codec == "deflate" and type(row[11]) is int and row[11] in DICTIONARIES))
         ):  # fmt: skip
             return Envelope(
                 box=box, kind=kind, priority=Priority(priority), first_tai_ns=first, last_tai_ns=last,
                 codec=codec, raw_size=raw_size, body=body, identity=identity,
-                asked_by=checked_identity(row.get(9)), facts=checked_facts(row.get(10, {})),
+                asked_by=checked_identity(row.get(9)), facts=checked_facts(row.get(10, {})), dictionary=row.get(11),
             )  # fmt: skip
     raise BadItem(f"expected an envelope of version {VERSION} (envelope.cddl)")
 
@@ -271,14 +278,3 @@ def _identity(box: str, kind: str, priority: int, first: int, last: int, asked_b
         # Two orders for the same frames get two answers, each its own (storm seed 58).
         head.append(asked_by)
     return hashlib.sha256(cbor2.dumps(head, canonical=True) + content).digest()[:16]
-
-
-def _inflated(codec: Codec, body: bytes, size: int) -> bytes:
-    try:
-        if codec == "deflate":
-            return zlib.decompressobj().decompress(body, size + 1)
-        if codec == "lz4":
-            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(body, size + 1))
-    except (zlib.error, RuntimeError, EOFError, ValueError):
-        raise BadItem(f"expected a body compressed with {codec}, the decoder stopped") from None
-    return body

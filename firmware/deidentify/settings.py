@@ -20,3 +20,13 @@ class DeidentifySettings:
     release_payload_ethertypes: tuple[int, ...] = setting(
         (), "Ethertypes whose recorded payload may leave as it is (0x88CC LLDP names devices and ports).", low=0x600, high=0xFFFF
     )
+    compress_to_percent: int = setting(
+        0,
+        "Long items shrink to this share of their size where that can be done; 0: whatever takes the least time.",
+        low=0,
+        high=100,
+    )
+    compress_to_bytes: int = setting(
+        0, "Long items shrink to this size where that can be done; 0: likewise.", low=0, high=1 << 40
+    )
+    compress_core_percent: int = setting(25, "How much of a core compressing may take from the recorder.", low=1, high=100)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import envelope
+from firmware.core.compression import Policy
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.expiry import is_expired, say_discarded
@@ -21,6 +22,7 @@ from firmware.core.timestamp import SECOND
 from firmware.deidentify.evidence import Counts
 from firmware.deidentify.evidence import cleaned as cleaned_evidence
 from firmware.deidentify.frames import FrameRules
+from firmware.deidentify.packing import SMALL_BYTES, Packers, Packing
 from firmware.deidentify.settings import DeidentifySettings
 from firmware.deidentify.words import WordRules
 from firmware.deidentify.words import cleaned as cleaned_message
@@ -32,13 +34,15 @@ JOBS_MAX = 2  # pieces of evidence in hand, some MiB each: one, and one more urg
 
 @dataclass(slots=True)
 class _Job:
-    """A piece of evidence in hand: cleaned a stretch a step."""
+    """Something long in hand: cleaned a stretch a step, then compressed a slice a step. counts: of evidence."""
 
     item: Item
     release: Release
     pieces: Iterator[bytes]
-    counts: Counts
+    counts: Counts | None = None
+    facts: dict[str, int] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class DeidentifyStation:
             payload_ethertypes=frozenset(settings.release_payload_ethertypes),
             names=names,
         )
+        policy = Policy(settings.compress_to_percent, settings.compress_to_bytes)
+        self._packers = Packers(board, policy=policy, share=settings.compress_core_percent / 100)
         self._release = Spool(board.disk, "release")
         self._outbox = Spool(board.disk, "outbox")
         self._notices = Notices(board, self.name)
@@ -156,14 +162,23 @@ class DeidentifyStation:
             raise BadItem(f"expected a group of at most {BATCH_BYTES_MAX} bytes after removal")
         self.report.count("messages", len(messages))
         self.report.count("parts_removed", removed)
-        self._make_ready(item, release, content, {"parts_removed": removed})
+        job = _Job(item, release, iter(()), facts={"parts_removed": removed}, packing=self._packing(release, content))
+        if len(content) > SMALL_BYTES:
+            self._jobs[item.name] = job
+            return
+        while not self._pack_a_slice(job):
+            continue
 
     def _clean_a_stretch(self) -> None:
-        """Some frames of the most urgent evidence."""
+        """Some frames, or some compression, of the most urgent long item."""
         if not self._jobs:
             return
         name = min(self._jobs)
         job = self._jobs[name]
+        if job.packing is not None:
+            if self._pack_a_slice(job):
+                del self._jobs[name]
+            return
         try:
             piece = next(job.pieces, None)
         except BadItem as trouble:
@@ -173,18 +188,35 @@ class DeidentifyStation:
         if piece is not None:
             job.done.append(piece)
             return
-        del self._jobs[name]
+        assert job.counts is not None, "only evidence is cleaned in stretches"
         self.report.count("released_whole", job.counts.whole)
         self.report.count("released_cut", job.counts.cut)
-        facts = {"released_whole": job.counts.whole, "released_cut": job.counts.cut}
-        self._make_ready(job.item, job.release, b"".join(job.done), facts)
+        job.facts = {"released_whole": job.counts.whole, "released_cut": job.counts.cut}
+        job.packing = self._packing(job.release, b"".join(job.done))
+        job.done.clear()
 
-    def _make_ready(self, item: Item, release: Release, content: bytes, facts: dict[str, int]) -> None:
+    def _packing(self, release: Release, content: bytes) -> Packing:
+        is_group = release.kind == "group"
+        return self._packers.begin(content, is_small_group=is_group, is_urgent=is_group and int(release.priority) <= 2)
+
+    def _pack_a_slice(self, job: _Job) -> bool:
+        """Whether that was the last, and the item is ready."""
+        assert job.packing is not None
+        packing = job.packing
+        job.packing = self._packers.step(packing)
+        if job.packing is not None:
+            return False
+        release, choice = job.release, packing.choice
         out = envelope.sealed_envelope(
             box=self._box, kind=release.kind, priority=release.priority, first_tai_ns=release.first_tai_ns,
-            last_tai_ns=release.last_tai_ns, content=content, asked_by=release.asked_by, facts={**release.facts, **facts},
+            last_tai_ns=release.last_tai_ns, content=packing.content, asked_by=release.asked_by,
+            facts={**release.facts, **job.facts, **({} if choice.has_dictionary else {"codec": choice.reason})}, choice=choice, body=packing.body,
         )  # fmt: skip
-        self._ready[item.name] = (item, envelope.packed(out))
+        self._ready[job.item.name] = (job.item, envelope.packed(out))
+        self.report.count(f"codec_{out.codec}")
+        self.report.count("bytes_before", out.raw_size)
+        self.report.count("bytes_after", len(out.body))
+        return True
 
     def _publish(self) -> None:
         """Outbox first, release second: the other order loses the item when the power goes in between."""

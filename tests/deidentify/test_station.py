@@ -17,6 +17,7 @@ from firmware.core.release import Release, name_of
 from firmware.core.timestamp import ClockState, Timestamp
 from firmware.deidentify.settings import DeidentifySettings
 from firmware.deidentify.station import DeidentifyStation
+from firmware.roles import SECTIONS
 from simulator.board import SimulatedBoard
 from simulator.clock import SimulatedClock
 from simulator.disk import PowerCut, SimulatedDisk
@@ -114,7 +115,10 @@ def test_evidence_goes_out_cut(door: Door) -> None:
     assert [(0, len(secret), len(secret) - 6), (1, len(plain), len(plain))] == [
         (p.stamp_ns, p.wire_bytes, len(p.data)) for p in packets
     ]
-    assert {"part": 0, "frames": 2, "released_whole": 1, "released_cut": 1} == out.facts
+    assert {"part": 0, "frames": 2, "released_whole": 1, "released_cut": 1} == {
+        k: v for k, v in out.facts.items() if k != "codec"
+    }
+    assert str(out.facts["codec"]).startswith("probe ")
     assert b"c" * 16 == out.asked_by
 
 
@@ -234,7 +238,7 @@ def _cut_at(door: Door, operation: int) -> bool:
 
 
 def test_nobody_else_writes_the_outbox() -> None:
-    """By the front pages: exactly one capability says it writes outbox/. (S2-085)"""
+    """By the front pages: exactly one capability of a box says it writes outbox/; a relay's outbox is filled by the relay. (S2-085)"""
     pages = Path(firmware.__file__).parent.glob("*/__init__.py")
     writers = {
         page.parent.name
@@ -243,7 +247,8 @@ def test_nobody_else_writes_the_outbox() -> None:
         if line.startswith("Writes") and "outbox/" in line
     }
 
-    assert {"deidentify"} == writers
+    assert {"deidentify", "relay"} == writers
+    assert "relay" not in SECTIONS["box"]
 
 
 @pytest.mark.parametrize(("claimed", "said"), [("change", True), ("none", False), ("Jane Doe", False), (None, False)])
@@ -261,3 +266,37 @@ def test_reduced_evidence_says_so(claimed: str | None, said: bool) -> None:
 
     assert said is (b"reduced on request (change)" in content)
     assert b"Jane Doe" not in content
+
+
+def test_a_long_item_is_compressed_a_slice_at_a_time_and_alarms_pass(make_door: Callable[..., Door]) -> None:
+    """(S2-062, S2-072) On a slow link a long group takes a slow codec and many steps; an alarm put in meanwhile is out first."""
+    door = make_door()
+    door.disk.mkdir("state")
+    door.disk.write("state/uplink.json", b'{"at_tai_ns": 1, "stations": {"uplink": {"gauges": {"rate_bytes_per_s": 3000}}}}')
+    text = "".join(f"{number:06d} joint {number % 7} torque {number * 31 % 97} Nm\n" for number in range(9_000))
+    door.put_group(*[text[at : at + 30_000] for at in range(0, len(text), 30_000)], priority=4)
+    door.steps(2)
+    assert [] == door.names("outbox")
+    door.put_group("joint 2 stopped")
+    door.steps(2)
+    assert ["p1-00000000000000000001-group-1"] == door.names("outbox")
+    door.steps()
+    long = door.out()[1]
+
+    assert "xz" == long.codec
+    assert "3 kB/s" in str(long.facts["codec"])
+    assert len(long.body) * 8 < long.raw_size
+    assert {"codec_xz": 1, "codec_deflate": 1} == {k: v for k, v in door.station.report.counts.items() if k.startswith("codec")}
+
+
+def test_a_policy_that_was_missed_tries_harder(make_door: Callable[..., Door]) -> None:
+    """(S2-063) What the probe promised and the codec did not keep goes on with the next codec, and the envelope says so."""
+    door = make_door(compress_to_percent=36)
+    noise = Random(3)
+    rows = [f"{number:06d} torque {noise.randrange(10**6):06d} Nm joint seven of the left arm\n" for number in range(4_000)]
+    door.put_group(*["".join(rows[at : at + 500]) for at in range(0, 4_000, 500)], priority=4)
+    door.steps()
+    (out,) = door.out()
+
+    assert len(out.body) * 100 <= out.raw_size * 36
+    assert "policy" in str(out.facts["codec"])
