@@ -16,10 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
-from firmware.core.envelope import is_name
 from firmware.core.errors import BadItem, BadSettings, Missing, TapFailed, Trouble
-from firmware.core.message import is_token
-from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from drivers.outlet import Outlet
     from firmware.capture.options import Keep
     from firmware.capture.settings import CaptureSettings
+    from firmware.core.settings import Settings
     from firmware.core.sift import Sift
     from firmware.core.store import Query
 
@@ -146,7 +144,7 @@ def _run(a: argparse.Namespace) -> int:
     return 0
 
 
-def _check_values(role: str, settings: Settings) -> None:
+def _check_values(role: str, settings: "Settings") -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
     from firmware.hub.settings import HubSettings
@@ -212,7 +210,8 @@ def _keep_role(a: argparse.Namespace, names: Sequence[str]) -> None:
         keeper.close()
 
 
-def _settings(a: argparse.Namespace) -> Settings:
+def _settings(a: argparse.Namespace) -> "Settings":
+    from firmware.core.settings import Settings, layer_from_assignments
     from firmware.roles import SECTIONS
 
     layers = [(str(path), _text_of(path, "a settings file (TOML)")) for path in a.settings]
@@ -221,7 +220,7 @@ def _settings(a: argparse.Namespace) -> Settings:
     return Settings(SECTIONS[a.role], layers)
 
 
-def _board(a: argparse.Namespace, settings: Settings | None = None, *, keeps_time: bool = False) -> "LinuxBoard":
+def _board(a: argparse.Namespace, settings: "Settings | None" = None, *, keeps_time: bool = False) -> "LinuxBoard":
     from drivers.linux.board import LinuxBoard
     from drivers.linux.identity import introduce
     from firmware.roles import BoardSettings
@@ -254,6 +253,7 @@ def _settings_table(a: argparse.Namespace) -> int:
 
 def _identity(a: argparse.Namespace) -> int:
     from drivers.linux.identity import LinuxIdentity, introduce, trust
+    from firmware.core.envelope import is_name
 
     directory = Path(a.directory or Path(a.root) / "identity")
     introduce(directory, name=a.name, site=a.site)
@@ -279,6 +279,7 @@ def _identity(a: argparse.Namespace) -> int:
 def _record(a: argparse.Namespace) -> int:
     from firmware.capture import options
     from firmware.capture.settings import CaptureSettings
+    from firmware.core.settings import Settings, layer_from_assignments
 
     if a.list:
         return _interfaces(a)
@@ -422,6 +423,11 @@ def _query(a: argparse.Namespace) -> "Query":
 
 def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
     """What the options ask for: the index narrows, the sift decides."""
+    from firmware.core.sift import Sift
+
+    words = (a.device, a.source, a.destination, a.kind, a.message, a.event, a.contains, a.filter, a.settings, a.set)
+    if not any(words):
+        return _query(a), Sift()  # Nobody has to be loaded who understands words: a third of the time until the first frame.
     from drivers.linux.clock import LinuxClock
     from drivers.linux.frame_filter import frame_filter
     from firmware.core.wording import Wording
@@ -634,6 +640,7 @@ def _publish(a: argparse.Namespace) -> int:
     import socket
 
     from drivers.linux.clock import LinuxClock
+    from firmware.core.message import is_token
     from firmware.intake.publisher import Publisher
 
     for pair in a.field:
@@ -689,16 +696,44 @@ def _fleet_retrieve(a: argparse.Namespace) -> int:
         reduce=a.reduce,
         rates=a.rates,
         error=a.error,
-    )
+        only_message=a.only_message,
+        priority=a.priority,
+        criteria={
+            "macs": a.mac, "protocols": a.proto, "vlans": a.vlan, "devices": a.device, "senders": a.source, "receivers": a.destination,
+            "kinds": a.kind, "event": [a.event] if a.event else [], "contains": [a.contains] if a.contains else [],
+            "filter": [a.filter] if a.filter else [],
+        },
+    )  # fmt: skip
     with closing(_Output(a.write)) as out, understood(a.hub):
         fleet = Fleet(a.hub)
         state = fleet.retrieve(
-            wish, lambda now: print(f"{now['state']}: {now['parts']} parts, {now['frames']} frames", file=sys.stderr)
+            wish,
+            lambda now: print(
+                f"{now['command']} {now['state']}: {now['parts']} parts, {now['frames']} frames"
+                + (f", {now['detail']}" if now["detail"] else ""),
+                file=sys.stderr,
+            ),
         )
         if state["complete"] and a.write:
             fleet.download(state["download"], out)
-        print(json.dumps(state) if a.json else f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes")
+        said = f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes" + (
+            f"; {state['detail']}" if state["detail"] else ""
+        )
+        print(json.dumps(state) if a.json else said)
         return 0 if state["complete"] else 1
+
+
+def _fleet_cancel(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, understood
+
+    with understood(a.hub):
+        order = Fleet(a.hub).cancel(a.order)
+    print(
+        json.dumps({"command": order})
+        if a.json
+        else f"asked for the end of {a.order}; what was found until then will be complete"
+    )
+    return 0
 
 
 def _console(a: argparse.Namespace) -> int:
@@ -907,12 +942,15 @@ def _parser() -> argparse.ArgumentParser:
     for name, work, meaning in (
         ("list", _fleet_list, "the boxes of a hub and how they are"),
         ("watch", _fleet_watch, "messages as they arrive"),
+        ("cancel", _fleet_cancel, "end a request for frames; what was found until then is complete"),
         ("retrieve", _fleet_retrieve, "ask a box for frames, wait for them, write them"),
     ):
         sub = fleet.add_parser(name, help=meaning, description=meaning)
         sub.set_defaults(work=work)
         sub.add_argument("--hub", default="http://127.0.0.1:8470", help="the hub's page (default %(default)s)")
         sub.add_argument("--json", action="store_true")
+        if name == "cancel":
+            sub.add_argument("order", metavar="COMMAND", help="32 hexadecimal digits, as retrieve says them")
     sub.add_argument("--box", required=True, help="whose frames")
     sub.add_argument("--about", metavar="IDENTITY", help="around this message")
     sub.add_argument("--around", type=int, default=30, metavar="SECONDS", help="before and after it (default %(default)s)")
@@ -920,6 +958,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--until")
     sub.add_argument("--host", action="append", default=[], metavar="IP")
     sub.add_argument("--port", action="append", default=[], type=int)
+    sub.add_argument("--mac", action="append", default=[])
+    sub.add_argument("--proto", action="append", default=[])
+    sub.add_argument("--vlan", action="append", default=[])
+    sub.add_argument("--device", action="append", default=[], metavar="NAME", help="by a name the box knows")
+    sub.add_argument(
+        "--from", dest="source", action="append", default=[], metavar="WHO", help="sent by: an address, or a name the box knows"
+    )
+    sub.add_argument("--to", dest="destination", action="append", default=[], metavar="WHO", help="sent to")
+    sub.add_argument(
+        "--kind", action="append", default=[], help="message, motion, temperature, stream, time, imaging, service, …"
+    )
+    sub.add_argument("--event", metavar="KEY", help="the frames that carried messages about this event")
+    sub.add_argument("--only-message", action="store_true", help="with --about: only the frame that carried it")
+    sub.add_argument("--contains", metavar="TEXT", help="bytes anywhere in the frame: a text, or 0x and hexadecimal digits")
+    sub.add_argument("-f", "--filter", help="pcap-filter expression, as tcpdump takes it")
+    sub.add_argument("--priority", type=int, choices=(1, 2, 3, 4), help="how soon it should travel")
     sub.add_argument("--reduce", choices=("none", "filter", "sample", "change"), default="none", help="how much less will do")
     sub.add_argument("--rates", help='with sample: "motion=60,temperature=5,other=20" samples a second')
     sub.add_argument("--error", help='with change: largest error, "1%%" of a value\'s range or "0.5" in its unit')

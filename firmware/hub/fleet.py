@@ -4,9 +4,9 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from firmware.core.errors import Trouble
@@ -46,7 +46,8 @@ def understood(address: str) -> Iterator[None]:
 class Wish:
     """Whose frames, and which. about: identity of a message, hexadecimal; then around_s counts, otherwise the moments.
 
-    reduce, rates, error: how much less than all of it will do (firmware/core/streams/wish.py).
+    reduce, rates, error: how much less than all of it will do (firmware/core/streams/wish.py). only_message: the frame that carried it.
+    criteria: further ones by the names of firmware/core/request.py.
     """
 
     box: str
@@ -59,6 +60,9 @@ class Wish:
     reduce: str = "none"
     rates: str | None = None
     error: str | None = None
+    only_message: bool = False
+    priority: int | None = None
+    criteria: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def as_json(self) -> Plain:
         """As POST /api/evidence takes it."""
@@ -74,7 +78,11 @@ class Wish:
         for name, value in (("reduce", self.reduce), ("rates", self.rates), ("error", self.error)):
             if value not in (None, "none"):
                 row[name] = value
-        return row
+        if self.only_message:
+            row["only_message"] = True
+        if self.priority is not None:
+            row["priority"] = self.priority
+        return row | {name: ",".join(values) for name, values in self.criteria.items() if values}
 
 
 class Fleet:
@@ -109,9 +117,14 @@ class Fleet:
                 if latest != state:
                     state = latest
                     progress(state)
-                if state["complete"] or state["state"] in ("refused", "expired", "failed"):
+                if state["complete"] or state["state"] in ("refused", "expired", "failed", "cancelled"):
                     return state
                 _next_event(news)
+
+    def cancel(self, command: str) -> str:
+        """Ask for the end of a request; returns the identity of the order that ends it."""
+        ended: str = self._json(f"/api/evidence/{command}/cancel", body={})["command"]
+        return ended
 
     def download(self, path: str, into: Sink) -> int:
         """Bytes written."""

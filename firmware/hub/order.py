@@ -1,8 +1,10 @@
 """Orders to boxes: made, counted, signed, and put where the hub station publishes them from."""
 
+from collections.abc import Mapping
+
 from drivers.board import Board
 from firmware.core.envelope import Command, Order, command_packed, order_packed
-from firmware.core.request import Request, as_parameters
+from firmware.core.request import CANCEL, Request, as_parameters
 from firmware.core.spool import Spool
 from firmware.hub.outgoing import OUTGOING
 from firmware.hub.repository import Repository
@@ -25,6 +27,25 @@ def request_evidence(
 
     about: identity of the message it is about, for people. Raises RepositoryFailed, DiskFull or DiskFailed.
     """
+    return _ordered(board, repository, box, as_parameters(request), about, made_tai_ns, expires_tai_ns)
+
+
+def cancel_evidence(
+    board: Board, repository: Repository, *, box: str, ended: bytes, made_tai_ns: int, expires_tai_ns: int
+) -> Order:
+    """Ask a box to end such an order; what it has found until then is its last part. As durable as the order itself."""
+    return _ordered(board, repository, box, {CANCEL: ended.hex()}, None, made_tai_ns, expires_tai_ns)
+
+
+def _ordered(
+    board: Board,
+    repository: Repository,
+    box: str,
+    parameters: Mapping[str, int | str | None],
+    about: bytes | None,
+    made_tai_ns: int,
+    expires_tai_ns: int,
+) -> Order:
     with repository.transaction():
         signer = board.identity.name
         order = Order(
@@ -35,7 +56,7 @@ def request_evidence(
             counter=repository.next_counter(signer, made_tai_ns),
             made_tai_ns=made_tai_ns,
             expires_tai_ns=expires_tai_ns,
-            parameters=as_parameters(request),
+            parameters=parameters,
         )
         repository.add_command(order, about=about, now_tai_ns=made_tai_ns)
         # Within the transaction: a counter published and not remembered would be used twice, and the second order refused.

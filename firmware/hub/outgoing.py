@@ -15,7 +15,7 @@ from firmware.hub.repository import Repository
 
 OUTGOING = "commands/outgoing"
 KNOWN_MAX = 1000  # Held in memory at once; the rest waits on the disk.
-ANSWERED = ("accepted", "refused", "expired", "done")
+ANSWERED = ("accepted", "refused", "expired", "done", "cancelled")
 
 
 @dataclass(slots=True)

@@ -225,15 +225,17 @@ function follow(command, corner) {
 }
 
 function words(state) {
-  if (state.complete) return `${state.frames} frames, ${size(state.bytes)}`;
+  const more = state.detail ? ` · ${visible(state.detail)}` : "";
+  if (state.complete) return `${state.state === "cancelled" ? "cancelled, " : ""}${state.frames} frames, ${size(state.bytes)}${more}`;
+  if (state.state === "cancelled") return "cancelled";
   if (state.state === "refused" || state.state === "expired") return state.detail ? `${state.state}: ${visible(state.detail)}` : state.state;
-  if (state.parts) return `${state.parts} parts, ${size(state.bytes)} so far`;
+  if (state.parts) return `${state.parts} parts, ${size(state.bytes)} so far${more}`;
   if (state.state === "accepted" && state.until && Date.parse(state.until) > hubNow()) return `recording until ${second(state.until)}`;
   return { waiting: "waiting for the box", sent: "asked", accepted: "the box is looking", done: "on its way" }[state.state] ?? state.state;
 }
 
 function isOver(state) {
-  return state.complete || state.state === "refused" || state.state === "expired";
+  return state.complete || ["refused", "expired", "cancelled"].includes(state.state);
 }
 
 function show(state) {
@@ -264,10 +266,31 @@ function showRequests(requests) {
       link.href = state.download;
       link.download = "";
       item.append(link);
+    } else if (!isOver(state)) {
+      const button = text("button", "Cancel");
+      button.type = "button";
+      button.title = `End this request; what ${visible(state.box)} has found until then can be downloaded`;
+      button.addEventListener("click", () => cancel(state.command, button));
+      item.append(button);
     }
     return item;
   });
   if (items.length !== list.children.length || items.some((item, at) => item !== list.children[at])) list.replaceChildren(...items);
+}
+
+async function cancel(command, button) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  button.textContent = "ending";
+  try {
+    const answer = await fetch(`/api/evidence/${command}/cancel`, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+    if (!answer.ok) throw new Error((await answer.json()).error);
+  } catch (problem) {
+    button.setAttribute("aria-disabled", "false");
+    button.textContent = "Cancel";
+    button.title = `not ended: ${problem.message}`;
+  }
+  refresh();
 }
 
 async function lookAtEvidence() {

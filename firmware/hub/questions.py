@@ -4,6 +4,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from firmware.core.request import CANCEL
 from firmware.core.timestamp import MS, SECOND, iso
 from firmware.hub.repository import Repository
 
@@ -83,7 +84,11 @@ def evidence(repository: Repository, command: bytes, *, tai_offset_s: int) -> Pl
 
 def newest_evidence(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
     """How far the latest requests have come, the latest first; at most EVIDENCE_MAX."""
-    rows = repository.rows(f"{_EVIDENCE} where c.deed = 'retrieval' order by c.made_tai_ns desc limit ?", EVIDENCE_MAX)
+    # An order that ends another is no request for evidence (firmware/core/request.py).
+    rows = repository.rows(
+        f"{_EVIDENCE} where c.deed = 'retrieval' and c.parameters not like ? order by c.made_tai_ns desc limit ?",
+        f'{{"{CANCEL}":%', EVIDENCE_MAX,
+    )  # fmt: skip
     return [_evidence(row, tai_offset_s) for row in rows]
 
 

@@ -198,6 +198,11 @@ class Repository:
         row = self._do("select state from commands where identity = ?", (identity,)).fetchone()
         return str(row[0]) if row else None
 
+    def command_detail(self, identity: bytes) -> str:
+        """What was said about it last."""
+        row = self._do("select detail from commands where identity = ?", (identity,)).fetchone()
+        return str(row[0]) if row else ""
+
     def set_command(self, identity: bytes, state: str, *, detail: str = "", now_tai_ns: int, box: str | None = None) -> bool:
         """Returns whether there is such a command (of this box)."""
         cursor = self._do(

@@ -25,6 +25,8 @@ from firmware.hub.settings import HubSettings
 QUARANTINE = "quarantine/hub"
 NEWS = "news"  # A name appears here after each commit; the page's process listens for it.
 SEEN_EVERY_NS = SECOND
+SEARCHED, CANCELLED = "searched", "cancelled"
+DETAIL_MAX = 1024  # characters of what is said about a command
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
 
@@ -230,7 +232,9 @@ class HubStation:
                 if state.is_complete:
                     outcome.evidence.append(state)
                 # Evidence is an answer too, and comes before the box's words about it, which wait for their group.
-                self._answered(state.command, "done" if state.is_complete else "accepted", envelope.box, outcome, stamp)
+                detail = self._said_of(state, envelope)
+                word = "accepted" if not state.is_complete else CANCELLED if detail.startswith(CANCELLED) else "done"
+                self._answered(state.command, word, envelope.box, outcome, stamp, detail=detail)
         except BadItem as trouble:
             # Acknowledged as what it is, and kept here for a person: the box would send it for ever.
             self._to_quarantine(data, "bad_content", trouble)
@@ -240,6 +244,12 @@ class HubStation:
             count("envelopes")
             count("bytes", len(data))
         return envelope.identity
+
+    def _said_of(self, state: EvidenceState, envelope: Envelope) -> str:
+        """What is said of a request for evidence; parts come in any order, and the last one's word stands."""
+        before, now = self._repository.command_detail(state.command), _so_far(envelope)
+        detail = before if before and not before.startswith(SEARCHED) and envelope.facts.get("last") != 1 else now
+        return "" if state.is_complete and detail.startswith(SEARCHED) else detail
 
     def _take_group(
         self, envelope: Envelope, messages: Sequence[Message], outcome: _Outcome, count: Callable[..., None], now: Now
@@ -255,7 +265,7 @@ class HubStation:
 
     def _take_result(self, box: str, message: Message, outcome: _Outcome, now_tai_ns: int) -> None:
         result, command = message.fields.get("result"), message.fields.get("command")
-        if result not in ("accepted", "refused") or not isinstance(command, str):
+        if result not in ("accepted", "refused", "done") or not isinstance(command, str):
             return
         try:
             identity = bytes.fromhex(command)
@@ -266,7 +276,7 @@ class HubStation:
 
     def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
         # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.
-        if self._repository.command_state(command) == "done":
+        if self._repository.command_state(command) in ("done", "cancelled"):
             return
         if self._repository.set_command(command, state, detail=detail, now_tai_ns=now_tai_ns, box=box):
             outcome.answered.append(command)
@@ -289,6 +299,20 @@ class HubStation:
                 for topic in self._repository.routes():
                     port.greet(topic)
                 self._outgoing.again()
+
+
+def _so_far(envelope: Envelope) -> str:
+    """What a part of evidence says about the whole: how far the box has come, or at the end what it did not hold, and why."""
+    facts = envelope.facts
+    if facts.get("last") != 1:
+        percent = facts.get("searched_percent")
+        return f"{SEARCHED} {percent} %" if isinstance(percent, int) else ""
+    said = [CANCELLED] if facts.get("cancelled") == 1 else []
+    if facts.get("truncated") == 1:
+        said.append("cut off: more than one order may send")
+    if isinstance(facts.get("not_held"), str):
+        said.append(f"not held: {facts['not_held']}")
+    return "; ".join(said)[:DETAIL_MAX]
 
 
 def _identity_in(data: bytes) -> bytes | None:

@@ -4,8 +4,9 @@ GET  /                       the page
 GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
 GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
-POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "hosts", "ports",
-                              "reduce", "rates", "error"} as firmware/core/request.py explains them
+POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "only_message",
+                              "priority", and the criteria firmware/core/request.py explains}
+POST /api/evidence/<command>/cancel   end it; what was found until then is complete
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
 GET  /evidence/<command>.pcapng
@@ -39,13 +40,18 @@ from firmware.hub import questions
 from firmware.hub.clocks import clocks
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
-from firmware.hub.order import request_evidence
+from firmware.hub.order import cancel_evidence, request_evidence
 from firmware.hub.outgoing import OUTGOING
 from firmware.hub.questions import Selection
 from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import NEWS
 
+CRITERIA = (
+    "hosts", "ports", "macs", "protocols", "vlans", "devices", "senders", "receivers", "kinds", "event", "contains", "filter",
+    "reduce", "rates", "error",
+)  # fmt: skip
+OVER = ("refused", "expired", "done", "cancelled")
 PRIORITIES_MAX = 4
 LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a commit
 BODY_BYTES_MAX = 8192
@@ -102,6 +108,7 @@ class Page:
             Route("/api/evidence", self._ask, methods=["POST"]),
             Route("/api/evidence", self._newest_evidence, methods=["GET"]),
             Route("/api/evidence/{command}", self._progress, methods=["GET"]),
+            Route("/api/evidence/{command}/cancel", self._cancel, methods=["POST"]),
             Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
         ]
         names = (self._settings.page_host, *self._settings.page_names)
@@ -192,7 +199,12 @@ class Page:
         else:
             since, until = _moment(wish, "since_utc_ns"), _moment(wish, "until_utc_ns")
         parameters: dict[str, int | str | None] = {"since": max(since, 0), "until": max(until, 0)}
-        for name in ("hosts", "ports", "reduce", "rates", "error"):
+        if wish.get("only_message") is True and about is not None:
+            parameters["message"] = about.hex()
+        priority = wish.get("priority")
+        if priority is not None:
+            parameters["priority"] = priority if isinstance(priority, int) else str(priority)
+        for name in CRITERIA:
             value = wish.get(name)
             if value is not None and not isinstance(value, str):
                 raise BadItem(f"expected {name} as a text")
@@ -203,6 +215,27 @@ class Page:
         with self._ordering:
             order = request_evidence(
                 self._board, repository, box=box, request=asked, about=about, made_tai_ns=made, expires_tai_ns=expires
+            )
+        return order.identity
+
+    async def _cancel(self, request: HttpRequest) -> Response:
+        command = _identity(request.path_params["command"])
+        ended = await run_in_threadpool(self._end, command) if command else None
+        if ended is None:
+            return JSONResponse({"error": "expected a request for evidence that is not over"}, 404)
+        return JSONResponse({"command": ended.hex()}, 202)
+
+    def _end(self, command: bytes) -> bytes | None:
+        now = self._board.clock.now()
+        repository = self._repository()
+        state = questions.evidence(repository, command, tai_offset_s=now.tai_offset_s)
+        if state is None or state["complete"] or state["state"] in OVER:
+            return None
+        made = now.timestamp.tai_ns
+        expires = made + self._settings.command_expires_s * SECOND
+        with self._ordering:
+            order = cancel_evidence(
+                self._board, repository, box=str(state["box"]), ended=command, made_tai_ns=made, expires_tai_ns=expires
             )
         return order.identity
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
@@ -127,11 +128,13 @@ def section(number: int, frames: int = 2) -> bytes:
     return body + b"".join(pcapng.enhanced_packet(number * 1000 + frame, bytes(60), 60) for frame in range(frames))
 
 
-def part(number: int, *, last: bool = False, asked_by: bytes | None = COMMAND, content: bytes | None = None) -> Envelope:
+def part(
+    number: int, *, last: bool = False, asked_by: bytes | None = COMMAND, content: bytes | None = None, **facts: int | str
+) -> Envelope:
     return sealed_envelope(
         box="box-1", kind="evidence", priority=Priority.P2, first_tai_ns=number, last_tai_ns=number,
         content=section(number) if content is None else content, asked_by=asked_by,
-        facts={"part": number, "last": int(last), "frames": 999, "from_utc_ns": 5, "until_utc_ns": 6},
+        facts={"part": number, "last": int(last), "frames": 999, "from_utc_ns": 5, "until_utc_ns": 6, **facts},
     )  # fmt: skip
 
 
@@ -499,6 +502,40 @@ def test_evidence_is_an_answer(world: World) -> None:
     world.say("p3", packed(group(said("accepted", kind="command-result", command=identity.hex(), result="accepted"))))
     world.run()
     assert world.repository.command_state(identity) == "done"
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0)])
+@pytest.mark.parametrize("cancelled", [0, 1])
+def test_parts_say_how_far_it_is_and_what_is_missing(world: World, numbers: tuple[int, ...], cancelled: int) -> None:
+    """How much was searched, and at the end what was not held and why, or that it was cancelled; in whatever order parts come. (S2-107)"""
+    world.born()
+    name, data, identity = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    last = {"last": True, "cancelled": cancelled, "not_held": "09:00 to 10:00 deleted"}
+    seen = []
+    for number in numbers:
+        extra: dict[str, Any] = last if number == 2 else {"searched_percent": 40 * number}
+        world.say("p2", packed(part(number, asked_by=identity, **extra)))
+        world.run()
+        seen.append(world.repository.command_detail(identity))
+    final = "cancelled; not held: 09:00 to 10:00 deleted" if cancelled else "not held: 09:00 to 10:00 deleted"
+
+    assert (final, "cancelled" if cancelled else "done") == (seen[-1], world.repository.command_state(identity))
+    assert all(said == final for said, number in zip(seen, numbers, strict=True) if 2 in numbers[: numbers.index(number) + 1])
+
+
+def test_a_whole_answer_has_nothing_to_add(world: World) -> None:
+    """Where everything was held, nothing is said beside it."""
+    world.born()
+    name, data, identity = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    world.say("p2", packed(part(1, last=True, asked_by=identity)))
+    world.say("p2", packed(part(0, asked_by=identity, searched_percent=70)))
+    world.run()
+
+    assert ("", "done") == (world.repository.command_detail(identity), world.repository.command_state(identity))
 
 
 def test_only_the_box_that_was_asked_may_answer(world: World) -> None:

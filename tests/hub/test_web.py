@@ -13,11 +13,13 @@ import pytest
 from drivers.clock import ClockState, Timestamp
 from drivers.linux.board import LinuxBoard
 from drivers.linux.supervisor import LinuxSupervisor
-from firmware.core.envelope import command_unpacked, order_unpacked
+from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
+from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.signature import is_signed_by
 from firmware.core.topics import Topic
+from firmware.core.wording import Wording
 from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
@@ -177,6 +179,46 @@ def test_evidence_is_asked_for_signed_and_followed(hub: Hub) -> None:
     assert (200, content) == (status, body)
     assert f'attachment; filename="{command}.pcapng"' == headers["content-disposition"]
     assert command == hub.get("/api/messages")["messages"][0]["evidence"]  # type: ignore[index]
+
+
+def _orders(hub: Hub) -> list[Order]:
+    names = hub.board.disk.list("commands/outgoing")
+    return [order_unpacked(command_unpacked(hub.board.disk.read(f"commands/outgoing/{name}")).order) for name in names]
+
+
+def test_every_criterion_reaches_the_box(hub: Hub) -> None:
+    """(S2-107) What the page and the command line ask for is what the order says, as the box understands it."""
+    identity = hub.add(60)
+    wish = Wish(
+        box="box-1", about=identity.hex(), only_message=True, priority=1, hosts=["10.0.0.1"], ports=[104],
+        criteria={"devices": ["arm-2"], "senders": ["arm-2", "10.0.0.9"], "kinds": ["message"], "contains": ["stop"], "vlans": []},
+    )  # fmt: skip
+    status, _, _ = hub.ask("/api/evidence", method="POST", body=wish.as_json())
+    request = from_parameters(_orders(hub)[0].parameters)
+
+    assert 202 == status
+    assert (Priority.P1, ("10.0.0.1",), (104,)) == (request.priority, request.query.hosts, request.query.ports)
+    assert request.wording == Wording(
+        devices=("arm-2",), senders=("arm-2", "10.0.0.9"), kinds=("message",), message=identity, contains="stop"
+    )
+
+
+def test_a_request_is_cancelled(hub: Hub) -> None:
+    """(S2-107) From the page and from the command line: a signed order that ends the other; it is no request of its own, and once is enough."""
+    identity = hub.add(60)
+    body = {"box": "box-1", "message": identity.hex(), "before_s": 30, "after_s": 10}
+    command = json.loads(hub.ask("/api/evidence", method="POST", body=body)[2])["command"]
+    ended = Fleet(f"http://127.0.0.1:{hub.port}").cancel(command)
+
+    asked, ender = _orders(hub)
+    assert (ended, bytes.fromhex(command)) == (ender.identity.hex(), cancelled_by(ender.parameters))
+    assert ender.counter > asked.counter
+    assert [command] == [row["command"] for row in hub.get("/api/evidence")["evidence"]]  # type: ignore[attr-defined]
+    with hub.repository.transaction():
+        hub.repository.set_command(bytes.fromhex(command), "cancelled", now_tai_ns=TAI)
+    with pytest.raises(HubFailed, match="not over"):
+        Fleet(f"http://127.0.0.1:{hub.port}").cancel(command)
+    assert 404 == hub.ask(f"/api/evidence/{'00' * 16}/cancel", method="POST", body={})[0]
 
 
 def test_counters_grow_whatever_the_clock_does(hub: Hub) -> None:
