@@ -12,6 +12,7 @@ from drivers.disk import Disk
 from drivers.identity import Identity
 from drivers.link import Link
 from drivers.listener import Listener, ListenRequest
+from drivers.sticks import Sticks
 from drivers.supervisor import Supervisor
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
@@ -66,4 +67,6 @@ class Board(Protocol):
 
     def alerts(self, request: AlertRequest) -> Alerts:
         """Begin to hear SDC devices; raises ListenFailed."""
+    def sticks(self) -> Sticks:
+        """Removable storage that somebody may have plugged in."""
         ...

@@ -30,6 +30,7 @@ from firmware.uplink.settings import UplinkSettings
 
 if TYPE_CHECKING:
     from firmware.core.wording import CompileFilter, Interpreter
+    from firmware.retrieval.local import LocalAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,26 @@ def _steward(board: Board, settings: Settings) -> Sequence[Station]:
 def _console(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.console.station import ConsoleStation
 
-    return [ConsoleStation(board, settings.of(ConsoleSettings), rows=settings.rows())]
+    return [ConsoleStation(board, settings.of(ConsoleSettings), rows=settings.rows(), local=_local_access(board, settings))]
+
+
+def _local_access(board: Board, settings: Settings) -> "LocalAccess":
+    """What retrieval finds and deidentify cleans, for the person at the console."""
+    from firmware.core.sensitive import SensitiveNames
+    from firmware.deidentify.evidence import Counts, cleaned
+    from firmware.deidentify.frames import FrameRules
+    from firmware.retrieval.local import LocalAccess, Policy
+
+    leaving = settings.of(DeidentifySettings)
+    rules = FrameRules(
+        message_ports=frozenset(leaving.message_ports), payload_ports=frozenset(leaving.release_payload_ports),
+        payload_ethertypes=frozenset(leaving.release_payload_ethertypes), names=SensitiveNames.of(leaving.sensitive_fields),
+    )  # fmt: skip
+    words = interpreter(
+        settings.of(IntakeSettings), settings.of(RetrievalSettings), compile_filter=board.frame_filter, now=board.clock.now()
+    )
+    forms = {"off": (), "deidentified": ("deidentified",), "raw": ("deidentified", "raw")}[settings.of(ConsoleSettings).export]
+    return LocalAccess(board, words, lambda section: cleaned(section, rules, Counts()), Policy(forms))
 
 
 def _relay(board: Board, settings: Settings) -> Sequence[Station]:

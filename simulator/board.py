@@ -18,6 +18,7 @@ from simulator.clock import SimulatedClock
 from simulator.daemon import SimulatedDaemon
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity
+from simulator.sticks import SimulatedSticks
 from simulator.supervisor import SimulatedSupervisor
 
 
@@ -65,6 +66,7 @@ class SimulatedBoard:
         self.ttys = ttys or {}
         self.make_asker = make_asker or (lambda interface: SimulatedAsker(self.clock))
         self.daemons = daemons or {}
+        self.plugs = SimulatedSticks()
 
     def bell(self) -> SimulatedBell:
         return SimulatedBell(self.disk, self.clock)
@@ -99,3 +101,6 @@ class SimulatedBoard:
 
     def alerts(self, request: AlertRequest) -> Alerts:
         return self.open_alerts(request)
+
+    def sticks(self) -> SimulatedSticks:
+        return self.plugs

@@ -13,6 +13,7 @@ from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity
 from drivers.linux.supervisor import LinuxSupervisor
 from drivers.listener import Listener, ListenRequest
+from drivers.sticks import Sticks
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
 
@@ -98,3 +99,7 @@ class LinuxBoard:
         from drivers.linux.alerts import LinuxAlerts
 
         return LinuxAlerts(request)
+    def sticks(self) -> Sticks:
+        from drivers.linux.sticks import LinuxSticks
+
+        return LinuxSticks()

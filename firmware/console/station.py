@@ -1,6 +1,7 @@
 """The console station: bytes from the line into the session, lines out of it to be carried out, answers back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -9,7 +10,7 @@ from firmware.console import views
 from firmware.console.session import Session
 from firmware.console.settings import ConsoleSettings
 from firmware.console.words import Misunderstood, understood
-from firmware.core.errors import DiskFailed, Missing
+from firmware.core.errors import BadItem, DiskFailed, Missing
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 
@@ -19,16 +20,32 @@ PROGRESS_EVERY_NS = SECOND
 _CTRL_C = 3
 
 
+class Local(Protocol):
+    """Who finds what is asked for here, and writes it onto a stick. watch: called often; it may raise, which ends the work."""
+
+    def start(self) -> None: ...
+
+    def find(self, words: Sequence[str], watch: Callable[[str], None]) -> list[str]: ...
+
+    def export(self, words: Sequence[str], watch: Callable[[str], None]) -> list[str]: ...
+
+    def sticks(self) -> list[str]: ...
+
+
 class ConsoleStation:
     """The serial console. rows: the settings as `Settings.rows` gives them, for `show settings`."""
 
     name = "console"
 
-    def __init__(self, board: Board, settings: ConsoleSettings, *, rows: Sequence[views.SettingRow] = ()) -> None:
+    def __init__(
+        self, board: Board, settings: ConsoleSettings, *, rows: Sequence[views.SettingRow] = (), local: Local | None = None
+    ) -> None:
+        """local: who finds and carries away; None where there is nobody."""
         self.report = Report(self.name)
         self._board = board
         self._settings = settings
         self._rows = rows
+        self._local = local
         self._tty: Tty | None = None
         self._session = Session(board.identity.name, page_rows=settings.page_rows)
         self._typed = bytearray()
@@ -38,6 +55,8 @@ class ConsoleStation:
 
     def start(self, now: Now) -> None:
         self._last_key = now.monotonic
+        if self._local is not None and self._settings.device:
+            self._local.start()
         self._open(now)
 
     def step(self, now: Now) -> Monotonic | None:
@@ -120,14 +139,24 @@ class ConsoleStation:
             case _ if command.path == ("exit",):
                 self._session.close("bye")
             case _:
-                lines = self._answer(command.path)
+                lines = self._answer(command.path, command.words)
                 if command.include is not None:
                     lines = [row for row in lines if command.include.lower() in row.lower()]
                 self._session.show(lines)
 
-    def _answer(self, path: tuple[str, ...]) -> list[str]:
+    def _answer(self, path: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
         try:
             match path:
+                case ("find",) if self._local is not None:
+                    return self._long(self._local.find, words)
+                case ("export",) if self._local is not None:
+                    return self._long(self._local.export, words)
+                case ("show", "media") if self._local is not None:
+                    return self._local.sticks()
+                case ("show", "exports"):
+                    return views.exports(self._board)
+                case ("find",) | ("export",) | ("show", "media"):
+                    return ["this console was made without it"]
                 case ("show", "status"):
                     return views.status(self._board)
                 case ("show", "segments"):
@@ -146,21 +175,33 @@ class ConsoleStation:
             self.report.drop("disk_failed")
             return ["the disk cannot be read"]
 
+    def _long(self, work: Callable[[Sequence[str], Callable[[str], None]], list[str]], words: Sequence[str]) -> list[str]:
+        """Find or export; like `verify`."""
+        try:
+            return ["", *work(words, self._watched)]
+        except BadItem as problem:
+            return [str(problem)]
+        except views.Stopped:
+            return ["", "stopped; nothing was carried away"]
+
     def _verify(self) -> list[str]:
-        """The one command that takes long. Alone in its process it delays nobody, says that it lives, and can be stopped."""
+        """A command that takes long. Alone in its process it delays nobody, says that it lives, and can be stopped."""
         try:
             return ["", *views.verdict(self._board, self._verified)]
         except views.Stopped:
             return ["", "stopped; nothing is known"]
 
     def _verified(self, size: int) -> None:
+        self._watched(f"{size // 1_000_000} MB read")
+
+    def _watched(self, how_far: str) -> None:
         assert self._tty is not None
         now = self._board.clock.now()
         if self._spoken is not None and now.monotonic.since(self._spoken) < PROGRESS_EVERY_NS:
             return
         self._spoken = self._last_key = now.monotonic
         self._board.supervisor.alive()
-        self._session.say(f"{size // 1_000_000} MB read")
+        self._session.say(how_far)
         self._tty.write(self._session.taken())
         if _CTRL_C in self._tty.read():
             raise views.Stopped

@@ -7,13 +7,14 @@ from typing import cast
 from drivers.board import Board
 from drivers.disk import Disk
 from firmware.console.words import COMMANDS
-from firmware.core import clock_page, shelf, state
+from firmware.core import clock_page, exported, shelf, state
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.state import columns
 from firmware.core.verify import verify
 
 _ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">"})
+EXPORTS, EXPORTS_MAX = "exports", 100
 STATEMENTS_MAX = 1000  # of a verdict
 SettingRow = tuple[str, object, object, str, str]
 
@@ -69,6 +70,19 @@ def clock(board: Board) -> list[str]:
         return [row.translate(_ASCII) for row in clock_page.lines(data, now=board.clock.now())]
     except BadItem:
         return ["what the clock process has said does not read; it will say more in a second"]
+
+
+def exports(board: Board) -> list[str]:
+    """`show exports`, the latest first."""
+    rows = [("number", "when (UTC)", "who", "why", "frames", "form", "file")]
+    for name in board.disk.list(EXPORTS)[::-1][:EXPORTS_MAX]:
+        try:
+            row = exported.unpacked(read_or_none(board.disk, f"{EXPORTS}/{name}", size=exported.EXPORTED_BYTES_MAX + 1) or b"")
+        except BadItem:
+            rows.append((name, "", "", "UNREADABLE", "", "", ""))
+            continue
+        rows.append((str(row.number), name.partition("-")[2], row.by, row.reason, str(row.frames), row.form, row.file))
+    return columns(rows) if len(rows) > 1 else ["nothing was carried away from here"]
 
 
 def identity(board: Board) -> list[str]:

@@ -10,19 +10,25 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("show", "clock"): "how good the box's time is",
     ("show", "settings"): "the settings and where each comes from",
     ("show", "identity"): "the box's name, site and public key",
+    ("show", "media"): "sticks that are plugged in, and their room",
+    ("show", "exports"): "what was carried away, by whom, why and when",
+    ("find",): "how many frames there are, and when: find since 2026-11-22T10:15 until … host 10.0.0.5 device arm-2 kind motion",
+    ("export",): 'the same onto a stick: export since … until … onto sda1 by "J. Bloggs" reason "service call 7"',
     ("verify",): "check every seal, the chain and every byte; Ctrl-C stops it",
     ("help",): "this list",
     ("exit",): "end the session",
 }
 INCLUDE = "include"
+WITH_WORDS = (("find",), ("export",))  # What follows these is theirs to understand.
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; include: only lines with this text are shown."""
+    """One command; include: only lines with this text are shown. words: what follows, for commands that take more."""
 
     path: tuple[str, ...]
     include: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,9 @@ def understood(line: str) -> Command | Misunderstood | None:
         include = tail[1]
     if not words:
         return None if include is None else Misunderstood("expected a command before |")
+    first = _prefix(words[:1])
+    if not isinstance(first, Misunderstood) and first in WITH_WORDS:
+        return Command(first, include, tuple(words[1:]))
     path = _resolved(words)
     return path if isinstance(path, Misunderstood) else Command(path, include)
 
@@ -54,6 +63,8 @@ def help_for(line: str) -> list[str]:
     """What may come next, for `?`."""
     words = split(line) or []
     partial = "" if line.endswith(" ") or not words else words.pop()
+    if words and _prefix(words[:1]) in WITH_WORDS:
+        return ["  a word and its value, again and again; without any, the words there are; <enter>"]
     prefix = _prefix(words)
     if isinstance(prefix, Misunderstood):
         return [prefix.text]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drivers.disk import Disk
-from firmware.core import cold, envelope, index, message, pcapng, receipt, release, seal, shelf
+from firmware.core import cold, envelope, exported, index, message, pcapng, receipt, release, seal, shelf
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
@@ -37,7 +37,7 @@ def segments(disk: Disk) -> Table:
 
 def shown(data: bytes) -> list[str]:
     """One file of a store in words: whatever of our formats it is. Raises BadItem when it is none of them."""
-    for show in (_seal, _cold, _receipt, _messages, _envelope, _release, _command, _order, _index, _section):
+    for show in (_seal, _cold, _receipt, _exported, _messages, _envelope, _release, _command, _order, _index, _section):
         try:
             return show(data)
         except (BadItem, Corrupt):
@@ -76,6 +76,20 @@ def _cold(data: bytes) -> list[str]:
         f"cold      {made.cold_bytes} bytes, SHA-256 {made.cold_digest.hex()}",
         f"made      {_stamp(made.made)}",
         f"key       {made.public_key.hex()}; {signed}",
+    ]
+
+
+def _exported(data: bytes) -> list[str]:
+    row = exported.unpacked(data)
+    return [
+        f"record {row.number} of what was carried away: {row.file} onto {row.stick}, {row.form}",
+        f"by        {_printable(row.by)}",
+        f"why       {_printable(row.reason)}",
+        f"asked     {', '.join(f'{name} {value}' for name, value in row.asked.items())}",
+        f"holds     {row.frames} frames, {row.size} bytes, {iso(row.from_utc_ns)} to {iso(row.until_utc_ns)}",
+        f"SHA-256   {row.digest.hex()}",
+        f"made      {_stamp(row.made)}",
+        f"previous  {row.previous.hex() if row.previous else 'none: the first of its chain'}",
     ]
 
 

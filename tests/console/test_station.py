@@ -130,7 +130,7 @@ def test_verify_can_be_stopped(person: Terminal) -> None:
         (b"sh s?", b"settings"),
         (b"show status ?", b"<enter>"),
         (b"show status x?", b"nothing may stand here"),
-        (b"nonsense\r", b"expected one of: exit, help, show, verify"),
+        (b"nonsense\r", b"expected one of: exit, export, find, help, show, verify"),
         (b"show s\r", b"expected one word, this may be any of: segments, settings, status"),
         (b"show\r", b"expected after show one of:"),
         (b"show status now\r", b"expected after show status nothing more"),
@@ -201,7 +201,7 @@ def test_idle_session_ends() -> None:
 
 def test_exit_ends_the_session(person: Terminal) -> None:
     """`exit`, cut short or Ctrl-D."""
-    assert b"bye" in person.types(b"ex\r")
+    assert b"bye" in person.types(b"exi\r")
     person.types(b"\r")
     assert b"bye" in person.types(b"\x04")
 
