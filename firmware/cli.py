@@ -279,7 +279,7 @@ def _identity(a: argparse.Namespace) -> int:
 def _record(a: argparse.Namespace) -> int:
     from firmware.capture import options
     from firmware.capture.settings import CaptureSettings
-    from firmware.core.settings import Settings, layer_from_assignments
+    from firmware.core.settings import Settings
 
     if a.list:
         return _interfaces(a)
@@ -522,6 +522,19 @@ def _ls(a: argparse.Namespace) -> int:
 
     table = segments(LinuxDisk(_store(a.directory)))
     print(json.dumps(table.as_json(), indent=1) if a.json else "\n".join(table.lines()))
+    return 0
+
+
+def _index(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.sums import sum_up
+
+    def progress(done: int, of: int) -> None:
+        if done % 1000 == 0 or done == of:
+            print(f"{done} of {of} segments", file=sys.stderr, flush=True)
+
+    done = sum_up(LinuxDisk(_store(a.directory)), progress=progress)
+    print(f"{done} segments summed up in summary/; find opens only those that may answer")
     return 0
 
 
@@ -889,6 +902,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("ls", _ls, "the segments of a store")
     sub.add_argument("directory")
     sub.add_argument("--json", action="store_true")
+
+    sub = command("index", _index, "sum the segments up, so that find opens only those that may answer; a box does so by itself")
+    sub.add_argument("directory")
 
     sub = command("thaw", _thaw, "bring cold segments back to frames.pcapng.lz4, byte for byte, for tools that read files")
     sub.add_argument("directory")

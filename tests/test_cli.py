@@ -87,6 +87,16 @@ def test_find_speaks_in_words(run: Run, store: Path) -> None:
     assert (2, True) == (status, "known are arm-2, console" in complaint)
 
 
+def test_index_sums_up(run: Run, store: Path) -> None:
+    """Once for each segment; afterwards find gives the same answers. (S2-109)"""
+    before = json.loads(run("find", store, "--port", 47002, "--json")[1])
+
+    assert run("index", store)[1].startswith("3 segments summed up")
+    assert run("index", store)[1].startswith("0 segments summed up")
+    after = json.loads(run("find", store, "--port", 47002, "--json")[1])
+    assert [before[key] for key in ("frames", "bytes", "segments")] == [after[key] for key in ("frames", "bytes", "segments")]
+
+
 def test_find_to_standard_output(store: Path) -> None:
     """`-w -` is a section and nothing else; what is said about it goes to the other channel. (S2-108)"""
     command = [sys.executable, "-m", "firmware.cli", "find", str(store), "--port", "47002", "--newest-first", "-w", "-"]

@@ -145,6 +145,20 @@ def unpacked(data: bytes) -> Seal:
     return seal
 
 
+def times_of(data: bytes) -> tuple[int, int] | None:
+    """(first_ns, last_ns) of a stored seal, None without frames; nothing else of it is looked at. For who looks at very many.
+
+    Raises BadItem where there is no such thing in it.
+    """
+    row = decoded_cbor(data)
+    match (row.get(4, ""), row.get(5, "")) if isinstance(row, dict) else ("", ""):
+        case (None, None):
+            return None
+        case (int(first), int(last)) if first <= last:
+            return first, last
+    raise BadItem("expected a seal with the times of its first and last frame")
+
+
 def digest(data: bytes) -> bytes:
     """SHA-256, 32 bytes; of a seal's stored bytes it is what the next seal and a receipt hold."""
     return hashlib.sha256(data).digest()

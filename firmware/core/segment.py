@@ -277,6 +277,21 @@ class Segment:
             raise Corrupt(f"segment {self.name}: expected a seal, there is none")
         raise Missing(f"expected segment {self.name}, it is gone")
 
+    def is_of_another_time(self, since_ns: int, until_ns: int) -> bool:
+        """Whether its seal says at a glance that all its frames are older or younger. UTC ns.
+
+        False where it says nothing of the kind, is not there, or contradicts the name, which holds when the segment began: one of the
+        two is wrong then, and who searches looks for himself.
+        """
+        try:
+            times = seal.times_of(self._disk.read(f"{self._path}/{self.name}/{SEAL}", size=seal.SEAL_BYTES_MAX))
+        except (Missing, DiskFailed, BadItem):
+            return False
+        if times is None:
+            return True
+        first_ns, last_ns = times
+        return (last_ns < since_ns or first_ns > until_ns) and compact(first_ns) <= self.name[:16] <= compact(last_ns)
+
     def records(self) -> list[Record]:
         """Its stretches: of a sealed one as its index says, of an open one also what the index does not list yet, from the frames.
 

@@ -10,7 +10,7 @@ from drivers.disk import Disk
 from firmware.core.hit import Hit
 from firmware.core.look import Damage, Step, looked_into
 from firmware.core.merge import Merge
-from firmware.core.query import Query, Terms, terms_of
+from firmware.core.query import UNTIL_MAX, Query, Terms, terms_of
 from firmware.core.segment import Segment, sequence_of
 from firmware.core.summary import Summary
 from firmware.core.timestamp import SECOND, compact
@@ -32,11 +32,21 @@ class Store:
 
     def names(self) -> list[str]:
         """Sealed segments, in the order they were recorded (by sequence; a clock may have been set back between two)."""
-        return self._sorted(hidden=False)
+        return self.all_names()[0]
 
     def open_names(self) -> list[str]:
         """Segments without a seal, without their dots: the one being written is the last; any before it recovery has yet to seal."""
-        return self._sorted(hidden=True)
+        return self.all_names()[1]
+
+    def all_names(self) -> tuple[list[str], list[str]]:
+        """(`names`, `open_names`) by one look at the directory."""
+        rows: tuple[list[tuple[int, str]], list[tuple[int, str]]] = ([], [])
+        for name in self._disk.list(self._path):
+            sequence = sequence_of(name)
+            if sequence is not None:
+                rows[name.startswith(".")].append((sequence, name.removeprefix(".")))
+        sealed, opened = ([name for _, name in sorted(found)] for found in rows)
+        return sealed, opened
 
     def segment(self, name: str) -> Segment:
         """One segment, sealed or open, by its name without a dot."""
@@ -52,14 +62,6 @@ class Store:
     def walk(self, query: Query, *, newest_first: bool = False) -> "Walk":
         """As `search`, with the damage, and None after what was read in vain: for a station, whose steps are bounded."""
         return Walk(self, terms_of(query), self._summary, newest_first=newest_first)
-
-    def _sorted(self, *, hidden: bool) -> list[str]:
-        found = []
-        for name in self._disk.list(self._path):
-            sequence = sequence_of(name)
-            if sequence is not None and name.startswith(".") is hidden:
-                found.append((sequence, name.removeprefix(".")))
-        return [name for _, name in sorted(found)]
 
 
 class Walk(Iterator[Step]):
@@ -83,8 +85,8 @@ class Walk(Iterator[Step]):
         return next(self._steps)
 
     def _oldest(self) -> Iterator[Step]:
-        sealed = self._store.names()
-        names = [*sealed, *self._store.open_names()]
+        sealed, opened = self._store.all_names()
+        names = [*sealed, *opened]
         yield from self._all(self._possible(names))
         searched = set(names)
         # Sealed, and the next one opened, while we were reading.
@@ -93,8 +95,8 @@ class Walk(Iterator[Step]):
         yield from self._merge.end()
 
     def _newest(self) -> Iterator[Step]:
-        names = [*self._store.names(), *self._store.open_names()]
-        yield from self._all(self._possible(names)[::-1])
+        sealed, opened = self._store.all_names()
+        yield from self._all(self._possible([*sealed, *opened])[::-1])
         yield from self._merge.end()
 
     def _possible(self, names: Sequence[str]) -> list[str]:
@@ -118,16 +120,18 @@ class Walk(Iterator[Step]):
 
     def _all(self, names: Sequence[str]) -> Iterator[Step]:
         self.segments += len(names)
+        has_time = self._terms.since_ns > 0 or self._terms.until_ns < UNTIL_MAX
         in_vain = 0
         for name in names:
-            looked = False
-            for step in looked_into(self._store.segment(name), self._terms, self._merge, newest_first=self._newest_first):
-                looked = True
-                yield step
-            self.segments_done += 1
-            in_vain = 0 if looked else in_vain + 1
-            if in_vain % LOOKS_IN_VAIN == LOOKS_IN_VAIN - 1:
+            segment = self._store.segment(name)
+            if has_time and segment.is_of_another_time(self._terms.since_ns, self._terms.until_ns):
+                in_vain += 1
+                if in_vain % LOOKS_IN_VAIN == 0:
+                    yield None
+            else:
+                yield from looked_into(segment, self._terms, self._merge, newest_first=self._newest_first)
                 yield None
+            self.segments_done += 1
 
 
 def _after(name: str, other: str) -> bool:

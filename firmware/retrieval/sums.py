@@ -1,6 +1,6 @@
 """Keeps the summary of segments up to date, a piece of an index at a time, while nobody asks for anything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from drivers.clock import Monotonic, Now
 from drivers.disk import Disk
@@ -14,6 +14,25 @@ from firmware.core.timestamp import SECOND
 LOOK_EVERY_NS = (
     60 * SECOND
 )  # A segment is sealed every five minutes; until it is summed up it is asked itself, so there is no hurry.
+
+
+def sum_up(disk: Disk, *, progress: Callable[[int, int], object]) -> int:
+    """`scrubjay index`: all that has no row yet, in one go; how many were. progress: gets (done, of)."""
+    store, summary = Store(disk), Summary(disk)
+    names = store.names()
+    summary.start(names)
+    unknown = summary.unknown(names)
+    done = 0
+    for number, name in enumerate(unknown, start=1):
+        try:
+            rows = [row for row in summed_up(store.segment(name)) if row is not None]
+        except Missing:
+            continue  # Deleted meanwhile.
+        for row in rows:
+            summary.add(row)
+            done += 1
+        progress(number, len(unknown))
+    return done
 
 
 class Sums:

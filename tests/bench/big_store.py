@@ -178,15 +178,6 @@ def build_many(root: Path, count: int, *, say: Callable[[str], object]) -> int:
     return start
 
 
-def sum_up_all(root: Path) -> None:
-    """What retrieval does in idle time."""
-    disk = UnsyncedDisk(root)
-    names, summary = Store(disk).names(), Summary(disk)
-    summary.start(names)
-    for name in summary.unknown(names):
-        _sum_up(disk, summary, name)
-
-
 def _sum_up(disk: LinuxDisk, summary: Summary, name: str) -> None:
     for row in summed_up(Store(disk).segment(name)):
         if row is not None:
