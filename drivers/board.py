@@ -67,6 +67,7 @@ class Board(Protocol):
 
     def alerts(self, request: AlertRequest) -> Alerts:
         """Begin to hear SDC devices; raises ListenFailed."""
+
     def sticks(self) -> Sticks:
         """Removable storage that somebody may have plugged in."""
         ...

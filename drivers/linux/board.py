@@ -99,6 +99,7 @@ class LinuxBoard:
         from drivers.linux.alerts import LinuxAlerts
 
         return LinuxAlerts(request)
+
     def sticks(self) -> Sticks:
         from drivers.linux.sticks import LinuxSticks
 
