@@ -59,7 +59,7 @@ def leftovers(disk: Disk, directory: str) -> None:
 def rewriting(
     disk: Disk, directory: str, *, identity: Identity, made: Timestamp, level: int, progress: Progress
 ) -> Iterator[None]:
-    """Rewrite one sealed, hot segment; each piece takes some MiB. Raises StaysHot, Missing when it is deleted meanwhile,
+    """Rewrite one sealed, hot segment; a piece is a stretch, or what zstd does with one stream of a run. Raises StaysHot, Missing when it is deleted meanwhile,
 
     DiskFull, DiskFailed. After any of these, and after a crash, `leftovers` and the segment is as it was.
     """
@@ -105,7 +105,7 @@ def _read_back(disk: Disk, directory: str, sealed: Seal) -> Iterator[None]:
         for run in written.runs:
             for _, _, link in written.links(run):
                 digest.update(link)
-            yield
+                yield
     except Corrupt:
         raise StaysHot("read_back") from None
     if digest.digest() != sealed.frames_digest:
@@ -136,7 +136,7 @@ class _Writer:
         self.file = self.disk.create(f"{self.directory}/.{COLD}")
 
     def write(self) -> Iterator[None]:
-        """All of it, some MiB at a time, and the table; synced on return."""
+        """All of it, a stretch at a time, and the table; synced on return."""
         path = f"{self.directory}/{FRAMES}"
         whole = of_file(self.sealed.piece_bytes)
         size = self.disk.size(path)
@@ -152,30 +152,32 @@ class _Writer:
             self.raw_digest.update(raw)
             row = Link(offset, stored, len(raw), packer or 0, hashlib.sha256(raw).digest())
             if packer is None:
-                self._flush()
+                yield from self._flush()
                 self._append(link, cold.AS_IT_WAS, (row,))
                 self.progress.kept_links += 1
                 self._kept_bytes += stored
                 if self._kept_bytes > self.sealed.frames_bytes // 4:
                     raise StaysHot("packed_by_others")  # Mostly kept as they were, there is nothing to gain.
+                yield
                 continue
             if self._held_bytes + len(raw) > cold.RUN_BYTES:
-                self._flush()
-                yield
+                yield from self._flush()
+            yield
             self._links.append(row)
             self._held.append(raw)
             self._held_bytes += len(raw)
             self.progress.hot_bytes = offset + stored
-        self._flush()
+        yield from self._flush()
         if size != self.sealed.frames_bytes or whole.digest() != self.sealed.frames_digest:
             raise StaysHot("altered")
         self.table_at = self.file.size
         self._put(cold.table_packed(self._runs))
         self.file.sync()
 
-    def _flush(self) -> None:
+    def _flush(self) -> Iterator[None]:
         if self._held:
-            self._append(dense.packed(b"".join(self._held), level=self.level), cold.DENSE, tuple(self._links))
+            run = yield from dense.packing(b"".join(self._held), level=self.level)
+            self._append(run, cold.DENSE, tuple(self._links))
             self._held.clear()
             self._links.clear()
             self._held_bytes = 0

@@ -12,7 +12,7 @@ class ColdSettings:
 
     enabled: bool = setting(True, "Rewrite old segments into their denser form.")
     cold_after_h: int = setting(
-        24, "Segments are rewritten when they are this old; younger ones are read most.", low=1, high=87_600
+        24, "Segments are rewritten when they are this old; younger ones are read most. 0: at once.", low=0, high=87_600
     )
     share_percent: int = setting(50, "At most this share of one core's time is spent on it.", low=1, high=100)
     level: int = setting(LEVEL, "How hard payloads are compressed: more is denser and slower.", low=1, high=19)

@@ -1,4 +1,4 @@
-"""The cold station: one run of some MiB a step, oldest segment first, no more than its share of a core."""
+"""The cold station: a stretch, or a part of a run, a step; oldest segment first, no more than its share of a core."""
 
 from collections.abc import Iterator, Sequence
 
@@ -136,6 +136,8 @@ class ColdStation:
             self._gauge(len(self._store.names()))
 
     def _is_old(self, made_tai_ns: int, now: Now) -> bool:
+        if self._settings.cold_after_h == 0:
+            return True  # At once is at once, whatever the clock is worth.
         # A clock without a source may be years off, and nothing is lost by waiting until it is set.
         if now.timestamp.state is ClockState.FREE and now.monotonic.ns < self._settings.cold_after_h * 3600 * SECOND:
             return False

@@ -5,6 +5,7 @@ from random import Random
 import lz4.frame
 import pytest
 
+from drivers.clock import ClockState
 from firmware.cold import station
 from firmware.cold.settings import ColdSettings
 from firmware.core import cold, lz4chain, pcapng
@@ -45,6 +46,18 @@ def test_old_segments_get_cold(cold_box):
     assert 2 == cold_box.station.report.counts["segments_rewritten"]
     assert 0 == cold_box.station.report.counts["links_kept"]
     assert cold_box.station.report.gauges["ratio"] > 1.5
+
+
+@pytest.mark.parametrize("state", [ClockState.LOCKED, ClockState.FREE])
+def test_at_once(cold_box, state):
+    """With cold_after_h = 0 a sealed segment is rewritten at the next look, whatever the clock is worth."""
+    cold_box.board.clock.state, cold_box.board.clock.uncertainty_ns = state, 40 * HOUR
+    cold_box.settings = ColdSettings(cold_after_h=0)
+    cold_box.boot()
+    name = cold_box.record(1)[0]
+    cold_box.work()
+
+    assert sorted([COLD, COLD_SEAL, INDEX, SEAL]) == cold_box.files(name)
 
 
 def test_reading_is_transparent(cold_box):
@@ -303,8 +316,9 @@ def test_recorder_goes_first(cold_box):
     cold_box.boot()
     cold_box.board.clock.advance(26 * HOUR)
     capacity, free = disk.capacity_bytes, disk.free_bytes()
-    cold_box.station.step(cold_box.board.clock.now())
-    disk.fill(leave_bytes=50_000)
+    while not disk.exists(f"segments/{name}/.{COLD}") or not disk.size(f"segments/{name}/.{COLD}"):
+        cold_box.station.step(cold_box.board.clock.now())
+    disk.fill(leave_bytes=10_000)
     cold_box.station.step(cold_box.board.clock.now())
 
     assert 1 == cold_box.station.report.drops["disk_full"]

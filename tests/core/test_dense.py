@@ -139,3 +139,50 @@ def test_altered_run_is_refused():
     for at in range(len(run)):
         with pytest.raises(Corrupt):
             dense.unpacked(run[:at] + bytes([run[at] ^ 1]) + run[at + 1 :])
+
+
+def _video(count: int, seed: int, size: int = 1316) -> bytes:
+    """RTP packets of one picture after the other; what is in them is noise."""
+    draw = Random(seed)
+    rows = []
+    for number in range(count):
+        head = bytes.fromhex("02000000010a020000000114080045000540000000004011000a0a4d011e0a4d01280d8c138c052c0000")
+        rtp = b"\x80\x60" + number.to_bytes(2, "big") + (number // 37 * 1800).to_bytes(4, "big") + b"\x5c\x0b\0\0"
+        data = head + rtp + draw.randbytes(size)
+        rows.append(pcapng.enhanced_packet(10**18 + number * 12_000, data, len(data)))
+    return b"".join(rows)
+
+
+def test_noise_is_tried_once(monkeypatch):
+    """Video costs one try at the fastest level, and is a hundredth larger than its noise at most; what compresses gets all of it."""
+    tried: list[tuple[int, int]] = []
+    compress = dense._compressed
+    monkeypatch.setattr(dense, "_compressed", lambda stream, level: tried.append((len(stream), level)) or compress(stream, level))
+    video = _video(700, 5)
+    run = dense.packed(video)
+    noise = [level for size, level in tried if size > 500_000]
+    tried.clear()
+    words, draw = [b"arm ", b"joint ", b"stopped ", b"0.125 "], Random(6)
+    rows = [udp(number, b"".join(draw.choices(words, k=draw.randrange(100, 250)))) for number in range(900)]
+    dense.packed(b"".join(pcapng.enhanced_packet(10**18 + number, row, len(row)) for number, row in enumerate(rows)))
+
+    assert [1] == noise
+    assert len(run) < 700 * 1316 * 1.01
+    assert video == dense.unpacked(run)
+    assert [1, dense.LEVEL] == [level for size, level in tried if size > 500_000]
+
+
+def test_packing_lets_others_have_their_turn():
+    """In pieces it makes the same run, with a pause at least after each stream that takes long."""
+    blocks = _video(700, 7)
+    pieces, work = 0, dense.packing(blocks)
+    while True:
+        try:
+            next(work)
+            pieces += 1
+        except StopIteration as end:
+            run = end.value
+            break
+
+    assert pieces >= 1
+    assert dense.packed(blocks) == run
