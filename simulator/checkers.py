@@ -18,6 +18,8 @@ from drivers.tap import HeardFrame
 from firmware.clock.interval import WINDOW_NS
 from firmware.core import lz4chain, pcapng
 from firmware.core.certificate import DeviceOffset, account_from
+from firmware.core.cold import Cold
+from firmware.core.digest import of_file
 from firmware.core.envelope import chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.message import Message
@@ -27,6 +29,7 @@ from firmware.core.seal import Seal
 from firmware.core.seal import unpacked as seal_of
 from firmware.core.segment import FRAMES, SEAL
 from firmware.core.store import Store, verify
+from firmware.core.thaw import restored
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
 from simulator.parrots import Told, planted
@@ -69,6 +72,7 @@ class Witness:
     promised: dict[MessageKey, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     forged: set[bytes] = field(default_factory=set)
+    pinned: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
     told: list[Told] = field(default_factory=list)
     clock_steps_ns: int = 0
@@ -177,7 +181,7 @@ class Witness:
 
     def _segment_sealed(self, name: str) -> None:
         disk = self.box.disk
-        keys = tuple(_stored_frames(disk, f"segments/{name}/{FRAMES}"))
+        keys = tuple(_stored_frames(disk, f"segments/{name}"))
         seal = seal_of(disk.read(f"segments/{name}/{SEAL}"))
         self.sealed[name] = seal, keys
         if seal.time is not None:
@@ -266,6 +270,8 @@ def findings(witness: Witness, database: str) -> list[str]:
         *_messages(witness, database),
         *_frames(witness),
         *_second_copies(witness, database),
+        *_cold(witness),
+        *_pinned(witness),
         *_commands(witness, database),
         *_leftovers(witness),
         *_hub_holds(witness, database),
@@ -297,7 +303,7 @@ def _frames(witness: Witness) -> Iterator[str]:
     seals: list[Seal] = []
     for name in Store(disk).names():
         seals.append(seal_of(disk.read(f"segments/{name}/{SEAL}")))
-        keys = list(_stored_frames(disk, f"segments/{name}/{FRAMES}"))
+        keys = list(_stored_frames(disk, f"segments/{name}"))
         recorded.update(keys)
         if len(keys) != seals[-1].frames:
             yield f"{name}: {len(keys)} frames where the seal says {seals[-1].frames}"
@@ -316,7 +322,7 @@ def _frames(witness: Witness) -> Iterator[str]:
 def _second_copies(witness: Witness, database: str) -> Iterator[str]:
     """Every published message the recorder has, all frames of it, is at the hub, whatever intake heard of it (S2-034)."""
     disk = witness.box.disk
-    held = {crc for name in Store(disk).names() for _, crc in _stored_frames(disk, f"segments/{name}/{FRAMES}")}
+    held = {crc for name in Store(disk).names() for _, crc in _stored_frames(disk, f"segments/{name}")}
     arrived = {
         word
         for process, text in _rows(database, "select process, text from messages")
@@ -326,6 +332,30 @@ def _second_copies(witness: Witness, database: str) -> Iterator[str]:
     missing = [token for token in recorded if token not in arrived]
     if missing:
         yield f"{len(missing)} of {len(recorded)} recorded messages never reached the hub: {', '.join(missing[:5])}"
+
+
+def _cold(witness: Witness) -> Iterator[str]:
+    """What was rewritten restores the very file that was sealed, as the witness saw it when it was."""
+    disk = witness.box.disk
+    for name in Store(disk).names():
+        if not Store(disk).segment(name).is_cold():
+            continue
+        made, _ = witness.sealed[name]
+        try:
+            digest = of_file(made.piece_bytes)
+            for piece in restored(disk, "segments", name):
+                digest.update(piece)
+        except (Corrupt, Missing) as trouble:
+            yield f"{name}: does not restore: {trouble}"
+            continue
+        if digest.digest() != made.frames_digest:
+            yield f"{name}: restores other bytes than were sealed"
+
+
+def _pinned(witness: Witness) -> Iterator[str]:
+    """What somebody held is there."""
+    for name in sorted(witness.pinned - set(Store(witness.box.disk).names())):
+        yield f"{name}: pinned, and gone"
 
 
 def _deleted(witness: Witness) -> list[str]:
@@ -354,7 +384,7 @@ def _unstated(witness: Witness, recorded: Counter[FrameKey], seals: Sequence[Sea
 def _commands(witness: Witness, database: str) -> Iterator[str]:
     """Each order of the hub's is answered by as many frames as the store holds; nobody else's is carried out."""
     disk = witness.box.disk
-    frames = [key for name in Store(disk).names() for key in _stored_frames(disk, f"segments/{name}/{FRAMES}")]
+    frames = [key for name in Store(disk).names() for key in _stored_frames(disk, f"segments/{name}")]
     rows = {row[0]: row for row in _rows(database, "select command, frames, complete from evidence")}
     for asked in witness.asked:
         state = _rows(database, "select state, detail from commands where identity = ?", asked.identity)
@@ -425,12 +455,23 @@ def _files(disk: Disk, path: str) -> Iterator[str]:
             yield below
 
 
-def _stored_frames(disk: Disk, path: str) -> Iterator[FrameKey]:
+def _stored_frames(disk: Disk, directory: str) -> Iterator[FrameKey]:
+    """Of one segment, hot or cold."""
+    try:
+        if disk.exists(f"{directory}/{FRAMES}"):
+            yield from _hot_frames(disk, f"{directory}/{FRAMES}")
+            return
+        form = Cold(disk, directory)
+        for run in form.runs:
+            for raw in form.restored(run):
+                yield from _frame_keys(raw)
+    except (Corrupt, BadItem, Missing):
+        return  # verify names it
+
+
+def _hot_frames(disk: Disk, path: str) -> Iterator[FrameKey]:
     for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=at, size=count), disk.size(path)):
-        try:
-            yield from _frame_keys(lz4chain.decompressed(disk.read(path, offset=offset, size=stored)))
-        except (Corrupt, BadItem):
-            return  # verify names it
+        yield from _frame_keys(lz4chain.decompressed(disk.read(path, offset=offset, size=stored)))
 
 
 def _frame_keys(section: bytes) -> Iterator[FrameKey]:

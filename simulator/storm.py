@@ -18,16 +18,20 @@ from time import perf_counter
 
 from drivers.clock import ClockState
 from drivers.link import LinkRequest
+from firmware.core.cold import COLD
 from firmware.core.envelope import Command, Order, command_packed, order_packed
 from firmware.core.message import Priority
 from firmware.core.query import Query
 from firmware.core.request import Request, as_parameters
+from firmware.core.segment import sequence_of
 from firmware.core.settings import Settings
 from firmware.core.spool import Spool
+from firmware.core.store import Store
 from firmware.core.timestamp import MS, SECOND
 from firmware.core.topics import Topic
 from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
+from firmware.retention.pins import pin
 from firmware.roles import BOX, HUB, SECTIONS, Process
 from simulator.checkers import SPOOLS, Asked, Witness, findings
 from simulator.daemon import SimulatedDaemon
@@ -61,8 +65,12 @@ p1_interval_s = 10
 p2_interval_s = 15
 p3_interval_s = 20
 p4_interval_s = 20
+[cold]
+cold_after_h = 0
 [health]
 health_s = 3600
+[retention]
+budget_bytes = 200_000
 [uplink]
 brokers = ["broker:1883"]
 backoff_s_max = 10
@@ -99,7 +107,7 @@ class StormResult:
         return f"{self.seed:6d}  {figures}  {self.virtual_s:7.0f}  {self.real_s:6.1f}  {'ok' if not self.findings else 'FAILED'}"
 
 
-COLUMNS = ("frames", "messages", "orders", "forged", "cuts", "kills", "disk", "link", "clock")
+COLUMNS = ("frames", "messages", "orders", "forged", "cuts", "kills", "disk", "link", "clock", "cold", "deleted")
 HEADER = "  seed  " + "  ".join(f"{name:>6}" for name in COLUMNS) + "  virtual    real"
 
 
@@ -188,6 +196,7 @@ class _Storm:
             (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90), (self._leap, 200),
             (self._drift, 30), (self._jump, 30), (self._boot_device, 60), (self._bad_cable, 40), (self._lose_grandmaster, 60), (self._rogue, 80),
             (self._ask, 20), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
+            (self._strike_in_rewriting, 25), (self._pin, 30),
         ):  # fmt: skip
             self._now_and_then(deed, chance_s * SECOND)
         self.world.run(weather_ns)
@@ -199,7 +208,8 @@ class _Storm:
         self.figures |= {
             "promised": len(self.witness.promised), "publications": self.witness.publication_count, "turns": self.world.turn_count,
             "segments": len(self.box.disk.list("segments")), "synced": len(self.witness.synced), "certified": self.witness.certified,
-            "deleted": len(self.box.disk.list("receipts")),
+            "deleted": len(self.box.disk.list("receipts")), "pinned": len(self.witness.pinned),
+            "cold": sum(Store(self.box.disk).segment(name).is_cold() for name in Store(self.box.disk).names()),
         }  # fmt: skip
         return findings(self.witness, self.database)
 
@@ -258,6 +268,16 @@ class _Storm:
             self.world.doom(self.box, name, self.random.randrange(20))
         else:
             self.box.kill(name)
+
+    def _strike_in_rewriting(self) -> None:
+        """The power goes, or the steward is killed, while a segment gets its cold form: at any of the twenty operations that takes."""
+        operations = self.random.randrange(20)
+        if self.random.random() < 0.7:
+            self.figures["cuts"] += 1
+            self.world.doom(self.box, None, operations, path=f".{COLD}")
+        else:
+            self.figures["kills"] += 1
+            self.world.doom(self.box, "steward", operations, path=f".{COLD}")
 
     def _kill_hub(self) -> None:
         self.figures["kills"] += 1
@@ -441,6 +461,19 @@ class _Storm:
         self.witness.asked.append(Asked(order.identity, self.world.now_ns, since, until, self.witness.power_cuts))
         data = order_packed(order)
         self._published_commands.append(command_packed(Command(data, self.hub.identity.sign(Command(data, b"").signed_bytes))))
+
+    def _pin(self) -> None:
+        """Somebody holds a segment, whichever it is."""
+        if self.box.is_sick or self.box.is_off:
+            return
+        names = [name for name in self.box.disk.list("segments") if sequence_of(name) is not None and not name.startswith(".")]
+        if not names:
+            return
+        name = self.random.choice(names)
+        pin(self.box.disk, [name], reason="storm", now_utc_ns=self.box.clock.now().utc_ns)
+        # A deletion whose receipt is there already goes on: the pin came too late.
+        if not any(entry.endswith(name) for entry in self.box.disk.list("receipts")):
+            self.witness.pinned.add(name)
 
     def _forge(self) -> None:
         """Somebody who is on the broker and not trusted orders evidence; or orders it of another box; or alters an order."""

@@ -232,7 +232,7 @@ class World:
         self.connecting: Callable[[WorldBoard, LinkRequest], None] | None = None
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._doom: tuple[Machine, str | None, int] | None = None
+        self._doom: tuple[Machine, str | None, int, str] | None = None
         self._last_stamp_ns = 0
         self.turn_count = 0
 
@@ -246,7 +246,7 @@ class World:
         disk = SimulatedDisk(capacity_bytes=capacity_bytes)
         identity = SimulatedIdentity(name=name, site=site, seed=self.random.getrandbits(32))
         machine = Machine(self, name, disk, SimulatedClock(self.timeline), identity, processes, settings, is_off=True)
-        disk.before = lambda number, what, path: self._tick(machine)
+        disk.before = lambda number, what, path: self._tick(machine, path)
         self.machines.append(machine)
         return machine
 
@@ -258,9 +258,12 @@ class World:
         """Do it this much later."""
         heapq.heappush(self._events, (self.now_ns + ns, next(self._order), deed))
 
-    def doom(self, machine: Machine, process: str | None, operations: int) -> None:
-        """Before the so manyth operation from now on (of this process), the power goes (the process is killed)."""
-        self._doom = machine, process, operations
+    def doom(self, machine: Machine, process: str | None, operations: int, *, path: str = "") -> None:
+        """Before the so manyth operation from now on (of this process), the power goes (the process is killed).
+
+        path: counting begins at the first operation on a path that ends in this.
+        """
+        self._doom = machine, process, operations, path
 
     def forget_doom(self) -> None:
         """What was to happen at some operation happens no more."""
@@ -365,14 +368,16 @@ class World:
         """Something else than a disk operation, before and after which a process may end."""
         self._tick(board.machine)
 
-    def _tick(self, machine: Machine) -> None:
+    def _tick(self, machine: Machine, path: str = "") -> None:
         if self._doom is None or self.current is None:
             return
-        doomed, process, operations = self._doom
+        doomed, process, operations, begins = self._doom
         if doomed is not machine or self.current.machine is not machine or (process not in (None, self.current.process.name)):
             return
+        if not path.endswith(begins):
+            return
         if operations > 0:
-            self._doom = doomed, process, operations - 1
+            self._doom = doomed, process, operations - 1, ""
             return
         self._doom = None
         raise PowerCut if process is None else Killed

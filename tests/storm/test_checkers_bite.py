@@ -4,6 +4,7 @@ Where a fault is planted, the true code is beside it in the firmware and passes 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,16 @@ from drivers.disk import Buffer
 from firmware.clock import interval
 from firmware.clock.interval import Interval
 from firmware.clock.probe import Exchange
+from firmware.cold import station as cold
 from firmware.core.certificate import Method
 from firmware.core.spool import Item, Spool
 from firmware.deidentify import station as deidentify
 from firmware.group.station import GroupStation
 from firmware.hub import station as hub
 from firmware.intake.coverage import Coverage
+from firmware.retention.station import RetentionStation
 from firmware.uplink.station import UplinkStation
+from simulator.disk import SimulatedDisk
 from simulator.storm import run
 
 SEEDS = range(1, 31)  # until one bites; usually the first
@@ -120,6 +124,32 @@ def test_evidence_unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames leave whole."""
     monkeypatch.setattr(deidentify, "cleaned_evidence", lambda section, rules, counts, **more: iter([section]))
     bites("something identifiable left in an envelope")
+
+
+class Unsynced:
+    """A disk whose directories are never synced."""
+
+    def __init__(self, disk: SimulatedDisk) -> None:
+        self._disk = disk
+
+    def sync_dir(self, path: str) -> None:
+        return
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+
+def test_hot_form_removed_before_the_cold_one_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment rewritten, and what it was rewritten from removed, without a sync between the two."""
+    honest = cold.rewriting
+    monkeypatch.setattr(cold, "rewriting", lambda disk, *given, **named: honest(Unsynced(disk), *given, **named))
+    bites("verify: ")
+
+
+def test_pins_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention that deletes what somebody held."""
+    monkeypatch.setattr(RetentionStation, "_pinned", lambda self: set())
+    bites("pinned, and gone")
 
 
 def test_settle_without_any_publish(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ SEEDS = (
     1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 36, 45, 54, 58, 75, 94, 132, 250, 253, 442, 445, 503, 585, 593, 597, 612, 663, 710, 734, 751,
     852, 877, 910, 1029,
 )  # fmt: skip
+# Storms in which segments get cold, are deleted and are held, with cuts and kills in the middle of the rewriting.
+COLD_SEEDS = (21, 24, 28, 37, 46)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -43,6 +45,16 @@ def test_certificates_contain_the_truth() -> None:
 
     assert [()] * 2 == [result.findings for result in results]
     assert sum(result.figures["certified"] for result in results) > 200
+
+
+def test_storms_reach_the_cold_store() -> None:
+    """Segments are rewritten, held and deleted while the power goes, and restore the bytes that were sealed (S2-094, S2-095)."""
+    results = [run(seed) for seed in COLD_SEEDS]
+
+    assert [()] * len(COLD_SEEDS) == [result.findings for result in results]
+    assert sum(result.figures["cold"] for result in results) >= 12
+    assert sum(result.figures["deleted"] for result in results) >= 4
+    assert sum(result.figures["pinned"] for result in results) >= 4
 
 
 def test_a_seed_is_a_storm() -> None:
