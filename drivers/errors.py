@@ -54,3 +54,7 @@ class ListenFailed(Trouble):
 
 class EgressFailed(Trouble):
     """The interface's queue could not be changed: no such interface, no privilege, no tc. Go on without; the pace of bulk holds."""
+
+
+class VaultShut(Trouble):
+    """The store's encryption cannot be opened. Nothing was changed; the message says what is missing."""

@@ -12,6 +12,7 @@ from drivers.errors import (
     TapFailed,
     TooLarge,
     Trouble,
+    VaultShut,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TapFailed",
     "TooLarge",
     "Trouble",
+    "VaultShut",
 ]
 
 
