@@ -21,6 +21,7 @@ from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
+    from drivers.linux.vault import LinuxVault
     from drivers.outlet import Outlet
     from firmware.capture.options import Keep
     from firmware.capture.settings import CaptureSettings
@@ -36,6 +37,7 @@ RIGHT_TO_LISTEN = (
     " --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw $SHELL`; or to everything that this Python runs:"
     " `sudo setcap cap_net_raw=ep {python}`. On the box systemd gives it to the capture process alone"
 )
+VAULT_KEY = "/etc/scrubjay/vault.key"
 FULL_BYTES = 1 << 20  # Below it a report may not find room any more.
 
 
@@ -594,6 +596,48 @@ def _pins(a: argparse.Namespace) -> int:
     return 0
 
 
+def _vault(a: argparse.Namespace) -> int:
+    from drivers.linux.vault import LinuxVault
+    from firmware.vault.page import status
+
+    vault = LinuxVault(Path(a.root), Path(a.key), destroyed=[Path(path) for path in a.destroys])
+    if a.deed == "erase":
+        return _erase(a, vault)
+    if a.deed == "open":
+        vault.open()
+    row = status(vault)
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
+    return 0
+
+
+def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.vault.erase import erase
+    from firmware.vault.page import erased
+
+    if not a.receipt:
+        raise ValueError("expected --receipt FILE, outside the store: what was erased, signed, for whoever asks later")
+    kept, root = Path(a.receipt).resolve(), _store(a.root).resolve()
+    if kept.is_relative_to(root):
+        raise ValueError(f"{a.receipt}: expected a place outside the store; in it the receipt would be erased as well")
+    disk, identity, now = LinuxDisk(root), LinuxIdentity(root / "identity"), LinuxClock().now()
+    key = identity.public_key()
+
+    def keep(data: bytes) -> None:
+        with kept.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        disk.close()
+
+    done = erase(disk, vault, identity=identity, now=now, confirmed=a.confirm, keep=keep)
+    row = erased(done, now, public_key=key, kept=str(kept))
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{name}: {value}" for name, value in row.items()))
+    return 0
+
+
 def _show(a: argparse.Namespace) -> int:
     from firmware.retrieval.listing import shown
 
@@ -923,6 +967,21 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("pins", _pins, "what is held, since when and why")
     sub.add_argument("directory")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("vault", _vault, "the store's encryption: how it stands, open it at the start, erase it with its key")
+    sub.add_argument("deed", choices=("status", "open", "erase"))
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--key", default=VAULT_KEY, help="file with its key of 64 bytes (default %(default)s)")
+    sub.add_argument(
+        "--destroys",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what is destroyed instead of --key: the sealed key it was unsealed from",
+    )
+    sub.add_argument("--confirm", default="", metavar="NAME", help="erase: this box's name")
+    sub.add_argument("--receipt", metavar="FILE", help="erase: where the signed receipt goes, outside the store")
     sub.add_argument("--json", action="store_true")
 
     sub = command("show", _show, "a seal, a batch of messages, a release item or an envelope, for people")

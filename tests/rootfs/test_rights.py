@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware.cli import _parser
 from firmware.clock.configuration import PROGRAMS
 from firmware.clock.settings import ClockSettings
 from firmware.core.settings import Settings
@@ -144,3 +145,16 @@ def test_users_and_groups_exist():
     named |= {w for p in PROCESSES for key in ("User", "Group", "SupplementaryGroups") for w in unit(p).get(key, "").split()}
 
     assert set() == named - made - {"root", "dialout"}
+
+
+def test_the_vault_is_opened_before_anything_is_written():
+    """Directories and identity are made in the open vault or not at all, and the unit says a command that there is. (S2-094)"""
+    text = (UNITS / "scrubjay-vault.service").read_text()
+    before = re.search(r"^Before=(.*)$", text, re.MULTILINE)
+    command = re.search(r"^ExecStart=\S+/scrubjay (.*)$", text, re.MULTILINE)
+    assert before is not None and command is not None
+    parsed = _parser().parse_args(command[1].split())
+
+    assert {"systemd-tmpfiles-setup.service", "scrubjay-identity.service"} <= set(before[1].split())
+    assert re.search(r"^RequiredBy=scrubjay-identity.service$", text, re.MULTILINE)
+    assert ("open", STORE.rstrip("/")) == (parsed.deed, parsed.root)
