@@ -45,14 +45,15 @@ class Recovered:
 def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
     """The newest link among sealed segments and receipts of deleted ones."""
     chain = Chain(0, None)
-    for name in disk.list(path):
-        sequence = sequence_of(name)
-        if sequence is not None and not name.startswith(".") and sequence > chain.sequence:
-            try:
-                # The digest of what is there, readable or not: a damaged seal is verify's to report, the chain goes on.
-                chain = Chain(sequence, seal.digest(disk.read(f"{path}/{name}/{SEAL}")))
-            except Missing:
-                chain = Chain(sequence, None)
+    # The newest is looked for first: a hundred thousand seals are not read to get to the last one.
+    numbered = [(sequence_of(name) or 0, name) for name in disk.list(path) if not name.startswith(".")]
+    last, newest = max(numbered, default=(0, ""))
+    if last:
+        try:
+            # The digest of what is there, readable or not: a damaged seal is verify's to report, the chain goes on.
+            chain = Chain(last, seal.digest(disk.read(f"{path}/{newest}/{SEAL}")))
+        except Missing:
+            chain = Chain(last, None)
     for name in disk.list(receipts):
         # Years of receipts need not be read at every start: their names end in the segment's.
         sequence = sequence_of(name.partition("-")[2])

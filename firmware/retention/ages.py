@@ -9,8 +9,7 @@ The second is in doubt after it stepped and when it began without a source: then
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drivers.clock import ClockState, Monotonic, Now
-from firmware.core.seal import Seal
+from drivers.clock import ClockState, Monotonic, Now, Timestamp
 
 
 class Believer:
@@ -43,12 +42,15 @@ class Believer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sealed segment. size: bytes. seal: None when it cannot be read."""
+    """One sealed segment. size: bytes. made: when its seal was, None when that cannot be read.
+
+    No more than a deletion needs: a hundred thousand seals would be a hundred MiB.
+    """
 
     name: str
     sequence: int
     size: int
-    seal: Seal | None
+    made: Timestamp | None
     seal_digest: bytes
 
 
@@ -57,10 +59,10 @@ def dates(candidates: Sequence[Candidate]) -> list[int | None]:
     found: list[int | None] = []
     later: int | None = None
     for candidate in reversed(candidates):
-        seal = candidate.seal
-        if seal is not None:
-            latest = seal.made.tai_ns + seal.made.uncertainty_ns
-            if seal.made.state is not ClockState.FREE:
+        made = candidate.made
+        if made is not None:
+            latest = made.tai_ns + made.uncertainty_ns
+            if made.state is not ClockState.FREE:
                 later = latest
             elif later is None or latest > later:
                 later = latest  # Free, and nothing better after it: the same clock reads now, in doubt until it has run a day.

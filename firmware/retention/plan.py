@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from firmware.retention.ages import Candidate, dates
+from firmware.core.timestamp import SECOND
+from firmware.retention.ages import Candidate
 
 _NAME = re.compile(r"p([1-4])-(\d{20})-")
 
@@ -27,9 +28,11 @@ class Kept:
     size: int
 
 
-def old_segment(candidates: Sequence[Candidate], pinned: Collection[str], *, tai_ns: int, retain_ns: int) -> Victim | None:
-    """The oldest segment, by sequence, that is certainly older than it may be."""
-    for candidate, date in zip(candidates, dates(candidates), strict=True):
+def old_segment(
+    candidates: Sequence[Candidate], dates: Sequence[int | None], pinned: Collection[str], *, tai_ns: int, retain_ns: int
+) -> Victim | None:
+    """The oldest segment, by sequence, that is certainly older than it may be. dates: of the candidates (ages.py)."""
+    for candidate, date in zip(candidates, dates, strict=True):
         if candidate.name not in pinned and date is not None and tai_ns - date > retain_ns:
             return Victim(candidate, "age")
     return None
@@ -62,11 +65,30 @@ def too_many(files: Iterable[Kept], *, bytes_max: int) -> list[Kept]:
     return going
 
 
-def horizon_s(candidates: Sequence[Candidate], *, capacity_bytes: int) -> int | None:
-    """How far back the store would reach at the rate of what it holds, if it were full; None when that is too little to tell."""
-    dated = [(candidate, date) for candidate, date in zip(candidates, dates(candidates), strict=True) if date is not None]
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to be expected at the rate of what is held. horizon_s: how far back the store will reach when it is full.
+
+    full_in_s: until then; span_s: how much time the held segments tell of.
+    """
+
+    horizon_s: int
+    full_in_s: int
+    span_s: int
+
+
+def outlook(candidates: Sequence[Candidate], dates: Sequence[int | None], *, size: int, capacity_bytes: int) -> Outlook | None:
+    """None when too little is held to tell. size: bytes of all candidates; capacity_bytes: room for them and those to come."""
+    dated = [place for place, date in enumerate(dates) if date is not None]
     if len(dated) < 2:
         return None
-    span_ns = dated[-1][1] - dated[0][1]
-    size = sum(candidate.size for candidate, _ in dated[1:])  # The first one's time lies before the span.
-    return capacity_bytes * span_ns // (size * 1_000_000_000) if size and span_ns > 0 else None
+    first, last = dates[dated[0]], dates[dated[-1]]
+    assert first is not None and last is not None, "those that are dated"
+    span_ns = last - first
+    bytes_then = sum(candidates[place].size for place in dated[1:])  # The first one's time lies before the span.
+    if span_ns <= 0 or not bytes_then:
+        return None
+    ns_a_byte = span_ns / bytes_then
+    return Outlook(
+        int(capacity_bytes * ns_a_byte / SECOND), int(max(0, capacity_bytes - size) * ns_a_byte / SECOND), span_ns // SECOND
+    )

@@ -1,13 +1,13 @@
 """The retention station: a round each hour, at each new segment, and when room gets short; one deletion or some looks a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core.allowance import Allowance
 from firmware.core.durable import make_directory
 from firmware.core.errors import DiskFailed, DiskFull
-from firmware.core.message import Priority, Severity
+from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
 from firmware.core.shelf import row_of
@@ -15,16 +15,22 @@ from firmware.core.store import Store
 from firmware.core.timestamp import SECOND
 from firmware.retention.ages import Believer, Candidate
 from firmware.retention.folders import DAY_NS, Folder, folders
-from firmware.retention.plan import Victim, horizon_s, old_segment, oldest_segment
+from firmware.retention.holdings import Holdings
+from firmware.retention.plan import Outlook, Victim, old_segment, oldest_segment, outlook
 from firmware.retention.receipts import RECEIPTS, SEGMENTS, Receipts
 from firmware.retention.settings import RetentionSettings
 
 PINS = "pins"
 ROUND_EVERY_NS = 3600 * SECOND
 LOOK_EVERY_NS = SECOND  # A look is one directory listing; new segments come every minute at most.
+LOOK_NS_A_NAME = 100_000  # A listing takes about 2 µs a name: a fiftieth of the time is what looking may cost.
 AGAIN_NS = 10 * SECOND  # After a full or failed disk.
 STUCK_NS = 60 * SECOND  # While room is short and nothing may be deleted.
-SEALS_A_STEP = 32
+SEALS_A_STEP, NAMES_A_STEP = 32, 4096  # to read, and only to be known
+# What is said before it happens: a day is time enough to fetch what matters, or to make room.
+FULL_SOON_S, SPAN_S_MIN = 86_400, 1800
+ANNOUNCE_ROOM_BYTES = 64 << 10
+PINS_SHARE = 2  # Pins that hold more than half of the room leave too little for what is to come.
 
 
 class RetentionStation:
@@ -44,12 +50,14 @@ class RetentionStation:
         self._age_allowance = Allowance(at_once=per_hour, every_ns=3600 * SECOND // per_hour)
         self._complaint = Allowance(at_once=1, every_ns=3600 * SECOND)
         self._folders: tuple[Folder, ...] = folders(board.disk, settings)
-        self._candidates: dict[str, Candidate] = {}
+        self._held = Holdings()
         self._cold: set[str] = set()
+        self._announced: set[str] = set()
         self._names: list[str] = []
         self._round: Iterator[None] | None = None
         self._round_due: Monotonic | None = None
         self._look_due: Monotonic | None = None
+        self._list_due = Monotonic(0)
         self._now: Now | None = None
         self._is_stuck = False
 
@@ -59,7 +67,7 @@ class RetentionStation:
         self._notices.start()
         self._receipts.start()
         self._round = None
-        self._round_due = self._look_due = now.monotonic
+        self._round_due = self._look_due = self._list_due = now.monotonic
 
     def step(self, now: Now) -> Monotonic | None:
         assert self._round_due is not None and self._look_due is not None, "start comes before step"
@@ -69,9 +77,14 @@ class RetentionStation:
             if self._round is None and now.monotonic < self._look_due:
                 return self._look_due  # Something came; whatever it was, it is looked at in a moment.
             if self._round is None:
-                self._look_due = now.monotonic.after(LOOK_EVERY_NS)
+                room_wanted = self._room_wanted()
+                if now.monotonic < self._list_due and room_wanted <= 0 and now.monotonic < self._round_due:
+                    self._look_due = now.monotonic.after(LOOK_EVERY_NS)
+                    return min(self._list_due, self._round_due)
                 names = self._store.names()
-                if names != self._names or now.monotonic >= self._round_due or self._room_wanted() > 0:
+                self._look_due = now.monotonic.after(LOOK_EVERY_NS)
+                self._list_due = now.monotonic.after(max(LOOK_EVERY_NS, len(names) * LOOK_NS_A_NAME))
+                if names != self._names or now.monotonic >= self._round_due or room_wanted > 0:
                     self._names = names
                     self._round = self._rounds()
                     self._round_due = now.monotonic.after(ROUND_EVERY_NS)
@@ -110,6 +123,7 @@ class RetentionStation:
             self._delete(victim)
             yield
         self._gauge()
+        yield
         for folder in self._folders:
             for deleted in folder.sweep(lambda: self._believer.tai_ns(self._at)):
                 if deleted:
@@ -124,46 +138,57 @@ class RetentionStation:
     def _read_seals(self) -> Iterator[None]:
         """What is new on the shelf; each sealed segment is read once, and once more when it got cold."""
         names = self._store.names()
-        now_cold = {name for name in names if name not in self._cold and self._store.segment(name).is_cold()}
-        self._cold = {name for name in names if name in self._cold} | now_cold
-        # A segment that got cold is smaller since; what it holds and when it was made did not change.
-        self._candidates = {name: self._candidates[name] for name in names if name in self._candidates and name not in now_cold}
-        for count, name in enumerate([name for name in names if name not in self._candidates], start=1):
+        there = set(names)
+        self._held.keep_only(there)
+        self._cold &= there
+        read = 0
+        for count, name in enumerate(names, start=1):
+            if count % NAMES_A_STEP == 0:
+                yield
+            if name in self._cold:
+                continue
+            read += 1
+            if read % SEALS_A_STEP == 0:
+                yield
+            if self._store.segment(name).is_cold():
+                self._cold.add(name)  # It is smaller since; what it holds and when it was made did not change.
+            elif name in self._held:
+                continue
             if self._receipts.has(name) and name not in self._pinned():
                 self._receipts.remove(name)  # The power went between the receipt and this.
+                self._held.drop(name)
                 self.report.count("deletions_finished")
                 continue
             row = row_of(self._board.disk, SEGMENTS, name)
             if row is not None and not row.is_open:
-                self._candidates[name] = Candidate(name, row.sequence, row.size, row.seal, row.seal_digest)
-            if count % SEALS_A_STEP == 0:
-                yield
+                made = row.seal.made if row.seal is not None else None
+                self._held.put(Candidate(name, row.sequence, row.size, made, row.seal_digest))
 
     def _next_victim(self) -> Victim | None:
-        candidates, pinned = self._in_order(), self._pinned()
+        held, pinned = self._held, self._pinned()
         room_wanted = self._room_wanted()
         if room_wanted > 0:
-            victim = oldest_segment(candidates, pinned, "room")
+            victim = oldest_segment(held.rows, pinned, "room")
             self._is_stuck = victim is None
             if victim is None:
                 self._complain(room_wanted)
             return victim
         self._is_stuck = False
         budget = self._settings.budget_bytes
-        if budget and sum(candidate.size for candidate in candidates) > budget:
-            victim = oldest_segment(candidates, pinned, "budget")
+        if budget and held.size > budget:
+            victim = oldest_segment(held.rows, pinned, "budget")
             if victim is not None:
                 return victim
         tai_ns = self._believer.tai_ns(self._at)
         self.report.gauge("ages_believed", "no" if tai_ns is None else "yes")
         if tai_ns is None:
             return None
-        victim = old_segment(candidates, pinned, tai_ns=tai_ns, retain_ns=self._settings.retain_days * DAY_NS)
+        victim = old_segment(held.rows, held.dates, pinned, tai_ns=tai_ns, retain_ns=self._settings.retain_days * DAY_NS)
         return victim if victim is not None and self._age_allowance.take(self._at.monotonic) else None
 
     def _delete(self, victim: Victim) -> None:
         self._receipts.delete(victim, self._at)
-        del self._candidates[victim.candidate.name]
+        self._held.drop(victim.candidate.name)
         self.report.count(f"segments_deleted_{victim.cause}")
         self.report.count("bytes_deleted", victim.candidate.size)
 
@@ -173,7 +198,7 @@ class RetentionStation:
             self._notices.say(
                 self._at, "error", Priority.P2, Severity.CRITICAL,
                 "the disk is nearly full and nothing may be deleted: segments are pinned, or others fill the disk",
-                fields={"room_wanted_bytes": room_wanted, "pinned": len(self._pinned()), "segments": len(self._candidates)},
+                fields={"room_wanted_bytes": room_wanted, "pinned": len(self._pinned()), "segments": len(self._held)},
             )  # fmt: skip
 
     def _room_wanted(self) -> int:
@@ -181,20 +206,51 @@ class RetentionStation:
         keep_free = min(self._settings.keep_free_bytes, self._board.disk.total_bytes() // 10)
         return keep_free - self._board.disk.free_bytes()
 
-    def _in_order(self) -> list[Candidate]:
-        return sorted(self._candidates.values(), key=lambda candidate: candidate.sequence)
-
     def _pinned(self) -> set[str]:
         return set(self._board.disk.list(PINS))
 
     def _gauge(self) -> None:
-        candidates = self._in_order()
-        size = sum(candidate.size for candidate in candidates)
-        self.report.gauge("segments", len(candidates))
-        self.report.gauge("segments_bytes", size)
-        self.report.gauge("pinned", len(self._pinned()))
+        held, pinned = self._held, self._pinned()
+        capacity = self._settings.budget_bytes or held.size + max(0, -self._room_wanted())
+        pinned_bytes = held.bytes_of(pinned)
+        self.report.gauge("segments", len(held))
+        self.report.gauge("segments_bytes", held.size)
+        self.report.gauge("pinned", len(pinned))
+        self.report.gauge("pinned_bytes", pinned_bytes)
         self.report.gauge("receipts", len(self._board.disk.list(RECEIPTS)))
-        horizon = horizon_s(candidates, capacity_bytes=self._settings.budget_bytes or size + max(0, -self._room_wanted()))
-        if horizon is not None:
-            self.report.gauge("horizon_s", horizon)
-            self.report.gauge("horizon_days", round(horizon / 86_400, 1))
+        expected = outlook(held.rows, held.dates, size=held.size, capacity_bytes=capacity)
+        if expected is not None:
+            self.report.gauge("horizon_s", expected.horizon_s)
+            self.report.gauge("horizon_days", round(expected.horizon_s / 86_400, 1))
+            self.report.gauge("full_in_h", expected.full_in_s // 3600)
+        self._announce(expected, capacity, pinned_bytes)
+
+    def _announce(self, expected: Outlook | None, capacity: int, pinned_bytes: int) -> None:
+        """Say what will happen before it does; once, until it is no longer so."""
+        if -self._room_wanted() < ANNOUNCE_ROOM_BYTES:
+            return  # What is said takes room as well; the next deletion makes some.
+        retain_s = self._settings.retain_days * 86_400
+        if expected is not None and expected.span_s >= SPAN_S_MIN:
+            self._say_once(
+                "room_ends", expected.full_in_s < min(FULL_SOON_S, retain_s), expected.full_in_s > 2 * FULL_SOON_S,
+                f"room for segments ends in {expected.full_in_s // 3600} h; from then on the oldest that are not pinned are deleted for room",
+                {"full_in_s": expected.full_in_s, "horizon_s": expected.horizon_s, "capacity_bytes": capacity},
+            )  # fmt: skip
+            self._say_once(
+                "horizon_short", expected.horizon_s < retain_s, expected.horizon_s * 10 > retain_s * 11,
+                f"at this rate the store reaches back {expected.horizon_s / 86_400:.1f} days, {self._settings.retain_days} are asked for",
+                {"horizon_s": expected.horizon_s, "retain_s": retain_s, "capacity_bytes": capacity},
+            )  # fmt: skip
+        self._say_once(
+            "pins_hold_room", pinned_bytes * PINS_SHARE > capacity, pinned_bytes * PINS_SHARE * 10 < capacity * 9,
+            f"pins hold {pinned_bytes * 100 // max(1, capacity)} % of the room for segments; what is not pinned is deleted the sooner",
+            {"pinned_bytes": pinned_bytes, "capacity_bytes": capacity},
+        )  # fmt: skip
+
+    def _say_once(self, event: str, is_so: bool, is_over: bool, text: str, fields: Mapping[str, Field]) -> None:
+        if is_so and event not in self._announced:
+            self._announced.add(event)
+            self.report.count(f"announced_{event}")
+            self._notices.say(self._at, "retention", Priority.P3, Severity.WARNING, text, fields=fields, event=event)
+        elif is_over:
+            self._announced.discard(event)

@@ -13,6 +13,7 @@ from firmware.core.errors import BadSettings
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.release import Release
 from firmware.core.settings import Settings
+from firmware.core.shelf import rows
 from firmware.core.timestamp import SECOND
 from firmware.retention.settings import RetentionSettings
 from simulator.disk import PowerCut
@@ -33,6 +34,18 @@ def test_old_segments_go_and_young_ones_stay(steward: Steward) -> None:
     verdict = steward.verdict()
     assert verdict.ok, verdict.findings
     assert 5 == sum(row.what == "deleted" for row in verdict.statements)
+
+
+@pytest.mark.parametrize("days", [14, 30, 60])
+def test_two_weeks_one_month_two_months(make_steward: Callable[[], Steward], days: int) -> None:
+    """Each of the periods customers ask for, to the segment. (S2-094)"""
+    steward = make_steward()
+    names = steward.record(70, every_ns=DAY)
+    steward.boot(RetentionSettings(retain_days=days, age_deletions_per_hour=1000))
+    steward.work(seconds=10)
+
+    assert names[69 - days :] == steward.segments()
+    assert steward.verdict().ok
 
 
 def test_edge_of_the_storage_period(steward: Steward) -> None:
@@ -219,6 +232,91 @@ def test_horizon_says_how_far_back_the_room_reaches(steward: Steward) -> None:
     steward.work(seconds=10)
 
     assert pytest.approx(48 * 3600, rel=0.05) == steward.station.report.gauges["horizon_s"]
+
+
+def announced(steward: Steward) -> list[str | None]:
+    return [row.event for row in steward.said() if row.kind == "retention"]
+
+
+def test_the_end_of_the_room_is_announced_before_it_comes(steward: Steward) -> None:
+    """A day before the room ends it is said, once, with the hours that are left; nothing was deleted by then. (S2-095)"""
+    names = steward.record(10, size=5000)
+    each = max(row.size for row in rows(steward.board.disk))
+    steward.boot(RetentionSettings(budget_bytes=each * 60))
+    steward.work(seconds=10)
+    assert [] == [event for event in announced(steward) if event == "room_ends"]
+    names += steward.record(40, size=5000)
+    steward.work(seconds=4000)
+    steward.work(seconds=4000)
+
+    assert 1 == announced(steward).count("room_ends")
+    assert names == steward.segments()
+    said = next(row for row in steward.said() if row.event == "room_ends")
+    assert 0 < said.fields["full_in_s"] < 86_400
+    assert steward.station.report.gauges["full_in_h"] < 24
+
+
+def test_a_horizon_that_is_too_short_is_announced(steward: Steward) -> None:
+    """When the room does not reach back as far as is asked for, somebody is told, and told again only after it was long enough. (S2-095)"""
+    names = steward.record(24, size=5000)
+    size = sum(steward.board.disk.size(f"segments/{names[1]}/{file}") for file in ("frames.pcapng.lz4", "index", "seal"))
+    steward.boot(RetentionSettings(budget_bytes=size * 24 * 10, retain_days=14))
+    steward.work(seconds=10)
+    assert ["horizon_short"] == announced(steward)
+    assert "reaches back 10." in (steward.said()[-1].text or "")
+    steward.boot(RetentionSettings(budget_bytes=size * 24 * 20, retain_days=14))
+    steward.work(seconds=10)
+
+    assert ["horizon_short"] == announced(steward)
+
+
+def test_pins_that_hold_most_of_the_room_are_announced(steward: Steward) -> None:
+    """Legal holds outlive age and budget; that they leave little room for the rest is said. (S2-094, S2-095)"""
+    names = steward.record(10, size=5000)
+    size = sum(row.size for row in rows(steward.board.disk))
+    for name in names[:6]:
+        steward.board.disk.write(f"pins/{name}", b"case 12")
+    steward.boot(RetentionSettings(budget_bytes=size))
+    steward.work(seconds=10)
+
+    assert "pins_hold_room" in announced(steward)
+    assert steward.station.report.gauges["pinned_bytes"] * 2 > size
+    assert names == steward.segments()
+
+
+def test_a_large_store_costs_no_more_a_step(make_steward: Callable[[], Steward]) -> None:
+    """With many segments each step stays small, and one more of them is not a reason to read all the others again. (S2-095)"""
+    steward = make_steward()
+    steward.record(300, every_ns=60 * SECOND, size=10)
+    steward.boot()
+    calls: list[str] = []
+    for name in ("read", "size", "exists", "list", "write", "rename", "remove"):
+        _count_calls(steward.board.disk, name, calls)
+    most = 0
+    while True:
+        calls.clear()
+        now = steward.board.clock.now()
+        wish = steward.station.step(now)
+        most = max(most, len(calls))
+        if wish > now.monotonic:
+            break
+    steward.record(1, every_ns=0)
+    calls.clear()
+    steward.work(seconds=200)
+
+    assert most < 600  # 32 seals: their seal, five sizes, and whether they are cold
+    assert 301 == len(steward.segments()) == steward.station.report.gauges["segments"]
+    assert sum(name == "read" for name in calls) < 50
+
+
+def _count_calls(disk: Any, name: str, calls: list[str]) -> None:
+    honest = getattr(disk, name)
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        return honest(*given, **named)
+
+    setattr(disk, name, counted)
 
 
 def test_four_priorities_take_four_numbers() -> None:
