@@ -2,19 +2,23 @@
 
 The same frames are written as a store (big_store.py) and as one pcap. Three questions: a flow with twenty frames in the interval, one
 with some hundred, one that is in every stretch. `find` in this process, as a command (starting Python included), and from a disk whose
-pages were dropped. What it finds is compared with what tcpdump and editcap find, frame by frame. Best of three, tcpdump once a question.
+pages were dropped. What it finds is compared with what tcpdump and editcap find, frame by frame. Best of five, tcpdump once a question.
+CPU time, user and system, stands beside the time by the clock: on a machine that others use it is the figure to compare.
 
     --gigabytes 8      of frames as stored; the pcap beside it is somewhat larger
+    --recording        what the recorder loses at 1 GbE line rate while find searches the store again and again, and without it
     --segments 100000  how long the commands take with so many small ones, with a summary and without
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -45,10 +49,13 @@ class Row:
     question: str
     frames: int
     in_process_ms: float
+    in_process_cpu_ms: float
     first_ms: float
     command_ms: float
+    command_cpu_ms: float
     cold_ms: float
     tcpdump_ms: float
+    tcpdump_cpu_ms: float
     exact: bool
 
 
@@ -56,12 +63,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--recording", action="store_true", help="also while recording at line rate")
     parser.add_argument("--segments", type=int, default=0, help="a store of so many small segments instead")
     parser.add_argument("--keep", type=Path, help="build the store here, or use the one that is there, and leave it")
     a = parser.parse_args()
     place = a.keep or Path(tempfile.mkdtemp(prefix="scrubjay-bench-find-"))
     try:
-        figures = _many(place, a.segments) if a.segments else _large(place, a.gigabytes)
+        figures = _many(place, a.segments) if a.segments else _large(place, a.gigabytes, is_recording=a.recording)
     finally:
         if a.keep is None:
             shutil.rmtree(place, ignore_errors=True)
@@ -73,7 +81,7 @@ def main() -> int:
 # ---- one large store
 
 
-def _large(place: Path, gigabytes: float) -> dict[str, object]:
+def _large(place: Path, gigabytes: float, *, is_recording: bool) -> dict[str, object]:
     missing = next((name for name in ("tcpdump", "editcap", "capinfos") if shutil.which(name) is None), None)
     if missing:
         print(f"find bench skipped: no {missing}")
@@ -98,18 +106,24 @@ def _large(place: Path, gigabytes: float) -> dict[str, object]:
     )
     rows = [_asked(name, host, port, since, until, root, pcap, place) for name, (host, port) in FLOWS.items()]
     print(
-        f"{'30 s of':8} {'frames':>7} {'in process':>10} {'first frame':>11} {'command':>8} {'cold':>7} {'tcpdump -r':>10} {'x in process':>12} {'x command':>9}  exact"
+        f"{'30 s of':8} {'frames':>7} {'in process':>10} {'CPU':>8} {'first frame':>11} {'command':>8} {'CPU':>8} {'cold':>7}"
+        f" {'tcpdump -r':>10} {'CPU':>8} {'x clock':>7} {'x CPU':>6} {'x CPU, command':>14}  exact"
     )
     for row in rows:
         print(
-            f"{row.question:8} {row.frames:7} {row.in_process_ms:7.1f} ms {row.first_ms:8.1f} ms {row.command_ms:5.0f} ms {row.cold_ms:4.0f} ms"
-            f" {row.tcpdump_ms / 1000:8.2f} s {row.tcpdump_ms / row.in_process_ms:12.0f} {row.tcpdump_ms / row.command_ms:9.0f}  {'yes' if row.exact else 'NO'}"
+            f"{row.question:8} {row.frames:7} {row.in_process_ms:7.1f} ms {row.in_process_cpu_ms:5.0f} ms {row.first_ms:8.1f} ms"
+            f" {row.command_ms:5.0f} ms {row.command_cpu_ms:5.0f} ms {row.cold_ms:4.0f} ms {row.tcpdump_ms / 1000:8.2f} s"
+            f" {row.tcpdump_cpu_ms / 1000:6.2f} s {row.tcpdump_ms / row.in_process_ms:7.0f} {row.tcpdump_cpu_ms / row.in_process_cpu_ms:6.0f}"
+            f" {row.tcpdump_cpu_ms / row.command_cpu_ms:14.0f}  {'yes' if row.exact else 'NO'}",
+            flush=True,
         )
+    recorded = _while_recording(root, place) if is_recording else []
     return {
         "frames": facts["frames"],
         "store_bytes": size,
         "pcap_bytes": pcap.stat().st_size,
         "rows": [asdict(row) for row in rows],
+        "recording": recorded,
     }
 
 
@@ -117,52 +131,121 @@ def _asked(name: str, host: str, port: int, since: int, until: int, root: Path, 
     query = Query(since, until, hosts=(host,), ports=(port,))
     disk, clock = LinuxDisk(root), LinuxClock()
 
-    def ask() -> Found:
-        return find(disk, query, clock=clock, sink=lambda data: None, progress=lambda line: None)
+    def ask() -> tuple[Found, float]:
+        began = time.process_time()
+        found = find(disk, query, clock=clock, sink=lambda data: None, progress=lambda line: None)
+        return found, (time.process_time() - began) * 1000
 
-    founds = [ask() for _ in range(3)]
-    best = min(founds, key=lambda found: found.took_ns)
+    asked = [ask() for _ in range(5)]
+    best, _ = min(asked, key=lambda row: row[0].took_ns)
     _drop(root)
-    cold = ask()
-    mine, theirs = place / "mine.pcapng", place / "theirs.pcap"
-    command = [
-        *SCRUBJAY,
-        "find",
-        str(root),
-        "--since",
-        _seconds(since),
-        "--until",
-        _seconds(until),
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "-w",
-        str(mine),
-    ]
-    command_ms = min(_took_ms(command) for _ in range(3))
-    tcpdump_ms = _took_ms(["tcpdump", "-n", "-r", str(pcap), "-w", str(theirs), f"host {host} and port {port}"])
-    cut = place / "cut.pcapng"
+    cold, _ = ask()
+    mine, theirs, cut = place / "mine.pcapng", place / "theirs.pcap", place / "cut.pcapng"
+    interval = ["--since", _seconds(since), "--until", _seconds(until)]
+    command = [*SCRUBJAY, "find", str(root), *interval, "--host", host, "--port", str(port), "-w", str(mine)]
+    commands = [_ran_ms(command) for _ in range(5)]
+    tcpdump_ms, tcpdump_cpu_ms = _ran_ms(["tcpdump", "-n", "-r", str(pcap), "-w", str(theirs), f"host {host} and port {port}"])
     # editcap leaves the last moment out.
     subprocess.run(
         ["editcap", "-F", "pcapng", "-A", _iso(since), "-B", _iso(until + 1), str(theirs), str(cut)],
         check=True,
         capture_output=True,
     )
+    frames = _frames(mine)
     return Row(
-        name, best.frame_count, best.took_ns / 1e6, (best.first_frame_ns or 0) / 1e6, command_ms, cold.took_ns / 1e6, tcpdump_ms,
-        _frames(mine) == _frames(cut) and best.frame_count == len(_frames(mine)),
-    )  # fmt: skip
+        question=name,
+        frames=best.frame_count,
+        in_process_ms=best.took_ns / 1e6,
+        in_process_cpu_ms=min(cpu for _, cpu in asked),
+        first_ms=(best.first_frame_ns or 0) / 1e6,
+        command_ms=min(row[0] for row in commands),
+        command_cpu_ms=min(row[1] for row in commands),
+        cold_ms=cold.took_ns / 1e6,
+        tcpdump_ms=tcpdump_ms,
+        tcpdump_cpu_ms=tcpdump_cpu_ms,
+        exact=frames == _frames(cut) and best.frame_count == len(frames),
+    )
 
 
-def _frames(path: Path) -> list[tuple[int, bytes]]:
-    """(stamp, frame) of each; editcap writes the stamps as its input has them."""
+def _while_recording(root: Path, place: Path) -> list[dict[str, object]]:
+    """The recorder beside find: real-time priority for the one, as its unit says; the lowest of everything for the other."""
+    import recorder
+
+    missing = recorder.wire.why_not() or next(
+        (name for name in ("gcc", "ethtool", "chrt", "ionice") if shutil.which(name) is None), None
+    )
+    if missing:
+        print(f"while recording skipped: {missing}")
+        return []
+    generator = place / "generator"
+    subprocess.run(["gcc", "-O2", "-o", str(generator), str(Path(__file__).with_name("generator.c"))], check=True)
+    usual = recorder.TOOLS["scrubjay"]
+    recorder.TOOLS["scrubjay"] = lambda out: ["chrt", "-r", "20", *usual(out)]
+    rows: list[dict[str, object]] = []
+    print(f"{'load':9} {'find':>8} {'sent':>9} {'lost':>7} {'searches':>8}")
+    for load in recorder.LOADS[:3]:
+        for is_busy in (False, True):
+            search = _Searching(root)
+            if is_busy:
+                search.start()
+            try:
+                result = recorder._measured(
+                    "scrubjay", load, generator, place / "out", argparse.Namespace(seconds=4.0, scale=1.0)
+                )
+            finally:
+                search.end()
+            lost = result.sent - result.frames
+            print(f"{load.name:9} {'running' if is_busy else 'no':>8} {result.sent:9} {lost:7} {search.count:8}", flush=True)
+            rows.append({"load": load.name, "find": is_busy, "sent": result.sent, "lost": lost, "searches": search.count})
+    shutil.rmtree(place / "out", ignore_errors=True)
+    return rows
+
+
+class _Searching(threading.Thread):
+    """One search of the whole store after the other, for a flow that is in every stretch. count: how many came to their end."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.count = 0
+        self._over = threading.Event()
+        self._command = [
+            "nice",
+            "-n",
+            "19",
+            "ionice",
+            "-c",
+            "3",
+            *SCRUBJAY,
+            "find",
+            str(root),
+            "--host",
+            big_store.HEAVY[0],
+            "--count",
+        ]
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            search = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while search.poll() is None and not self._over.wait(0.05):
+                pass
+            self.count += search.poll() is not None
+            search.kill()
+            search.wait()
+
+    def end(self) -> None:
+        self._over.set()
+        if self.ident is not None:
+            self.join()
+
+
+def _frames(path: Path) -> list[bytes]:
+    """Stamp and contents of each frame, as an independent reader sees them."""
     listed = subprocess.run(
         ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "frame.time_epoch", "-e", "udp.payload"],
         capture_output=True,
         check=True,
     ).stdout
-    return [(index, line) for index, line in enumerate(listed.splitlines())]
+    return listed.splitlines()
 
 
 def _drop(root: Path) -> None:
@@ -236,6 +319,14 @@ def _retention(root: Path) -> dict[str, float]:
 
 
 # ---- small print
+
+
+def _ran_ms(command: list[str]) -> tuple[float, float]:
+    """(by the clock, of CPU)"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = _took_ms(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
 
 
 def _took_ms(command: list[str]) -> float:
