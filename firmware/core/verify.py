@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from drivers.disk import Disk
-from firmware.core import lz4chain, receipt, seal
+from firmware.core import exported, lz4chain, receipt, seal
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, Missing
@@ -21,6 +21,7 @@ from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequen
 from firmware.core.timestamp import SECOND, ClockState, iso, span
 
 _PIECE = 4 << 20
+EXPORTS = "exports"
 _ENDINGS = {
     "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start; "
     "how many frames were dropped since it was opened,",
@@ -39,7 +40,7 @@ class Finding:
     """One thing that is not as it should be, or (a statement) that the box says it does not have.
 
     segment: its name, or the file's where it is none. what: one word for programs: "altered", "missing", "reordered", "foreign",
-    "unsigned"; statements: "dropped", "gap", "interrupted", "deleted", "open", "time", "start". text: for people.
+    "unsigned"; statements: "dropped", "gap", "interrupted", "deleted", "exported", "open", "time", "start". text: for people.
     """
 
     segment: str
@@ -127,6 +128,7 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
     _chain(sorted(links, key=lambda link: link.sequence), verdict)
     for name in opened:
         _open(disk, path, name, verdict)
+    _exports(disk, verdict)
     return verdict
 
 
@@ -357,6 +359,33 @@ def _receipts(disk: Disk, path: str, verdict: Verdict) -> list[Receipt]:
         if row.previous is not None and row.previous not in rows:
             verdict.found(file, "missing", "receipt: expected the receipt made before it, it is missing")
     return [row for _, row in rows.values()]
+
+
+def _exports(disk: Disk, verdict: Verdict) -> None:
+    """What was carried away by hand: a chain of its own, of which nothing may be missing but its newest end."""
+    before: tuple[int, bytes] | None = None
+    for name in sorted(disk.list(EXPORTS)):
+        if name.startswith("."):
+            continue
+        try:
+            data = disk.read(f"{EXPORTS}/{name}", size=exported.EXPORTED_BYTES_MAX + 1)
+            row = exported.unpacked(data)
+        except Missing:
+            continue
+        except BadItem as problem:
+            verdict.found(name, "altered", f"record of an export: {problem}")
+            before = None
+            continue
+        if verdict.public_key is not None and not row.is_signed_by(verdict.public_key):
+            verdict.found(
+                name, "unsigned", "record of an export: expected the box's signature, this is another's or it was altered"
+            )
+        if (row.number, row.previous) != ((1, None) if before is None else (before[0] + 1, before[1])):
+            verdict.found(
+                name, "missing", "record of an export: expected the record made before it, it is missing or was exchanged"
+            )
+        verdict.stated(name, "exported", f"{row.frames} frames were carried away {iso(row.made.tai_ns)} (TAI), {row.form}")
+        before = row.number, seal.digest(data)
 
 
 def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:

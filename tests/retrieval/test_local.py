@@ -14,6 +14,7 @@ from firmware.core.exported import Exported
 from firmware.core.seal import digest
 from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import SECOND
+from firmware.core.verify import verify
 from firmware.retrieval.listing import shown
 from firmware.retrieval.local import LocalAccess
 from firmware.roles import BOX, SECTIONS
@@ -129,6 +130,29 @@ def test_records_are_a_chain() -> None:
     notices = [person.board.disk.read(f"inbox/{name}") for name in person.board.disk.list("inbox")]
     assert 3 == sum(b"carried away on a stick" in notice for notice in notices)
     assert not any(b"Bloggs" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("what", ["removed", "altered", "exchanged"])
+def test_verify_names_a_record_that_was_touched(number: int, what: str) -> None:
+    """Nobody carries something away and takes the word about it out of the chain; only its newest end can be cut off unseen."""
+    person = Person()
+    for _ in range(3):
+        person.export()
+    assert verify(person.board.disk).ok
+    names = person.board.disk.list("exports")
+    path = f"exports/{names[number - 1]}"
+    data = person.board.disk.read(path)
+    if what == "removed":
+        person.board.disk.remove(path)
+    elif what == "altered":
+        person.board.disk.write(path, data.replace(b"Bloggs", b"Bloggz"))
+    else:
+        person.board.disk.write(path, person.board.disk.read(f"exports/{names[number % 3]}"))
+
+    found = [row.segment for row in verify(person.board.disk).findings]
+    assert found if (number, what) != (3, "removed") else not found
+    assert set(found) <= set(names)
 
 
 def test_stopped_leaves_nothing() -> None:
