@@ -13,10 +13,12 @@ import select
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
 from time import monotonic_ns
 
 from firmware.core.errors import BadItem
+from firmware.core.frame import PTP, parsed
 from firmware.core.ptp import (
     ALL_PORTS,
     EVENT_PORT,
@@ -35,6 +37,7 @@ from firmware.core.ptp import (
     unpacked,
 )
 from firmware.core.ptp_datasets import ManagementId, monitor_request, question
+from simulator.capture_file import frames
 from simulator.ptp.character import SECOND
 from simulator.ptp.line import GROUP
 from simulator.ptp.sockets import Sockets
@@ -54,11 +57,28 @@ def good(random: Random) -> Iterator[bytes]:
             yield packed(_message(kind, number, random))
 
 
-def malformed(seed: int) -> Iterator[bytes]:
-    """Messages of every type, each wrong in one of the ways a length, a number or a bit can be. For ever."""
+def malformed(seed: int, recorded: Sequence[bytes] = ()) -> Iterator[bytes]:
+    """Messages of every type, each wrong in one of the ways a length, a number or a bit can be. For ever.
+
+    recorded: messages others have sent, every third of which is taken instead of one of ours.
+    """
     random = Random(seed)
-    for data in good(random):
-        yield bytes(random.choice(_WAYS)(bytearray(data), random))
+    for number, data in enumerate(good(random)):
+        chosen = random.choice(recorded) if recorded and number % 3 == 0 else data
+        yield bytes(random.choice(_WAYS)(bytearray(chosen), random))
+
+
+def messages_in(path: Path) -> Iterator[bytes]:
+    """Whatever a capture file has in PTP's own frames and on PTP's ports; whether it is PTP is not asked. Raises BadCaptureFile."""
+    for row in frames(path):
+        try:
+            head = parsed(row.data)
+        except BadItem:
+            continue
+        if head.ethertype == PTP or head.destination_port in (EVENT_PORT, GENERAL_PORT):
+            data = row.data[head.payload_start : head.payload_end]
+            if len(data) >= HEADER_SIZE:
+                yield data
 
 
 def delay_requests(seed: int) -> Iterator[bytes]:
@@ -164,7 +184,7 @@ _WAYS = (
 )  # fmt: skip
 
 
-def _send_malformed(interface: str, *, seed: int, count: int, per_s: float) -> int:
+def _send_malformed(interface: str, *, seed: int, count: int, per_s: float, recorded: Sequence[bytes]) -> int:
     """Three ways: to the event port, to the general port, and as Ethernet frames of PTP's own type."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line,
@@ -176,7 +196,7 @@ def _send_malformed(interface: str, *, seed: int, count: int, per_s: float) -> i
         )
         wire.bind((interface, 0))
         source = wire.getsockname()[4]
-        rows = malformed(seed)
+        rows = malformed(seed, recorded)
         for number in range(count):
             data = next(rows)
             if number % 3 == 2:
@@ -225,10 +245,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--per-s", type=float, default=2000)
+    parser.add_argument(
+        "--pcap", type=Path, action="append", default=[], help="a capture whose PTP messages are made wrong as well"
+    )
     a = parser.parse_args(arguments)
     try:
         if a.deed == "malformed":
-            sent = _send_malformed(a.interface, seed=a.seed, count=a.count, per_s=a.per_s)
+            recorded = [data for path in a.pcap for data in messages_in(path)]
+            sent = _send_malformed(a.interface, seed=a.seed, count=a.count, per_s=a.per_s, recorded=recorded)
         elif a.deed == "flood":
             sent = _flood(a.interface, seed=a.seed, seconds=a.seconds, per_s=a.per_s)
         else:
