@@ -46,6 +46,8 @@ from simulator.world import BROKER, Machine, World, WorldBoard
 
 CAPACITY_BYTES = 96 << 20
 PTP4L = "ptp4l"
+# Some storms are in the night in which 32 bits of seconds end, 2038-01-19T03:14:07Z; they begin a minute before.
+SHARE_2038, END_OF_32_BITS_TAI_NS = 0.15, ((1 << 31) + 37) * SECOND
 SITE, BOX_NAME, HUB_NAME = "site-1", "or3-box", "hub-1"
 WEATHER_NS = (100 * SECOND, 160 * SECOND)  # how long things go wrong
 DRAIN_NS_MAX = 600 * SECOND  # the longest back-off (20 s here) many times over
@@ -162,6 +164,8 @@ class _Storm:
         self.world = World(self.seed)
         self.random = Random(self.seed ^ 0x5C2B)
         self.parrots = Parrots(Random(self.seed ^ 0xBEA2))
+        if Random(self.seed ^ 0x2038).random() < SHARE_2038:
+            self.world.timeline.tai_ns = END_OF_32_BITS_TAI_NS - 60 * SECOND
         self.began_ns = self.world.now_ns
         self.box = self.world.add(
             BOX_NAME, [process for process in self.box_table if process.build is not None and process.name != "console"],
