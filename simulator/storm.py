@@ -34,20 +34,20 @@ from firmware.hub.repository import Repository
 from firmware.retention.pins import pin
 from firmware.roles import BOX, HUB, SECTIONS, Process
 from simulator.checkers import SPOOLS, Asked, Witness, findings
+from simulator.clock import TAI_OFFSET_S
 from simulator.daemon import SimulatedDaemon
 from simulator.disk import Failing
 from simulator.identity import SimulatedIdentity
 from simulator.link import LinkFaults, SimulatedLink
 from simulator.parrots import Parrots
-from simulator.ptp.ordinary_clock import OrdinaryClock
-from simulator.ptp.virtual_clock import PPM
-from simulator.ptp.virtual_room import CABLE_NS, DRIFT_PPM_MAX, VirtualRoom
+from simulator.ptp.virtual_room import VirtualRoom
+from simulator.ptp.weather import END_OF_32_BITS_NS, ClockWeather
 from simulator.world import BROKER, Machine, World, WorldBoard
 
 CAPACITY_BYTES = 96 << 20
 PTP4L = "ptp4l"
 # Some storms are in the night in which 32 bits of seconds end, 2038-01-19T03:14:07Z; they begin a minute before.
-SHARE_2038, END_OF_32_BITS_TAI_NS = 0.15, ((1 << 31) + 37) * SECOND
+SHARE_2038 = 0.15
 SITE, BOX_NAME, HUB_NAME = "site-1", "or3-box", "hub-1"
 WEATHER_NS = (100 * SECOND, 160 * SECOND)  # how long things go wrong
 DRAIN_NS_MAX = 600 * SECOND  # the longest back-off (20 s here) many times over
@@ -165,7 +165,7 @@ class _Storm:
         self.random = Random(self.seed ^ 0x5C2B)
         self.parrots = Parrots(Random(self.seed ^ 0xBEA2))
         if Random(self.seed ^ 0x2038).random() < SHARE_2038:
-            self.world.timeline.tai_ns = END_OF_32_BITS_TAI_NS - 60 * SECOND
+            self.world.timeline.tai_ns = END_OF_32_BITS_NS + (TAI_OFFSET_S - 60) * SECOND
         self.began_ns = self.world.now_ns
         self.box = self.world.add(
             BOX_NAME, [process for process in self.box_table if process.build is not None and process.name != "console"],
@@ -198,11 +198,15 @@ class _Storm:
         for deed, chance_s in (
             (self._cut_box_power, 40), (self._kill_box_process, 8), (self._kill_hub, 20), (self._fill_disk, 50), (self._sick_disk, 60),
             (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90), (self._leap, 200),
-            (self._drift, 30), (self._jump, 30), (self._boot_device, 60), (self._bad_cable, 40), (self._lose_grandmaster, 60), (self._rogue, 80),
             (self._ask, 20), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
             (self._strike_in_rewriting, 25), (self._pin, 30),
         ):  # fmt: skip
             self._now_and_then(deed, chance_s * SECOND)
+        weather = ClockWeather(
+            self.room, self.random, lambda begin, end, longest_s: self._for_a_while(begin, end, longest_s=longest_s)
+        )
+        for deed, chance_s in weather.deeds():
+            self._now_and_then(self._counted(deed), chance_s * SECOND)
         self.world.run(weather_ns)
         self._calm()
         if not self._drain():
@@ -256,6 +260,13 @@ class _Storm:
     def _for_a_while(self, begin: Callable[[], None], end: Callable[[], None], *, longest_s: int) -> None:
         begin()
         self.world.later(self.random.randrange(1, longest_s * 1000) * MS, end)
+
+    def _counted(self, deed: Callable[[], None]) -> Callable[[], None]:
+        def counted() -> None:
+            self.figures["clock"] += 1
+            deed()
+
+        return counted
 
     def _cut_box_power(self) -> None:
         self.figures["cuts"] += 1
@@ -380,62 +391,6 @@ class _Storm:
             clock.state, clock.uncertainty_ns = ClockState.LOCKED, 50_000
 
         self._for_a_while(begin, end, longest_s=20)
-
-    # What happens to the clocks of the room.
-
-    def _some_device(self) -> OrdinaryClock:
-        return self.room.devices[self.random.choice(sorted(self.room.devices))]
-
-    def _drift(self) -> None:
-        """A crystal gets warm."""
-        self.figures["clock"] += 1
-        self._some_device().clock.drift_by(self.room.utc_ns, self.random.uniform(-DRIFT_PPM_MAX, DRIFT_PPM_MAX) * PPM)
-
-    def _jump(self) -> None:
-        """Somebody sets a device's clock: a little, by an hour, to where 32 bits of seconds end."""
-        self.figures["clock"] += 1
-        device, now_ns = self._some_device(), self.room.utc_ns
-        hour_ns = 3600 * SECOND
-        to_2038_ns = (1 << 31) * SECOND - device.clock.reads(now_ns) - 5 * SECOND
-        ns = self.random.choice((300_000, -7 * MS, SECOND, -hour_ns, hour_ns, to_2038_ns))
-        device.clock.step(now_ns, max(ns, -device.clock.reads(now_ns)))  # no clock shows less than nothing
-
-    def _boot_device(self) -> None:
-        self.figures["clock"] += 1
-        self.room.boot(self.random.choice(sorted(self.room.devices)))
-
-    def _bad_cable(self) -> None:
-        """One way becomes slower than the other, or nothing passes at all."""
-        self.figures["clock"] += 1
-        place = self.room.net.place(self.random.choice(sorted(self.room.devices)))
-        slow_ns = self.random.choice((100_000, 2 * MS, 150 * MS))
-
-        def begin() -> None:
-            place.is_cut = self.random.random() < 0.3
-            place.to_ns = slow_ns
-
-        def end() -> None:
-            place.is_cut, place.to_ns = False, CABLE_NS
-
-        self._for_a_while(begin, end, longest_s=30)
-
-    def _lose_grandmaster(self) -> None:
-        """ptp4l ends, and systemd starts it again."""
-        self.figures["clock"] += 1
-
-        def begin() -> None:
-            self.room.master_runs = False
-
-        def end() -> None:
-            self.room.master_runs = True
-
-        self._for_a_while(begin, end, longest_s=20)
-
-    def _rogue(self) -> None:
-        """A better clock, it says; an hour ahead, or a second behind."""
-        self.figures["clock"] += 1
-        ahead_ns = self.random.choice((3600 * SECOND, -SECOND, 300_000))
-        self._for_a_while(lambda: self.room.rogue_speaks(ahead_ns), self.room.rogue_goes, longest_s=30)
 
     def _poison(self) -> None:
         """Something in the inbox no station wrote."""

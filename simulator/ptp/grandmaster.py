@@ -7,45 +7,25 @@ Announce, two-step Sync, Delay_Resp. It serves whatever time it is given, and cl
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import CLOCK_REALTIME, clock_gettime_ns
 
 from firmware.core.errors import BadItem
 from firmware.core.ptp import (
     NO_FLAGS,
-    Action,
     Announce,
     ClockQuality,
     Flags,
-    Management,
     MessageType,
     PortIdentity,
     PtpMessage,
     packed,
     unpacked,
 )
-from firmware.core.ptp_datasets import (
-    CurrentDataSet,
-    DataSet,
-    DefaultDataSet,
-    GrandmasterSettingsNP,
-    ManagementId,
-    ParentDataSet,
-    PortDataSet,
-    PortState,
-    Refusal,
-    TimePropertiesDataSet,
-    answer,
-    asked,
-    refusal,
-    statement,
-)
 from simulator.ptp.character import SECOND
 from simulator.ptp.line import Heard, Line
 from simulator.ptp.sockets import Sockets
 
-NO_SUCH_ID = 0x0003  # managementErrorId (§15.5.4.2)
-INTERNAL_OSCILLATOR = 0xA0  # timeSource (Table 6)
 DEFAULT_QUALITY = ClockQuality(248, 0xFE, 0xFFFF)  # what ptp4l says of a clock it knows nothing about
 
 
@@ -101,50 +81,6 @@ class Grandmaster:
             logMessageInterval=self.claim.interval_log,
         )  # fmt: skip
         self._line.send(packed(reply), to=None, event=False)
-
-    def managed(self, data: bytes) -> list[bytes]:
-        """What it answers on its control socket, as ptp4l does: to a GET what it is, and a SET of its quality is obeyed."""
-        try:
-            message = unpacked(data)
-            about = asked(message)
-        except BadItem:
-            return []
-        if message.management is None:
-            return []
-        if message.management.action is Action.SET:
-            self._obey(message)
-        said = self._data_set(about)
-        tlv = refusal(Refusal(NO_SUCH_ID, about)) if said is None else statement(said)
-        reply = PtpMessage(
-            MessageType.MANAGEMENT, self.port, message.sequenceId, domainNumber=self._domain,
-            targetPortIdentity=message.sourcePortIdentity, management=Management(Action.RESPONSE), tlvs=(tlv,),
-        )  # fmt: skip
-        return [packed(reply)]
-
-    def _obey(self, message: PtpMessage) -> None:
-        try:
-            said = answer(message)
-        except BadItem:
-            return
-        if isinstance(said, GrandmasterSettingsNP):
-            flags = Flags(said.flags)
-            self.claim = replace(self.claim, quality=said.clockQuality, flags=flags, utc_offset_s=said.currentUtcOffset)
-
-    def _data_set(self, about: int) -> DataSet | None:
-        claim, clock = self.claim, self.port.clockIdentity
-        if about == ManagementId.DEFAULT_DATA_SET:
-            return DefaultDataSet(1, 1, claim.priority1, claim.quality, 128, clock, self._domain)
-        if about == ManagementId.CURRENT_DATA_SET:
-            return CurrentDataSet(0, 0, 0)
-        if about == ManagementId.PARENT_DATA_SET:
-            return ParentDataSet(PortIdentity(clock, 0), claim.priority1, claim.quality, 128, clock)
-        if about == ManagementId.TIME_PROPERTIES_DATA_SET:
-            return TimePropertiesDataSet(claim.utc_offset_s, int(claim.flags), INTERNAL_OSCILLATOR)
-        if about == ManagementId.PORT_DATA_SET:
-            return PortDataSet(self.port, PortState.MASTER, logSyncInterval=claim.interval_log)
-        if about == ManagementId.GRANDMASTER_SETTINGS_NP:
-            return GrandmasterSettingsNP(claim.quality, claim.utc_offset_s, int(claim.flags), INTERNAL_OSCILLATOR)
-        return None
 
     def _speak(self) -> None:
         claim, sequence = self.claim, self._sequence

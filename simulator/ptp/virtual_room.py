@@ -8,7 +8,7 @@ True time is UTC here, as the box's kernel stamps frames; ptp4l with software st
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from typing import Protocol
@@ -16,11 +16,12 @@ from typing import Protocol
 from drivers.asker import Asker
 from firmware.clock.interval import WANDER_PPM
 from firmware.core.certificate import DRIFT_PPM
-from firmware.core.ptp import EVENT_PORT, GENERAL_PORT
+from firmware.core.ptp import EVENT_PORT, GENERAL_PORT, Flags
 from simulator.asker import SimulatedAsker
 from simulator.clock import TAI_OFFSET_S, SimulatedClock
 from simulator.parrots import TALKERS, Device, datagram
 from simulator.ptp.character import CHARACTERS, SECOND, Character
+from simulator.ptp.control import Control
 from simulator.ptp.device import identity_of
 from simulator.ptp.grandmaster import Claim, Grandmaster
 from simulator.ptp.line import GROUP, Heard
@@ -90,7 +91,7 @@ class VirtualRoom:
         ]  # of the box's clock: since when, TAI ahead, UTC ahead
         self._master_line = self.net.join(Place(BOX.ip, lambda heard: self.master.hear(heard)))
         self.master = self._grandmaster(BOX, self._master_line, self._ahead_ns, Claim(interval_log=LOG_INTERVAL))
-        self.master_runs = True  # ptp4l can end while the box goes on
+        self.control = Control(identity_of(BOX.number))  # of ptp4l, which can end while the box goes on
         self.rogue: Grandmaster | None = None
         self.devices: dict[str, OrdinaryClock] = {}
         self._switched: dict[str, list[tuple[int, OrdinaryClock]]] = {}  # each life of a device's clock, and since when
@@ -148,13 +149,19 @@ class VirtualRoom:
         self._turn(self._rogue_step(self.rogue))
 
     def ptp4l(self, data: bytes) -> Sequence[bytes]:
-        """What ptp4l answers on its control socket."""
-        return self.master.managed(data) if self._is_on() and self.master_runs else ()
+        """What ptp4l answers on its control socket; what it is told there of its quality it announces."""
+        if not self._is_on():
+            return ()
+        said, told = self.control.answer(data), self.control.settings
+        self.master.claim = replace(
+            self.master.claim, quality=told.clockQuality, flags=Flags(told.flags), utc_offset_s=told.currentUtcOffset
+        )
+        return said
 
     def calm(self) -> None:
         """Nobody means ill any more, and nothing jumps."""
         self.rogue = None
-        self.master_runs = True
+        self.control.is_on = True
         for device in self.devices.values():
             device.calm()
         for address in self._lines:
@@ -214,7 +221,7 @@ class VirtualRoom:
             self._world.later(max(0, due_ns - self.utc_ns), lambda: self._turn(step))
 
     def _master_step(self, true_ns: int) -> int:
-        self.master.is_on = self._is_on() and self.master_runs
+        self.master.is_on = self._is_on() and self.control.is_on
         return self.master.step(true_ns)
 
     def _rogue_step(self, rogue: Grandmaster) -> Callable[[int], int | None]:
