@@ -1,6 +1,7 @@
 /* Frames apart into columns, and back: what a general compressor cannot see from a row of bytes.
  *
  * split(blocks) -> streams     takes pcapng blocks apart; join(streams, size) -> the same blocks, byte for byte
+ * take_interfaces(blocks) -> (blocks of interface 0, stream), which is what split wants; put_interfaces(blocks, stream) -> as they were
  *
  * Why C: every byte of every frame is looked at several times. Everything runs with the interpreter lock released.
  * Trusts nothing: blocks and streams may be any bytes. What is not an Enhanced Packet Block as kernel.c writes it is carried as it is;
@@ -1404,7 +1405,92 @@ static PyObject *join(PyObject *Py_UNUSED(module), PyObject *args)
     return NULL;
 }
 
+/* ---- Interfaces ------------------------------------------------------------------------------------------------------------- */
+
+/* The interface of each packet block, in a stream of its own, as it differs from the last one with the same source address: at a
+ * passive tap a sender is heard on one side, so nearly all of it is zero. The blocks are left with interface 0, as `split` wants them.
+ * take: numbers to stream; otherwise back. Returns how many, or -1: a number that is no byte, a stream of another length. */
+#define SENDERS 1024u
+
+static Py_ssize_t interfaces(uint8_t *b, size_t size, uint8_t *stream, size_t count, int take)
+{
+    uint8_t last[SENDERS] = {0};
+    size_t n = 0;
+    uint32_t block = 0;
+    for (size_t at = 0; size - at >= 32; at += block) {
+        block = ld32(b + at + 4);
+        if (block < 12 || block % 4 || block > size - at)
+            break;
+        if (ld32(b + at) != 6 || block < 32)
+            continue;
+        uint8_t *guess = last + (block >= 28 + 12 + 4 ? hashed(b + at + 28 + 6, 6) % SENDERS : 0);
+        if (n == count)
+            return -1;
+        if (take) {
+            if (ld32(b + at + 8) > 255)
+                return -1;
+            stream[n] = b[at + 8] ^ *guess;
+            *guess = b[at + 8];
+            st32(b + at + 8, 0);
+        } else {
+            if (ld32(b + at + 8))
+                return -1;
+            *guess ^= stream[n];
+            b[at + 8] = *guess;
+        }
+        n++;
+    }
+    return (Py_ssize_t)n;
+}
+
+static PyObject *take_interfaces(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer raw;
+    if (!PyArg_ParseTuple(args, "y*", &raw))
+        return NULL;
+    PyObject *result = NULL, *blocks = PyBytes_FromStringAndSize(raw.buf, raw.len);
+    PyObject *stream = PyBytes_FromStringAndSize(NULL, raw.len / 32 + 1); /* no packet block is shorter than 32 bytes */
+    Py_ssize_t count = -1;
+    if (blocks != NULL && stream != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        count = interfaces((uint8_t *)PyBytes_AS_STRING(blocks), (size_t)raw.len, (uint8_t *)PyBytes_AS_STRING(stream),
+                           (size_t)raw.len / 32 + 1, 1);
+        Py_END_ALLOW_THREADS
+        if (count < 0)
+            PyErr_SetString(PyExc_ValueError, "expected interfaces of 0 to 255");
+        else if (_PyBytes_Resize(&stream, count) == 0)
+            result = PyTuple_Pack(2, blocks, stream);
+    }
+    Py_XDECREF(blocks);
+    Py_XDECREF(stream);
+    PyBuffer_Release(&raw);
+    return result;
+}
+
+static PyObject *put_interfaces(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer raw, stream;
+    if (!PyArg_ParseTuple(args, "y*y*", &raw, &stream))
+        return NULL;
+    PyObject *blocks = PyBytes_FromStringAndSize(raw.buf, raw.len);
+    Py_ssize_t count = -1;
+    if (blocks != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        count = interfaces((uint8_t *)PyBytes_AS_STRING(blocks), (size_t)raw.len, stream.buf, (size_t)stream.len, 0);
+        Py_END_ALLOW_THREADS
+        if (count != stream.len) {
+            PyErr_SetString(PyExc_ValueError, "expected an interface for each packet block");
+            Py_CLEAR(blocks);
+        }
+    }
+    PyBuffer_Release(&raw);
+    PyBuffer_Release(&stream);
+    return blocks;
+}
+
 static PyMethodDef functions[] = {
+    {"take_interfaces", take_interfaces, METH_VARARGS, "take_interfaces(pcapng blocks) -> (the same of interface 0, a stream)"},
+    {"put_interfaces", put_interfaces, METH_VARARGS, "put_interfaces(blocks, stream) -> the blocks taken; ValueError when they do not fit"},
     {"split", split, METH_VARARGS, "split(pcapng blocks) -> streams"},
     {"join", join, METH_VARARGS, "join(streams, size) -> the pcapng blocks; ValueError when the streams do not fit each other"},
     {NULL, NULL, 0, NULL},

@@ -4,6 +4,7 @@
 
 A run as stored, little endian:
     0  4  "SJD1"     4  4  its size restored     8  4  CRC-32 of what follows
+             or "SJD2": then the first stream says which interface each packet block is of, where they are not all of interface 0
     then for each stream  u32 its size | u32 its stored size | stored bytes (zstd; as they are when the sizes are equal)
 
 What dense.c does with a frame, when it knows the earlier ones of the run:
@@ -33,12 +34,12 @@ _BULK = 4
 # Video, and what is encrypted: level 12 takes 17 times as long over it as level 1 and saves a thousandth. Where a first try saves
 # less than a thirtieth, it stays at that (the Procedure load, 2026-11: a run in 0.09 s instead of 0.40).
 _LEVEL_TRY, _WORTHWHILE = 1, 30
-_MAGIC = b"SJD1"
+_MAGIC, _MAGIC_INTERFACES = b"SJD1", b"SJD2"
 _HEAD = struct.Struct("<4sII")
 _SIZES = struct.Struct("<II")
 # Every stream together: none is larger than the blocks but for the few bytes a frame costs at most.
 _STREAMS_MAX = 2 * RESTORED_MAX + (1 << 20)
-STORED_MAX = _STREAMS_MAX + _HEAD.size + _SIZES.size * _dense.STREAMS
+STORED_MAX = _STREAMS_MAX + _HEAD.size + _SIZES.size * (_dense.STREAMS + 1)
 
 
 def packed(blocks: Buffer, *, level: int = LEVEL) -> bytes:
@@ -55,7 +56,8 @@ def packing(blocks: Buffer, *, level: int = LEVEL) -> Generator[None, None, byte
     """`packed` in pieces, for a station: yields between them, returns the run. None takes longer than zstd over one stream."""
     assert len(blocks) <= RESTORED_MAX, "a run is some MiB"
     parts = []
-    for number, stream in enumerate(_dense.split(blocks)):
+    magic, streams = _apart(blocks)
+    for number, stream in enumerate(streams, start=_dense.STREAMS - len(streams)):
         is_small = len(stream) <= (_SMALL_BULK if number == _BULK else _SMALL)
         fitting = max(level, _LEVEL_SMALL) if is_small else level
         stored = _compressed(stream, min(_LEVEL_TRY, level) if number == _BULK and not is_small else fitting)
@@ -68,7 +70,18 @@ def packing(blocks: Buffer, *, level: int = LEVEL) -> Generator[None, None, byte
         if len(stream) > _SMALL_BULK:
             yield
     body = b"".join(parts)
-    return _HEAD.pack(_MAGIC, len(blocks), zlib.crc32(body)) + body
+    return _HEAD.pack(magic, len(blocks), zlib.crc32(body)) + body
+
+
+def _apart(blocks: Buffer) -> tuple[bytes, tuple[bytes, ...]]:
+    """The magic of a run and its streams; of one interface as ever, so that its bytes are as ever."""
+    try:
+        of_one, interfaces = _dense.take_interfaces(blocks)
+    except ValueError:
+        interfaces = b""  # Not ours; carried as it is.
+    if not any(interfaces):
+        return _MAGIC, _dense.split(blocks)
+    return _MAGIC_INTERFACES, (interfaces, *_dense.split(of_one))
 
 
 def _compressed(stream: bytes, level: int) -> bytes:
@@ -81,12 +94,12 @@ def unpacked(run: Buffer) -> bytes:
     if not _HEAD.size <= len(data) <= STORED_MAX:
         raise Corrupt("expected a run of some MiB")
     magic, size, checksum = _HEAD.unpack_from(data)
-    if magic != _MAGIC or size > RESTORED_MAX or checksum != zlib.crc32(data[_HEAD.size :]):
+    if magic not in (_MAGIC, _MAGIC_INTERFACES) or size > RESTORED_MAX or checksum != zlib.crc32(data[_HEAD.size :]):
         raise Corrupt("expected a run with a right checksum")
     streams: list[bytes] = []
     at, room = _HEAD.size, _STREAMS_MAX
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    for _ in range(_dense.STREAMS):
+    for _ in range(_dense.STREAMS + (magic == _MAGIC_INTERFACES)):
         if len(data) - at < _SIZES.size:
             raise Corrupt("expected a run with all its streams")
         restored_bytes, stored_bytes = _SIZES.unpack_from(data, at)
@@ -99,6 +112,8 @@ def unpacked(run: Buffer) -> bytes:
     if at != len(data):
         raise Corrupt("expected nothing behind the streams of a run")
     try:
+        if magic == _MAGIC_INTERFACES:
+            return _dense.put_interfaces(_dense.join(tuple(streams[1:]), size), streams[0])
         return _dense.join(tuple(streams), size)
     except ValueError:
         raise Corrupt("expected streams that fit each other") from None

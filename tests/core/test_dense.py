@@ -186,3 +186,36 @@ def test_packing_lets_others_have_their_turn():
 
     assert pieces >= 1
     assert dense.packed(blocks) == run
+
+
+def test_a_second_interface_costs_next_to_nothing():
+    """The two directions of a tap are as dense as one interface: who sends is heard on one side, and that is said once."""
+    rows = [(n * 1_000_000, udp(n, b"joint 1 2 3", source=n % 2), n % 2) for n in range(4000)]
+    rows = [(stamp, data[:6] + bytes([2, 0, 0, 0, 0, number]) + data[12:], number) for stamp, data, number in rows]
+    one = b"".join(pcapng.enhanced_packet(stamp, data, len(data)) for stamp, data, _ in rows)
+    two = b"".join(pcapng.enhanced_packet(stamp, data, len(data), interface=number) for stamp, data, number in rows)
+
+    assert two == dense.unpacked(dense.packed(two))
+    assert len(dense.packed(one)) <= len(dense.packed(two)) <= len(dense.packed(one)) + 64
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.binary(max_size=80), st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1))), max_size=40),
+    st.binary(max_size=40),
+)
+def test_any_interfaces_come_back(rows, behind):
+    """Whatever the numbers, those that no segment of ours has among them, and whatever lies behind."""
+    raw = pcapng.section_header() + pcapng.interface("x") + b"".join(
+        pcapng.enhanced_packet(n, data, len(data), interface=number) for n, (data, number) in enumerate(rows)
+    ) + behind  # fmt: skip
+
+    assert raw == dense.unpacked(dense.packed(raw, level=1))
+
+
+def test_one_interface_is_packed_as_ever():
+    """A run whose frames are of one interface has the bytes that the first version gave it."""
+    raw = b"".join(pcapng.enhanced_packet(n, udp(n, b"hello"), 47) for n in range(50))
+
+    assert dense.packed(raw).startswith(b"SJD1")
+    assert dense.packed(raw[:8] + b"\1" + raw[9:]).startswith(b"SJD2")

@@ -92,3 +92,26 @@ def test_any_bytes_as_table_and_cold_seal(data):
         cold.seal_unpacked(data)
     except BadItem:
         pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.binary(max_size=40))
+def test_any_bytes_as_interfaces(data, stream):
+    """Blocks and numbers that do not belong together are refused; what was taken apart fits."""
+    for raw in (data, b"".join(ROWS[:3]), b"".join(ROWS[:3]) + data):
+        try:
+            assert len(raw) == len(_dense.put_interfaces(raw, stream))
+        except ValueError:
+            pass
+        try:
+            assert raw == _dense.put_interfaces(*_dense.take_interfaces(raw))
+        except ValueError:
+            pass
+    run = dense.packed(ROWS[0][:8] + b"\1" + ROWS[0][9:])
+    damaged = bytearray(run[12:])
+    for at, value in enumerate(stream):
+        damaged[(at * 7) % len(damaged)] ^= value
+    try:
+        dense.unpacked(run[:8] + struct.pack("<I", zlib.crc32(damaged)) + bytes(damaged))
+    except Corrupt:
+        pass
