@@ -475,7 +475,11 @@ def _hot_frames(disk: Disk, path: str) -> Iterator[FrameKey]:
 
 
 def _frame_keys(section: bytes) -> Iterator[FrameKey]:
-    # A link that begins no section of its own refers to the interface described in the first one.
-    described = section if section[:4] == b"\x0a\x0d\x0d\x0a" else pcapng.section_header() + pcapng.interface("x") + section
+    # A link that begins no section of its own refers to the interfaces described in the first one.
+    described = (
+        section
+        if section[:4] == b"\x0a\x0d\x0d\x0a"
+        else pcapng.section_header() + pcapng.interface("x") * pcapng.RECORDED_INTERFACES_MAX + section
+    )
     for packet in pcapng.packets(described):
         yield packet.stamp_ns, zlib.crc32(packet.data)

@@ -42,7 +42,7 @@ from simulator.link import LinkFaults, SimulatedLink
 from simulator.parrots import Parrots
 from simulator.ptp.virtual_room import VirtualRoom
 from simulator.ptp.weather import END_OF_32_BITS_NS, ClockWeather
-from simulator.world import BROKER, Machine, World, WorldBoard
+from simulator.world import BROKER, Machine, Wire, World, WorldBoard
 
 CAPACITY_BYTES = 96 << 20
 PTP4L = "ptp4l"
@@ -79,6 +79,8 @@ backoff_s_max = 10
 acknowledge_s_max = 10
 chunk_bytes = 8192
 """
+TAPS_EVERY = 3  # The box of every third seed, 2, 5, 8 …, listens to the two ports of a passive tap.
+TAP_SETTINGS = "".join(f'[{section}]\ninterface = "eth1,eth2"\n' for section in ("capture", "intake", "live"))
 HUB_SETTINGS = """
 [hub]
 brokers = ["broker:1883"]
@@ -167,9 +169,13 @@ class _Storm:
         if Random(self.seed ^ 0x2038).random() < SHARE_2038:
             self.world.timeline.tai_ns = END_OF_32_BITS_NS + (TAI_OFFSET_S - 60) * SECOND
         self.began_ns = self.world.now_ns
+        layers = [("storm", BOX_SETTINGS)]
+        if self.seed % TAPS_EVERY == TAPS_EVERY - 1:
+            self.world.wire = Wire(("eth1", "eth2"))
+            layers.append(("storm", TAP_SETTINGS))
         self.box = self.world.add(
             BOX_NAME, [process for process in self.box_table if process.build is not None and process.name != "console"],
-            Settings(SECTIONS["box"], [("storm", BOX_SETTINGS)]), site=SITE, capacity_bytes=CAPACITY_BYTES,
+            Settings(SECTIONS["box"], layers), site=SITE, capacity_bytes=CAPACITY_BYTES,
         )  # fmt: skip
         self.hub = self.world.add(
             HUB_NAME, [process for process in self.hub_table if process.build is not None],
@@ -359,11 +365,10 @@ class _Storm:
     def _pull_interface(self) -> None:
         self.figures["link"] += 1
         wire = self.world.wire
+        # One of two, or both; where there is one, nothing is drawn: a seed that failed once must stay what it was.
+        ports = self.random.choice([(port,) for port in wire.ports] + [wire.ports]) if len(wire.ports) > 1 else wire.ports
 
-        def end() -> None:
-            wire.up = True
-
-        self._for_a_while(wire.break_off, end, longest_s=10)
+        self._for_a_while(lambda: wire.break_off(*ports), wire.restore, longest_s=10)
 
     def _set_clock(self) -> None:
         self.figures["clock"] += 1
@@ -480,7 +485,7 @@ class _Storm:
             machine.disk.failing = Failing.NOT
             machine.disk.capacity_bytes = CAPACITY_BYTES
         self.world.broker.up, self.world.broker.faults = True, LinkFaults()
-        self.world.wire.up = True
+        self.world.wire.restore()
         self.room.calm()
 
     def _drain(self) -> bool:

@@ -55,15 +55,19 @@ class Life:
 
 
 class Wire:
-    """The mirror port: what passes is heard by every tap open at that moment. up: False, the interface is gone."""
+    """The mirror port, or the two ports of a passive tap: what passes is heard by every tap open on its port at that moment.
 
-    def __init__(self) -> None:
-        self.up = True
+    ports: their names; a frame passes one of them, by who sends it.
+    """
+
+    def __init__(self, ports: Sequence[str] = ("eth1",)) -> None:
+        self.ports = tuple(ports)
+        self._down: set[str] = set()
         self._taps: list[tuple[SimulatedTap, Callable[[], None]]] = []
 
     def open(self, request: TapRequest, ring: Callable[[], None]) -> SimulatedTap:
-        """A tap; `ring` wakes who listens. Raises TapFailed or BadFilter."""
-        if not self.up:
+        """A tap; `ring` wakes who listens. Several names with commas between them are heard as one. Raises TapFailed or BadFilter."""
+        if _names(request) <= self._down:
             raise TapFailed("expected the interface, it is gone")
         tap = SimulatedTap(request)
         self._taps.append((tap, ring))
@@ -71,23 +75,36 @@ class Wire:
 
     def put(self, frames: Sequence[HeardFrame]) -> None:
         """A burst passes."""
-        if self.up:
-            for tap, ring in self._taps:
-                tap.hear(frames)
-                ring()
+        for tap, ring in self._taps:
+            heard = _names(tap.request) - self._down
+            tap.hear([frame for frame in frames if self._port(frame) in heard])
+            ring()
 
-    def break_off(self) -> None:
-        """The interface goes; every listener finds out at its next look."""
-        self.up = False
-        taps, self._taps = self._taps, []
-        for tap, ring in taps:
+    def break_off(self, *ports: str) -> None:
+        """These go, or all; whoever listens to nothing else finds out at the next look."""
+        self._down |= set(ports or self.ports)
+        gone = [(tap, ring) for tap, ring in self._taps if _names(tap.request) <= self._down]
+        self._taps = [entry for entry in self._taps if entry not in gone]
+        for tap, ring in gone:
             tap.break_off()
             ring()
+
+    def restore(self) -> None:
+        """All of them are there."""
+        self._down.clear()
+
+    def _port(self, frame: HeardFrame) -> str:
+        sender = frame.data[11] if len(frame.data) > 11 else 0
+        return self.ports[sender % len(self.ports)]
 
     def leave(self, tap: SimulatedTap) -> None:
         """Its process was killed."""
         tap.close()
         self._taps = [(other, ring) for other, ring in self._taps if other is not tap]
+
+
+def _names(request: TapRequest) -> set[str]:
+    return set(request.interface.split(","))
 
 
 class WorldBoard(SimulatedBoard):
