@@ -100,6 +100,14 @@ class Tap(Protocol):
         """The oldest block not yet handed out, or None. Never blocks. Raises TapFailed when the interface is gone."""
         ...
 
+    def is_filling(self) -> bool:
+        """Whether frames were heard that `next` cannot hand out yet, because their block is not full and its time not over."""
+        ...
+
+    def ready_count(self) -> int:
+        """Blocks that `next` would hand out now, one after the other."""
+        ...
+
     def release(self, block: Block) -> None:
         """The block is recorded; the tap may reuse its memory. In the order handed out."""
         ...

@@ -133,6 +133,14 @@ class RecordingTap:
             self._room.notify()
             return block
 
+    def is_filling(self) -> bool:
+        """Never: what is not due yet was not heard."""
+        return False
+
+    def ready_count(self) -> int:
+        with self._room:
+            return len(self._blocks)
+
     def release(self, block: Block) -> None:
         """Nothing to give back: each block has memory of its own."""
 

@@ -88,6 +88,13 @@ class SimulatedTap:
             raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
         return None
 
+    def is_filling(self) -> bool:
+        """Never: `next` hands out whatever was heard."""
+        return False
+
+    def ready_count(self) -> int:
+        return len(self._ready) + bool(self._filling)
+
     def release(self, block: Block) -> None:
         assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()

@@ -68,6 +68,12 @@ class JoinedTap:
         self._check()
         return None
 
+    def is_filling(self) -> bool:
+        return any(member.tap is not None and member.tap.is_filling() for member in self._members)
+
+    def ready_count(self) -> int:
+        return sum(member.tap.ready_count() for member in self._members if member.tap is not None)
+
     def release(self, block: Block) -> None:
         member, tap, own = self._handed.popleft()
         if member.tap is tap:

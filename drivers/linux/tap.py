@@ -120,11 +120,17 @@ class RingTap:
         self._position = (self._position + 1) % self._request.block_count
         return block
 
+    def ready_count(self) -> int:
+        count, most = 0, self._request.block_count - len(self._handed)
+        while count < most and self._status[(self._position + count) % self._request.block_count][0] & STATUS_USER:
+            count += 1
+        return count
+
     def release(self, block: Block) -> None:
         assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()
         block.data.release()
-        self._count[block.handle][0] = 0  # so that `_is_filling` is not told of frames that were read long ago
+        self._count[block.handle][0] = 0  # so that `is_filling` is not told of frames that were read long ago
         self._status[block.handle][0] = 0  # TP_STATUS_KERNEL
 
     def counters(self) -> TapCounters:
@@ -154,7 +160,7 @@ class RingTap:
         waiting = select.poll()
         waiting.register(self._socket.fileno(), select.POLLIN)
         for _ in range(self._request.block_count):
-            if not self._is_filling() or not waiting.poll(2 * self._request.retire_ms):
+            if not self.is_filling() or not waiting.poll(2 * self._request.retire_ms):
                 break
 
     def close(self) -> None:
@@ -176,11 +182,10 @@ class RingTap:
         problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if problem in _GONE:
             self._gone = problem
-        if self._gone and not self._is_filling():
+        if self._gone and not self.is_filling():
             raise TapFailed(f"expected interface {self._request.interface!r}, it went away ({errno.errorcode[self._gone]})")
 
-    def _is_filling(self) -> bool:
-        """Whether the block that comes next has frames and is still the kernel's."""
+    def is_filling(self) -> bool:
         return bool(self._count[self._position][0]) and not self._status[self._position][0] & STATUS_USER
 
 
@@ -299,6 +304,13 @@ class PortableTap:
         self._sequence += 1
         self._handed += 1
         return block
+
+    def is_filling(self) -> bool:
+        """Of libpcap's own ring nobody knows."""
+        return False
+
+    def ready_count(self) -> int:
+        return 0
 
     def release(self, block: Block) -> None:
         self._handed -= 1

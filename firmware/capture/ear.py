@@ -106,6 +106,14 @@ class Ear:
             self._handed += block.frame_count
         return block
 
+    def is_filling(self) -> bool:
+        """Whether something was heard that `next` cannot hand out yet."""
+        return self._tap is not None and self._tap.is_filling()
+
+    def ready_count(self) -> int:
+        """Blocks that `next` would hand out now."""
+        return self._tap.ready_count() if self._tap is not None else 0
+
     def hold(self, block: Block) -> None:
         """Its frames are in memory, not on the disk."""
         self._held.append(block)

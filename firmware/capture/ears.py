@@ -1,6 +1,11 @@
-"""The interfaces being recorded, as one source of blocks: the oldest block of all of them first.
+"""The interfaces being recorded, as one source of frames: those that passed first come first, as near as whole blocks allow.
 
-Each has its own ring, its own counters and its own troubles; one that goes away takes nothing from the others.
+    one ring     ████████|████████|████████|            its blocks are full in milliseconds
+    the other    █    █       █        █   …            its block is handed over when its time is over
+
+A quick ring's blocks wait until the slow one's was handed over, and that one is then taken in slices, as far as each of theirs goes.
+Python touches blocks and never frames, so within a block of the quicker ring the order is left to who reads (firmware/core/merge.py).
+Each interface has its own ring, its own counters and its own troubles; one that goes away takes nothing from the others.
 """
 
 from collections.abc import Sequence
@@ -8,20 +13,38 @@ from dataclasses import dataclass
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.tap import BLOCK_HEADER, Block, TapRequest
+from drivers.tap import BLOCK_HEADER, FRAME_HEADER, Block, TapRequest
 from firmware.capture.ear import Ear
 from firmware.capture.ledger import Ledger
 from firmware.core.report import Report
 from firmware.core.segment import cause_at
-from firmware.core.timestamp import SECOND
+from firmware.core.timestamp import MS, SECOND
+
+READY_SHARE = 4  # A quarter of a ring full of blocks is not kept waiting any more, for the sake of order alone.
+RETIRE_TIMES = 2  # Nor is a block older than twice the time after which the kernel hands any block over.
+NEVER = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A block and the number of the interface it was heard on."""
+    """Frames of a block, from `index` at `offset` on, up to the first whose stamp is until_ns or later; and their interface's number."""
 
     interface: int
     block: Block
+    index: int
+    offset: int
+    until_ns: int
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a block handed out stands. Stamps UTC ns: of the next frame, and of the last."""
+
+    block: Block
+    index: int
+    offset: int
+    next_ns: int
+    last_ns: int
 
 
 class Ears:
@@ -32,7 +55,9 @@ class Ears:
         self.all = tuple(
             Ear(board, request, ledger, report, suffix="" if single else cause_at("", request.interface)) for request in requests
         )
-        self._waiting: list[Block | None] = [None] * len(self.all)
+        self._requests = tuple(requests)
+        self._places: list[_Place | None] = [None] * len(self.all)
+        self._is_patient = True
 
     @property
     def hears(self) -> bool:
@@ -49,6 +74,11 @@ class Ears:
         """Blocks handed out and not released, of the interface with most of them."""
         return max(ear.held_count for ear in self.all)
 
+    @property
+    def has_blocks(self) -> bool:
+        """Whether blocks are in our hands: then the kernel calls their rings readable, new blocks or none."""
+        return self.held_count > 0 or any(self._places)
+
     def descriptors(self) -> tuple[int, ...]:
         """Of each; -1 of one that is away or has none (simulator)."""
         return tuple(ear.fileno() for ear in self.all)
@@ -64,20 +94,48 @@ class Ears:
             ear.open(now)
 
     def next(self, now: Now) -> Heard | None:
-        """The block that begins first, or None. An interface that goes away says so by `hears`, after what it had heard."""
+        """What passed first, or None. An interface that goes away says so by `hears`, after what it had heard."""
         for number, ear in enumerate(self.all):
-            if self._waiting[number] is None:
-                self._waiting[number] = ear.next(now)
-        chosen: int | None = None
-        for number, block in enumerate(self._waiting):
-            # Frames of two rings drained one after the other would lie a whole ring apart, and a reader had to sort that much.
-            if block is not None and (chosen is None or _begins(block) < _begins(self._waiting[chosen])):
-                chosen = number
-        if chosen is None:
+            if self._places[number] is None and (block := ear.next(now)) is not None:
+                self._places[number] = _placed(block)
+        ready = [(place.next_ns, number) for number, place in enumerate(self._places) if place is not None]
+        if not ready:
             return None
-        block, self._waiting[chosen] = self._waiting[chosen], None
-        assert block is not None
-        return Heard(chosen, block)
+        _, chosen = min(ready)
+        if len(self.all) > 1 and self._is_better_later(chosen, now):
+            return None
+        place, self._places[chosen] = self._places[chosen], None
+        assert place is not None
+        others = [other.last_ns for other in self._places if other is not None]
+        # One frame at least: the chosen one's next is not behind anybody's last.
+        until_ns = min((last_ns + 1 for last_ns in others), default=NEVER)
+        return Heard(chosen, place.block, place.index, place.offset, max(until_ns, place.next_ns + 1))
+
+    def leave(self, heard: Heard, index: int, offset: int) -> None:
+        """It was taken up to its until_ns; the rest comes when its turn comes."""
+        self._places[heard.interface] = _Place(
+            heard.block, index, offset, stamp_of(heard.block, offset), _last_stamp(heard.block)
+        )
+
+    def have_before(self, moment_ns: int) -> bool:
+        """Whether a frame from before this moment, UTC ns, is in a block that was handed out and not taken yet."""
+        return any(place is not None and place.next_ns < moment_ns for place in self._places)
+
+    def _is_better_later(self, chosen: int, now: Now) -> bool:
+        """Whether another interface has heard something that may have passed before, and cannot hand it over yet."""
+        place, request = self._places[chosen], self._requests[chosen]
+        assert place is not None
+        filling = [
+            number
+            for number, ear in enumerate(self.all)
+            if self._places[number] is None and self._is_patient and ear.is_filling()
+        ]
+        age_ns = now.utc_ns - place.last_ns
+        return (
+            bool(filling)
+            and 0 <= age_ns < RETIRE_TIMES * request.retire_ms * MS
+            and self.all[chosen].ready_count() < request.block_count // READY_SHARE
+        )
 
     def hold(self, heard: Heard) -> None:
         """Its frames are in memory, not on the disk."""
@@ -95,6 +153,7 @@ class Ears:
 
     def finish(self) -> None:
         """Hear nothing more; `next` hands out the rest."""
+        self._is_patient = False
         for ear in self.all:
             ear.finish()
 
@@ -109,14 +168,27 @@ class Ears:
 
     def close(self) -> None:
         """Stop listening."""
-        self._waiting = [None] * len(self.all)
+        self._places = [None] * len(self.all)
         for ear in self.all:
             ear.close()
 
 
-def _begins(block: Block | None) -> int:
-    """The first stamp in it, UTC ns; one that is too short to say is not waited for."""
-    if block is None or len(block.data) < BLOCK_HEADER.size:
+def stamp_of(block: Block, offset: int) -> int:
+    """The stamp of the frame at this offset, UTC ns; 0 where there is none: such a block is not waited with, kernel.c counts it."""
+    if len(block.data) < offset + FRAME_HEADER.size:
         return 0
-    seconds, ns = BLOCK_HEADER.unpack_from(block.data)[7:9]
+    _, seconds, ns, *_ = FRAME_HEADER.unpack_from(block.data, offset)
+    return int(seconds) * SECOND + int(ns)
+
+
+def _placed(block: Block) -> _Place:
+    """Not by the block's own first stamp, which is when the kernel opened it: long before, where it was quiet."""
+    first = BLOCK_HEADER.unpack_from(block.data)[4] if len(block.data) >= BLOCK_HEADER.size else 0
+    return _Place(block, 0, 0, stamp_of(block, first), _last_stamp(block))
+
+
+def _last_stamp(block: Block) -> int:
+    if len(block.data) < BLOCK_HEADER.size:
+        return 0
+    seconds, ns = BLOCK_HEADER.unpack_from(block.data)[9:11]
     return int(seconds) * SECOND + int(ns)

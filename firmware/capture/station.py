@@ -11,10 +11,10 @@ from enum import Enum
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.tap import FRAME_HEADER, Block, TapRequest
+from drivers.tap import TapRequest
 from firmware.capture.cut import Cut, cut_after, first_moment
 from firmware.capture.ear import Ear, Standing
-from firmware.capture.ears import Ears, Heard
+from firmware.capture.ears import Ears, Heard, stamp_of
 from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
@@ -101,13 +101,14 @@ class CaptureStation:
 
     def descriptors(self) -> Sequence[int]:
         """None while blocks are held: the kernel calls a ring with a block in our hands readable, and we would never rest."""
-        return () if self._ears.held_count else self._ears.descriptors()
+        return () if self._ears.has_blocks else self._ears.descriptors()
 
     def stop(self, now: Now) -> None:
         self._time.look(now)
         # The rings once round: what was heard before the end was asked for, to the last frame, and no more.
         self._ears.finish()
-        for _ in range(self._settings.ring_block_count * len(self._ears.all) // BLOCKS_A_STEP + 1):
+        rings = len(self._ears.all)  # A block may be taken in as many slices as there are blocks of the others.
+        for _ in range(self._settings.ring_block_count * rings * rings // BLOCKS_A_STEP + 1):
             if self._take(now) < BLOCKS_A_STEP:
                 break
         self._ears.note_left(now)
@@ -172,10 +173,10 @@ class CaptureStation:
 
     def _record(self, heard: Heard, now: Now) -> None:
         block, interface = heard.block, heard.interface
-        index, offset = 0, 0
+        index, offset = heard.index, heard.offset
         while self._state is State.RECORDING:
-            cut = self._cut.stamps(now)
-            index, offset, why = self._stretch.add(block.data, index, offset, *cut, interface)
+            cut_ns, mad_ns = self._cut.stamps(now)
+            index, offset, why = self._stretch.add(block.data, index, offset, min(cut_ns, heard.until_ns), mad_ns, interface)
             if self._stretch_since is None and self._stretch.frames:
                 self._stretch_since = now.monotonic
             if why == _BLOCK_DONE:
@@ -183,11 +184,14 @@ class CaptureStation:
                 if self._ears.held_count >= self._settings.ring_block_count // 4:
                     self._flush(now)  # At low rate blocks are nearly empty; the ring must not be held for a second of them.
                 return
+            if why == _CUT_REACHED and (stamp_of(block, offset) < cut_ns or self._ears.have_before(cut_ns)):
+                self._ears.leave(heard, index, offset)  # Another interface's turn, and not yet the segment's end.
+                return
             ending = self._cut
             self._flush(now)
             if why == _CUT_REACHED and self._state is State.RECORDING and self._cut is ending:
                 self._end(now, "time")
-                self._open(now, stamp_ns=_stamp(block, offset))
+                self._open(now, stamp_ns=stamp_of(block, offset))
         self._lose(self._state.value, block.frame_count - index, now)
         self._ears.release(heard)
 
@@ -413,7 +417,7 @@ class CaptureStation:
                 wishes.append(self._stretch_since.after(self._settings.stretch_ms * MS))
         else:
             wishes.append(self._retry_at)
-        if self._ears.hears and (self._ears.held_count or not self._ears.rings):
+        if self._ears.hears and (self._ears.has_blocks or not self._ears.rings):
             # Nothing rings: blocks are held (`descriptors`), or the tap is simulated. The ring lasts for many such rests.
             wishes.append(now.monotonic.after(self._settings.ring_retire_ms * MS // 2))
         return min((wish for wish in wishes if wish is not None), default=None)
@@ -428,9 +432,3 @@ def requests(settings: CaptureSettings) -> list[TapRequest]:
         )
         for interface in settings.interfaces
     ]  # fmt: skip
-
-
-def _stamp(block: Block, offset: int) -> int:
-    """The stamp of the frame at this offset; kernel.c has just read it there."""
-    _, seconds, ns, *_ = FRAME_HEADER.unpack_from(block.data, offset)
-    return int(seconds) * SECOND + int(ns)

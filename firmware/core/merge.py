@@ -13,7 +13,9 @@ from firmware.core.timestamp import SECOND
 
 LOOK_AHEAD = 4  # Stretches of a MiB: two rings give their blocks in turns, so a frame lies at most two blocks from its place.
 CARRIED_BYTES_MAX = 8 << 20  # A search has this much more in hand at the most; a frame that comes later stays where it was heard.
-LATE_NS = 2 * SECOND  # The next segment may begin with what another ring still held (firmware/capture/cut.py: GRACE_NS).
+LATE_NS = (
+    SECOND // 2
+)  # The next segment may begin with what another ring still held: a block's time, and the wait for it (ears.py).
 NEVER = (1 << 64) - 1
 
 

@@ -2,11 +2,12 @@
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pytest
 
 from drivers.errors import TapFailed
-from drivers.tap import HeardFrame, Tap, TapRequest
+from drivers.tap import Block, HeardFrame, Tap, TapRequest
 from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
 from firmware.capture.station import CaptureStation
@@ -22,6 +23,7 @@ from simulator.board import SimulatedBoard
 from simulator.tap import SimulatedTap
 
 MS, SECOND = 1_000_000, 1_000_000_000
+LENGTH_NS = 10 * SECOND
 FRAME = bytes.fromhex("020000000001 020000000002 88b5") + bytes(50)
 
 
@@ -261,3 +263,112 @@ def test_gaps_of_two_causes_in_turns_stay_two():
         ledger.lost(f"ring_full@eth{n % 2}", 1, first_ns=n * SECOND, last_ns=n * SECOND)
 
     assert (Gap("ring_full@eth0", 0, 498 * SECOND, 250), Gap("ring_full@eth1", SECOND, 499 * SECOND, 250)) == ledger.closed().gaps
+
+
+class Filling(SimulatedTap):
+    """A tap whose next block is not handed over before the test says so."""
+
+    holds_back = False
+
+    def next(self) -> Block | None:
+        return None if self.holds_back else super().next()
+
+    def is_filling(self) -> bool:
+        return self.holds_back
+
+
+class SlowRecorder(Recorder):
+    """Its taps can hold back."""
+
+    def _open(self, request: TapRequest) -> Tap:
+        port = self.ports[request.interface]
+        port.tap = Filling(request)
+        return port.tap
+
+    def hold_back(self, name: str, is_so: bool) -> None:
+        tap = self.ports[name].tap
+        assert isinstance(tap, Filling)
+        tap.holds_back = is_so
+
+
+def test_a_block_waits_for_what_may_have_passed_before():
+    """While the other interface has heard something it cannot hand over yet, a block waits; then both come in order."""
+    recorder = SlowRecorder("eth1", "eth2")
+    start = recorder.clock.now().utc_ns
+    recorder.hear("eth2", stamp_ns=start)
+    recorder.hold_back("eth2", True)
+    recorder.hear("eth1", stamp_ns=start + MS)
+    recorder.clock.advance(10 * MS)
+    recorder.step()
+    assert (None, ()) == (recorder.station._stretch_since, recorder.station.descriptors())
+    recorder.hold_back("eth2", False)
+    recorder.step()
+    recorder.stop()
+    data = recorder.board.disk.read(f"segments/{Store(recorder.board.disk).names()[0]}/{FRAMES}")
+    links = [data[at : at + size] for at, size in lz4chain.spans(lambda at, size: data[at : at + size], len(data))]
+
+    assert [1, 0] == [packet.interface for packet in pcapng.packets(b"".join(map(lz4chain.decompressed, links)))]
+
+
+def test_no_block_waits_for_ever():
+    """One older than twice the kernel's own time is taken; so is any when a quarter of the ring is full; so are all at the end."""
+    recorder = SlowRecorder("eth1", "eth2", ring_retire_ms=100)
+    recorder.hold_back("eth2", True)
+    recorder.hear("eth1")
+    for _ in range(3):
+        recorder.step()
+        recorder.clock.advance(100 * MS)
+    assert recorder.station._stretch_since is not None
+    recorder = SlowRecorder("eth1", "eth2", ring_block_count=16, ring_block_kb=64)
+    recorder.hold_back("eth2", True)
+    recorder.hear("eth1", 4 * 50, size=1500)
+    recorder.step()
+    assert recorder.station._stretch_since is not None
+    recorder = SlowRecorder("eth1", "eth2")
+    recorder.hold_back("eth2", True)
+    recorder.hear("eth1", 3)
+    recorder.step()
+
+    assert 3 == recorder.stop()[0].frames
+
+
+def test_a_slow_block_is_taken_in_slices():
+    """A block that spans many of the other ring's is taken as far as each of them goes: every frame once, a block from its place."""
+    recorder = Recorder("eth1", "eth2", ring_block_kb=64)
+    start = recorder.clock.now().utc_ns
+    for n in range(400):
+        recorder.hear("eth1", stamp_ns=start + n * MS, size=1500)
+        if n % 10 == 5:
+            recorder.hear("eth2", stamp_ns=start + n * MS + 1)
+    recorder.step()
+    (made,) = recorder.stop()
+    data = recorder.board.disk.read(f"segments/{made.name}/{FRAMES}")
+    links = [data[at : at + size] for at, size in lz4chain.spans(lambda at, size: data[at : at + size], len(data))]
+    stored = [packet.stamp_ns for packet in pcapng.packets(b"".join(map(lz4chain.decompressed, links)))]
+    late = [high - stamp for high, stamp in zip(accumulate(stored, max), stored, strict=True)]
+
+    assert (400, 40) == (len(recorder.numbers(0)), len(recorder.numbers(1)))
+    assert list(range(400)) == recorder.numbers(0)
+    assert 0 < max(late) <= 44 * MS  # a block of 64 KiB has 42 of these
+
+
+def test_segments_are_cut_between_slices():
+    """The end of a segment within a block that is taken in slices: each frame in the interval of its stamp, none twice. (S2-092)"""
+    recorder = Recorder("eth1", "eth2", segment_s=LENGTH_NS // SECOND, ring_block_kb=64)
+    recorder.run(1)
+    recorder.clock.advance(LENGTH_NS - 1 * SECOND)
+    recorder.step()
+    edge = recorder.clock.now().utc_ns // (LENGTH_NS) * LENGTH_NS + LENGTH_NS
+    recorder.clock.advance(LENGTH_NS)
+    sent = {name: port.sent for name, port in recorder.ports.items()}
+    for n in range(-60, 60):
+        recorder.hear("eth1", stamp_ns=edge + n * MS, size=1500)
+        if n % 20 == 10:
+            recorder.hear("eth2", stamp_ns=edge + n * MS + 1)
+    recorder.step()
+    seals = recorder.stop()
+
+    assert list(range(sent["eth1"] + 120)) == recorder.numbers(0)
+    assert list(range(sent["eth2"] + 6)) == recorder.numbers(1)
+    assert {edge} == {made.first_ns for made in seals if made.first_ns is not None and made.first_ns >= edge}
+    assert all(made.last_ns < edge for made in seals if made.first_ns is not None and made.last_ns and made.first_ns < edge)
