@@ -288,12 +288,11 @@ def _record(a: argparse.Namespace) -> int:
     settings = Settings({"capture": CaptureSettings}, options.layers(a)).of(CaptureSettings)
     keep = options.keep(a)
     with ExitStack() as stack:
-        outlet = stack.enter_context(closing(_outlet(a.write))) if a.write else None
         a.root = a.output or stack.enter_context(TemporaryDirectory(prefix="scrubjay-"))
-        return _record_into(a, settings, keep, outlet)
+        return _record_into(a, settings, keep, stack)
 
 
-def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep | None", outlet: "Outlet | None") -> int:
+def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep | None", stack: ExitStack) -> int:
     from drivers.errors import NotAllowed
     from firmware.capture import options
     from firmware.capture.record import check, record
@@ -309,6 +308,8 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
         ) from None
     except TapFailed as problem:
         raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
+    # Last: a recording that cannot begin leaves the former file as it was.
+    outlet = stack.enter_context(closing(_outlet(a.write))) if a.write else None
     retention = (
         []
         if keep is None

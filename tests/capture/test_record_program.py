@@ -236,6 +236,15 @@ def test_what_cannot_begin_says_so_at_once(line, tmp_path, words, said):
     assert not (tmp_path / "store" / "segments").exists()
 
 
+def test_a_recording_that_cannot_begin_keeps_the_former_file(line, tmp_path):
+    """`-w` empties nothing before there is something to write."""
+    former = tmp_path / "former.pcapng"
+    former.write_text("precious")
+
+    assert 2 == run("nosuch0", "-w", former)[0]
+    assert "precious" == former.read_text()
+
+
 def test_an_interface_that_is_waited_for(line, tmp_path):
     """--wait: it begins without, and hears it when it comes."""
     line.set(wire.HEARS_TOO, "down")
