@@ -78,14 +78,16 @@ class Backlog:
                 dropped.append(message)
         return dropped
 
-    def due(self, now: Monotonic, *, all_of_it: bool = False) -> Priority | None:
-        """The most urgent priority that should be written now, or None."""
-        for priority, queue in self._queues.items():
-            if queue.count and (
-                all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[priority])
-            ):
-                return priority
-        return None
+    def batches(self, now: Monotonic, *, all_of_it: bool = False) -> list[tuple[Priority, list[Waiting]]]:
+        """For each priority that is due its next batch, most urgent first, and none behind one that has more. They stay until `written`."""
+        chosen = []
+        for priority in Priority:
+            if self._is_due(priority, now, all_of_it=all_of_it):
+                batch = self.batch(priority)
+                chosen.append((priority, batch))
+                if len(batch) < self._queues[priority].count:
+                    break
+        return chosen
 
     def next_due(self) -> Monotonic | None:
         """When something will be due, nothing more being heard."""
@@ -130,6 +132,12 @@ class Backlog:
         """The earliest stamp of all that waits, or an earlier one; None when nothing does."""
         stamps = [queue.stamp_utc_ns for queue in self._queues.values() if queue.stamp_utc_ns is not None]
         return min(stamps, default=None)
+
+    def _is_due(self, priority: Priority, now: Monotonic, *, all_of_it: bool) -> bool:
+        queue = self._queues[priority]
+        return queue.count > 0 and (
+            all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[priority])
+        )
 
     def _taken(self, queue: _Queue, message: Waiting) -> None:
         queue.count -= 1

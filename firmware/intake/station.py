@@ -30,7 +30,9 @@ from firmware.intake.taking import Taking
 
 INBOX = "inbox"
 OWN, MARK = "intake", "mark"
-BLOCKS_A_STEP = 16  # 2 MiB of frames, some thousand messages: then others of this process have their turn.
+# Blocks are handed over every 10 ms, full or not, so it is frames that bound a step: a fifth of a second of them at most, then what
+# is urgent among them is written, and others of this process have their turn.
+BLOCKS_A_STEP, FRAMES_A_STEP = 64, 2_048
 STOP_STEPS_MAX = 4  # Twice the whole ring: what keeps coming after that belongs to the next life.
 AGAIN_NS = SECOND  # After a full disk or a lost interface: slow enough to cost nothing, quick enough for a person at the box.
 # A mark costs two syncs; one that is 5 s old costs five seconds of messages read twice after a crash.
@@ -157,7 +159,10 @@ class IntakeStation:
             self._open_tap(now, "tap_failed")
         if self._tap is None:
             return False
+        heard = 0
         for _ in range(BLOCKS_A_STEP):
+            if heard >= FRAMES_A_STEP:
+                break
             try:
                 block = self._tap.next()
             except TapFailed as trouble:
@@ -166,6 +171,7 @@ class IntakeStation:
             if block is None:
                 self._count_losses(self._tap, now)
                 return False
+            heard += block.frame_count
             self._read(block, now)
             self._tap.release(block)
         return True
@@ -209,32 +215,37 @@ class IntakeStation:
         self._taking.take(message, now.monotonic, stamp_utc_ns=stamp_ns)
 
     def _write(self, now: Now, *, all_of_it: bool = False) -> None:
+        """Everything due, as few items and syncs as it takes: one of the directory, however many priorities there are."""
         cause = "disk_full"
         while now.monotonic >= self._disk_again:
-            priority = self._backlog.due(now.monotonic, all_of_it=all_of_it)
-            if priority is None:
+            chosen = self._backlog.batches(now.monotonic, all_of_it=all_of_it)
+            if not chosen:
                 break
-            batch = self._backlog.batch(priority)
+            items = [(self._item_name(now), joined([waiting.single for waiting in batch])) for _, batch in chosen]
             try:
-                self._spool.publish(self._item_name(now), joined([waiting.single for waiting in batch]))
+                self._spool.publish_all(items)
             except (DiskFull, DiskFailed) as trouble:
                 cause = "disk_full" if isinstance(trouble, DiskFull) else "disk_failed"
                 self._disk_again = now.monotonic.after(AGAIN_NS)
                 break
             except Missing:
-                # The inbox's consumer started at this moment and took the hidden file for a leftover. Once more, under a new name.
+                # The inbox's consumer started at this moment and took a hidden file for a leftover. Once more, under new names.
                 self.report.count("publish_again")
                 continue
-            self._backlog.written(priority, batch, now.monotonic)
-            for waiting in batch:
-                if waiting.receipt is not None:
-                    self._callers.answer(self._taking.written(waiting), "A", now)
-            self.report.count("items")
+            for priority, batch in chosen:
+                self._backlog.written(priority, batch, now.monotonic)
+                self._answer(batch, now)
+            self.report.count("items", len(items))
         if dropped := self._backlog.trim():
             self.report.drop(cause, len(dropped))
             self._owe(dropped, cause)
             for waiting in dropped:
                 self._callers.answer(self._taking.forget(waiting), "R", now)
+
+    def _answer(self, batch: Sequence[Waiting], now: Now) -> None:
+        for waiting in batch:
+            if waiting.receipt is not None:
+                self._callers.answer(self._taking.written(waiting), "A", now)
 
     def _is_crowded(self) -> bool:
         """Whether the disk takes so little that callers are left waiting: TCP holds them back, and nothing of theirs is lost."""
@@ -301,8 +312,9 @@ class IntakeStation:
 def tap_request(settings: IntakeSettings) -> TapRequest:
     """The kernel filters: message ports and IP fragments, bare or in one or two VLAN tags.
 
-    The ring is small (4 MiB) because only messages reach it, and hands over after 10 ms instead of capture's 100 because an
-    alarm waits for it. Blocks of 128 KiB, because a frame that a card put together (64 KiB) must fit into one with its headers.
+    It hands over after 10 ms instead of capture's 100 because an alarm waits for it, in blocks of 128 KiB, because a frame that a
+    card put together (64 KiB) must fit into one with its headers. 192 of them (24 MiB) hold two seconds, full or not: so long may a
+    sync of the inbox take while the disk is busy. With 32 of them a busy machine lost half of 3,000 a second (tests/bench/intake.py).
     """
     ports = (*settings.p1_ports, *settings.p2_ports, *settings.p3_ports, *settings.p4_ports, *settings.syslog_ports)
     listed = " or ".join(f"udp dst port {port}" for port in dict.fromkeys(ports))
@@ -312,6 +324,6 @@ def tap_request(settings: IntakeSettings) -> TapRequest:
         interface=settings.interface,
         filter=f"({wanted}) or (vlan and ({wanted})) or (vlan and ({wanted}))",
         block_bytes=1 << 17,
-        block_count=32,
+        block_count=192,
         retire_ms=10,
     )

@@ -92,7 +92,7 @@ def test_what_the_ring_had_no_room_for(room: Room) -> None:
     """The recorder's ring is sixteen times as large."""
     room.say(b"x")
     room.step()
-    room.say(*(b"x" * 9_000 for _ in range(2_000)), port=47004)
+    room.say(*(b"x" * 9_000 for _ in range(4_000)), port=47004)
     for _ in range(20):
         room.step(1_000)
 

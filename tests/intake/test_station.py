@@ -252,7 +252,7 @@ def test_an_interface_that_goes_is_opened_again(room: Room) -> None:
 
 def test_what_the_ring_lost_is_told(room: Room) -> None:
     """Frames the kernel had no room for are intake's loss, by the driver's cause."""
-    room.say(*(b"x" * 9_000 for _ in range(2_000)), port=47004)
+    room.say(*(b"x" * 9_000 for _ in range(4_000)), port=47004)
     while room.step() is not None:
         room.board.clock.advance(1_000_000_000)
 
