@@ -20,6 +20,8 @@ from firmware.core.errors import DiskFailed, DiskFull, Missing
 
 ATTEMPTS_MAX = 5  # A poison item costs four restarts of one process (systemd: 4 × 100 ms), then it is out of the way.
 TAKE_BYTES_MAX = 16 << 20  # Two of the largest batches; what one look may bring into memory, beyond its last item.
+# Items of the inbox that a flooding device filled: sorted behind intake's others, and grouped by themselves.
+FLOOD_ITEMS = "intake.flood-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,159}")
 
 

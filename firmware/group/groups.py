@@ -9,16 +9,22 @@ from typing import Literal
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
 from firmware.core.message import Message, Priority, packed_single
+from firmware.core.spool import FLOOD_ITEMS
 from firmware.core.timestamp import MS, SECOND
 from firmware.group.settings import GroupSettings
 
-ClosedBy = Literal["interval", "count", "bytes", "immediate", "event", "crowded"]
+ClosedBy = Literal["interval", "count", "bytes", "immediate", "event", "flood", "crowded"]
 # A batch's array header; what a group weighs is this and its messages.
 _HEADER_BYTES = 5
 # All open groups together; beyond it the one opened first is closed. A board with 1 GiB has room for it beside everything else.
 OPEN_BYTES_MAX = 32 << 20
 
-# By priority and the beginning of an interval, or 0 and an event: event groups stand first, for the alarm that may be in one.
+FLOOD_WAIT_NS = SECOND  # A flooding device's alarms are gathered into full groups instead of going one by one.
+FLOODS_MAX = 256
+FLOOD_MESSAGES_PER_S = 20  # what of a flood may go before alarms that come later, as intake's allowance
+
+# By priority and the beginning of an interval; 0 and an event (they stand first, for the alarm that may be in one); or the priority
+# and a device that floods.
 Key = tuple[int, int, str]
 
 
@@ -34,14 +40,16 @@ class Member:
     priority: Priority = Priority.P4
     event: str | None = None
     received: Timestamp = field(default=Timestamp(0, 0, "none", ClockState.FREE), compare=False)
+    flood: str | None = None  # the device, when its allowance was used up
 
 
 def member_of(message: Message, item: str, leaves: bytes | None = None) -> Member:
     """A message as a member, from the item it came in."""
     identity, single = packed_single(message)
     return Member(
-        message.origin_time.tai_ns, identity, single, item, leaves, message.priority, message.event, message.received_time
-    )
+        message.origin_time.tai_ns, identity, single, item, leaves, message.priority, message.event, message.received_time,
+        message.device if item.startswith(FLOOD_ITEMS) else None,
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -56,6 +64,7 @@ class Group:
     opened: Monotonic
     due: Monotonic
     event: str | None = None
+    flood: str | None = None
     members: dict[bytes, Member] = field(default_factory=dict)
     also_in: list[str] = field(default_factory=list)  # items that held further copies of its members
     size: int = _HEADER_BYTES
@@ -83,10 +92,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A complete group, and which limit it reached."""
+    """A complete group, which limit it reached, and its place among those of its priority, ns TAI."""
 
     group: Group
     by: ClosedBy
+    turn_tai_ns: int
 
 
 class OpenGroups:
@@ -95,6 +105,7 @@ class OpenGroups:
     def __init__(self, settings: GroupSettings) -> None:
         self._settings = settings
         self.size = 0  # bytes in all open groups
+        self._turns: dict[str, int] = {}  # of devices that flood: ns TAI of their next group's turn
         self._open: dict[Key, Group] = {}  # in the order opened
         self._interval_ns: Mapping[Priority, int] = {
             Priority.P1: int(settings.p1_interval_s * SECOND),
@@ -131,6 +142,8 @@ class OpenGroups:
 
     def _keys(self, member: Member, tai_offset_s: int) -> list[Key]:
         is_of_event = self._events is not None and member.event is not None and self._events.match(member.event) is not None
+        if member.flood is not None:
+            return [(int(member.priority), 0, member.flood)]
         keys: list[Key] = [(0, 0, member.event or "")] if is_of_event else []
         if not keys or int(member.priority) in self._settings.immediate:
             interval_ns = self._interval_ns[member.priority]
@@ -166,21 +179,41 @@ class OpenGroups:
         if rank == 0:
             begin = member.origin_tai_ns - now.tai_offset_s * SECOND
             return Group(member.priority, begin, now.monotonic, now.monotonic.after(self._quiet_ns), event)
+        if member.flood is not None:
+            begin = member.origin_tai_ns - now.tai_offset_s * SECOND
+            return Group(member.priority, begin, now.monotonic, now.monotonic.after(FLOOD_WAIT_NS), flood=member.flood)
         interval_ns = self._interval_ns[member.priority]
         return Group(member.priority, start, now.monotonic, self._due(start + interval_ns, interval_ns, now))
 
     def _is_immediate(self, key: Key) -> bool:
-        return key[0] in self._settings.immediate
+        return key[0] in self._settings.immediate and not key[2]
 
     def _reason(self, key: Key) -> ClosedBy:
         if key[0] == 0:
             return "event"
+        if key[2]:
+            return "flood"
         return "immediate" if self._is_immediate(key) else "interval"
 
     def _closed(self, key: Key, by: ClosedBy) -> Closed:
         group = self._open.pop(key)
         self.size -= group.size
-        return Closed(group, by)
+        return Closed(group, by, self._turn_tai_ns(group))
+
+    def _turn_tai_ns(self, group: Group) -> int:
+        """When it is its turn among those of its priority: its first moment, and for a flood the later the more of it there was.
+
+        As in fair queueing: each device's own clock goes on by what its messages were allowed to take, so that whoever sends more
+        is sorted behind whoever did not. Of more than 256 of them the one least ahead is forgotten.
+        """
+        first = group.ordered()[0].origin_tai_ns
+        if group.flood is None:
+            return first
+        turn = max(first, self._turns.get(group.flood, first))
+        self._turns[group.flood] = turn + len(group.members) * SECOND // FLOOD_MESSAGES_PER_S
+        if len(self._turns) > FLOODS_MAX:
+            del self._turns[min(self._turns, key=lambda device: self._turns[device])]
+        return turn
 
     def _due(self, end_utc_ns: int, interval_ns: int, now: Now) -> Monotonic:
         """The interval's end by the box's clock, and some lateness.

@@ -181,7 +181,7 @@ class GroupStation:
             first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
             body=joined([_body(member, whole=whole) for member in members]), facts=facts,
         )  # fmt: skip
-        return name_of(group.priority, item.first_tai_ns, group.suffix()), release.packed(item)
+        return name_of(group.priority, closed.turn_tai_ns, group.suffix()), release.packed(item)
 
 
 def _body(member: Member, *, whole: bool) -> bytes:

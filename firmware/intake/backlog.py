@@ -1,11 +1,15 @@
 """Messages heard and not yet written, by priority and device; bounded, and what falls over the edge is the newest of the least urgent."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.clock import Monotonic
 from firmware.core.message import Priority
+
+# Alarms of a device that has used up its allowance: written after everything else, and the first to be dropped. Whoever floods waits.
+FLOOD = 5
+LANES = (*Priority, FLOOD)
 
 ITEM_BYTES_MAX = 2 << 20  # A quarter of a batch's ceiling: one item is one write, one sync and one read into memory.
 
@@ -25,7 +29,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class _Queue:
-    """Of one priority. by_device: each device's messages in the order heard."""
+    """Of one lane. by_device: each device's messages in the order heard."""
 
     oldest: Monotonic
     by_device: dict[str, deque[Waiting]] = field(default_factory=dict)
@@ -34,23 +38,23 @@ class _Queue:
 
 
 class Backlog:
-    """Packed messages, one queue a priority, and in it one a device: who talks most waits for himself.
+    """Packed messages, one queue a lane (a priority, or FLOOD), and in it one a device: who talks most waits for himself.
 
-    wait_ns: longest a message may wait for others, by priority. batch_count: a queue of this many is due at once.
+    wait_ns: longest a message may wait for others, by lane. batch_count: a queue of this many is due at once.
     """
 
-    def __init__(self, *, wait_ns: dict[Priority, int], batch_count: int, count_max: int, bytes_max: int) -> None:
+    def __init__(self, *, wait_ns: Mapping[int, int], batch_count: int, count_max: int, bytes_max: int) -> None:
         self._wait_ns = wait_ns
         self._batch_count = batch_count
         self._count_max = count_max
         self._bytes_max = bytes_max
-        self._queues = {priority: _Queue(Monotonic(0)) for priority in Priority}
+        self._queues = {lane: _Queue(Monotonic(0)) for lane in LANES}
         self.count = 0
         self.size = 0
 
-    def add(self, priority: Priority, message: Waiting, now: Monotonic) -> None:
+    def add(self, lane: int, message: Waiting, now: Monotonic) -> None:
         """One more message."""
-        queue = self._queues[priority]
+        queue = self._queues[lane]
         if not queue.count:
             queue.oldest = now
         own = queue.by_device.get(message.device)
@@ -67,8 +71,8 @@ class Backlog:
     def trim(self) -> list[Waiting]:
         """Drop down to the ceilings: least urgent first, of the device that has most waiting, newest first."""
         dropped: list[Waiting] = []
-        for priority in reversed(Priority):
-            queue = self._queues[priority]
+        for lane in reversed(LANES):
+            queue = self._queues[lane]
             while queue.count and (self.count > self._count_max or self.size > self._bytes_max):
                 device = max(queue.by_device, key=lambda name: len(queue.by_device[name]))
                 message = queue.by_device[device].pop()
@@ -78,27 +82,27 @@ class Backlog:
                 dropped.append(message)
         return dropped
 
-    def batches(self, now: Monotonic, *, all_of_it: bool = False) -> list[tuple[Priority, list[Waiting]]]:
-        """For each priority that is due its next batch, most urgent first, and none behind one that has more. They stay until `written`."""
+    def batches(self, now: Monotonic, *, all_of_it: bool = False) -> list[tuple[int, list[Waiting]]]:
+        """For each lane that is due its next batch, most urgent first, and none behind one that has more. They stay until `written`."""
         chosen = []
-        for priority in Priority:
-            if self._is_due(priority, now, all_of_it=all_of_it):
-                batch = self.batch(priority)
-                chosen.append((priority, batch))
-                if len(batch) < self._queues[priority].count:
+        for lane in LANES:
+            if self._is_due(lane, now, all_of_it=all_of_it):
+                batch = self.batch(lane)
+                chosen.append((lane, batch))
+                if len(batch) < self._queues[lane].count:
                     break
         return chosen
 
     def next_due(self) -> Monotonic | None:
         """When something will be due, nothing more being heard."""
-        moments = [queue.oldest.after(self._wait_ns[priority]) for priority, queue in self._queues.items() if queue.count]
+        moments = [queue.oldest.after(self._wait_ns[lane]) for lane, queue in self._queues.items() if queue.count]
         return min(moments, default=None)
 
-    def batch(self, priority: Priority) -> list[Waiting]:
-        """Messages of a priority that fit one item: each device's oldest, turn by turn. They stay until `written`."""
+    def batch(self, lane: int) -> list[Waiting]:
+        """Messages of a lane that fit one item: each device's oldest, turn by turn. They stay until `written`."""
         chosen: list[Waiting] = []
         size = 0
-        turns = [iter(own) for own in self._queues[priority].by_device.values()]
+        turns = [iter(own) for own in self._queues[lane].by_device.values()]
         while turns:
             left = []
             for turn in turns:
@@ -113,9 +117,9 @@ class Backlog:
             turns = left
         return chosen
 
-    def written(self, priority: Priority, messages: Sequence[Waiting], now: Monotonic) -> None:
+    def written(self, lane: int, messages: Sequence[Waiting], now: Monotonic) -> None:
         """These, as `batch` gave them, are on the disk."""
-        queue = self._queues[priority]
+        queue = self._queues[lane]
         for message in messages:
             own = queue.by_device[message.device]
             taken = own.popleft()
@@ -133,10 +137,10 @@ class Backlog:
         stamps = [queue.stamp_utc_ns for queue in self._queues.values() if queue.stamp_utc_ns is not None]
         return min(stamps, default=None)
 
-    def _is_due(self, priority: Priority, now: Monotonic, *, all_of_it: bool) -> bool:
-        queue = self._queues[priority]
+    def _is_due(self, lane: int, now: Monotonic, *, all_of_it: bool) -> bool:
+        queue = self._queues[lane]
         return queue.count > 0 and (
-            all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[priority])
+            all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[lane])
         )
 
     def _taken(self, queue: _Queue, message: Waiting) -> None:

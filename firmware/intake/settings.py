@@ -56,6 +56,13 @@ class IntakeSettings:
     p2_batch_ms: int = setting(50, "Longest a priority 2 message waits for others before it is written.", low=0, high=60_000)
     p3_batch_ms: int = setting(250, "The same for priority 3.", low=0, high=60_000)
     p4_batch_ms: int = setting(1_000, "The same for priority 4.", low=0, high=60_000)
+    alarms_per_s: int = setting(
+        20,
+        "Priority 1 messages of one device that go at once, a second; more of them wait behind everybody else's.",
+        low=1,
+        high=10_000,
+    )
+    alarms_at_once: int = setting(200, "The same in a burst.", low=1, high=100_000)
     batch_count: int = setting(500, "Most messages in one item; reaching it writes at once.", low=1, high=5_000)
     backlog_count: int = setting(20_000, "Messages held while the disk takes none; beyond it the newest of the lowest priority go.", low=1, high=1_000_000)  # fmt: skip
     backlog_bytes: int = setting(16 << 20, "The same in bytes.", low=1 << 20, high=1 << 30)

@@ -16,11 +16,11 @@ from firmware.core.frame import ip_text
 from firmware.core.hearing import Hearing
 from firmware.core.message import Priority, joined
 from firmware.core.report import Report
-from firmware.core.spool import Spool
+from firmware.core.spool import FLOOD_ITEMS, Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.intake import coverage
 from firmware.intake.alerting import Alerting
-from firmware.intake.backlog import Backlog, Waiting
+from firmware.intake.backlog import FLOOD, Backlog, Waiting
 from firmware.intake.callers import Callers
 from firmware.intake.coverage import Coverage, Mark
 from firmware.intake.doors import doors_of
@@ -33,7 +33,8 @@ OWN, MARK = "intake", "mark"
 # Blocks are handed over every 10 ms, full or not, so it is frames that bound a step: a fifth of a second of them at most, then what
 # is urgent among them is written, and others of this process have their turn.
 BLOCKS_A_STEP, FRAMES_A_STEP = 64, 2_048
-STOP_STEPS_MAX = 4  # Twice the whole ring: what keeps coming after that belongs to the next life.
+STOP_STEPS_MAX = 16  # Half of a ring full of small messages; the rest is owed, and recall reads it from the segments.
+FLOOD_WAIT_NS = SECOND // 4
 AGAIN_NS = SECOND  # After a full disk or a lost interface: slow enough to cost nothing, quick enough for a person at the box.
 # A mark costs two syncs; one that is 5 s old costs five seconds of messages read twice after a crash.
 MARK_EVERY_NS = 5 * SECOND
@@ -60,12 +61,16 @@ class IntakeStation:
                 Priority.P2: settings.p2_batch_ms * MS,
                 Priority.P3: settings.p3_batch_ms * MS,
                 Priority.P4: settings.p4_batch_ms * MS,
+                FLOOD: FLOOD_WAIT_NS,
             },
             batch_count=settings.batch_count,
             count_max=settings.backlog_count,
             bytes_max=settings.backlog_bytes,
         )
-        self._taking = Taking(self._backlog, self._rules, self.report, known_max=settings.duplicate_count)
+        self._taking = Taking(
+            self._backlog, self._rules, self.report, known_max=settings.duplicate_count,
+            alarms_per_s=settings.alarms_per_s, alarms_at_once=settings.alarms_at_once,
+        )  # fmt: skip
         self._callers = Callers(board, doors_of(settings), self._rules, self.report, self._taking)
         self._alerting = Alerting(board, settings, self._rules, self.report, self._taking)
         self._crowded = settings.backlog_count // 2
@@ -73,6 +78,7 @@ class IntakeStation:
         self._coverage = Coverage(None)
         self._mark_at = Monotonic(0)
         self._has_news = False  # since the mark was kept
+        self._behind_utc_ns: int | None = None  # stamp of the last frame heard, while the ring has more
         self._tap: Tap | None = None
         self._lost_before: dict[str, int] = {}
         self._tap_again = Monotonic(0)
@@ -160,6 +166,8 @@ class IntakeStation:
         if self._tap is None:
             return False
         heard = 0
+        if self._behind_utc_ns is None:
+            self._behind_utc_ns = now.utc_ns  # until the ring has been seen empty
         for _ in range(BLOCKS_A_STEP):
             if heard >= FRAMES_A_STEP:
                 break
@@ -169,6 +177,7 @@ class IntakeStation:
                 self._lose_tap(trouble, now)
                 return False
             if block is None:
+                self._behind_utc_ns = None
                 self._count_losses(self._tap, now)
                 return False
             heard += block.frame_count
@@ -190,6 +199,7 @@ class IntakeStation:
         try:
             for row in frames(block.data, block.frame_count):
                 heard += 1
+                self._behind_utc_ns = row.stamp_ns
                 if len(row.data) < row.wire_bytes:
                     self.report.drop("cut_frame")
                     continue
@@ -221,7 +231,7 @@ class IntakeStation:
             chosen = self._backlog.batches(now.monotonic, all_of_it=all_of_it)
             if not chosen:
                 break
-            items = [(self._item_name(now), joined([waiting.single for waiting in batch])) for _, batch in chosen]
+            items = [(self._item_name(now, lane), joined([waiting.single for waiting in batch])) for lane, batch in chosen]
             try:
                 self._spool.publish_all(items)
             except (DiskFull, DiskFailed) as trouble:
@@ -232,8 +242,8 @@ class IntakeStation:
                 # The inbox's consumer started at this moment and took a hidden file for a leftover. Once more, under new names.
                 self.report.count("publish_again")
                 continue
-            for priority, batch in chosen:
-                self._backlog.written(priority, batch, now.monotonic)
+            for lane, batch in chosen:
+                self._backlog.written(lane, batch, now.monotonic)
                 self._answer(batch, now)
             self.report.count("items", len(items))
         if dropped := self._backlog.trim():
@@ -268,7 +278,8 @@ class IntakeStation:
                 self._coverage.paid(debt)
                 self.report.count("missed")
             if self._tap is not None:
-                mark = self._coverage.advance(now, pending_utc_ns=self._backlog.pending_utc_ns())
+                pending = [stamp for stamp in (self._backlog.pending_utc_ns(), self._behind_utc_ns) if stamp is not None]
+                mark = self._coverage.advance(now, pending_utc_ns=min(pending, default=None))
                 replace(self._board.disk, OWN, MARK, coverage.packed(mark))
                 self._has_news = (
                     self._backlog.count > 0
@@ -304,9 +315,9 @@ class IntakeStation:
             self.report.drop("bad_mark")
             return None
 
-    def _item_name(self, now: Now) -> str:
+    def _item_name(self, now: Now, lane: int = Priority.P1) -> str:
         self._number = (self._number + 1) % 1_000_000
-        return f"intake-{min(max(now.timestamp.tai_ns, 0), 10**20 - 1):020d}-{self._number:06d}"
+        return f"{FLOOD_ITEMS if lane == FLOOD else 'intake-'}{min(max(now.timestamp.tai_ns, 0), 10**20 - 1):020d}-{self._number:06d}"
 
 
 def tap_request(settings: IntakeSettings) -> TapRequest:

@@ -1,22 +1,31 @@
 """What becomes of a message between being understood and being written: known already, not subscribed to, or waiting."""
 
 from drivers.clock import Monotonic
+from firmware.core.allowance import Allowance
 from firmware.core.entrance import EVERYBODY, Rules, entry_of
-from firmware.core.message import Message
+from firmware.core.message import Message, Priority
 from firmware.core.report import Report
-from firmware.intake.backlog import Backlog, Waiting
+from firmware.core.timestamp import SECOND
+from firmware.intake.backlog import FLOOD, Backlog, Waiting
+
+DEVICES_MAX = 1_024  # allowances remembered; a device forgotten begins with a full one
 
 
 class Taking:
     """Copies are told by their keys, of which the last `known_max` are remembered; senders that wait for an answer by their receipts."""
 
-    def __init__(self, backlog: Backlog, rules: Rules, report: Report, *, known_max: int) -> None:
+    def __init__(
+        self, backlog: Backlog, rules: Rules, report: Report, *, known_max: int, alarms_per_s: int, alarms_at_once: int
+    ) -> None:
         self._backlog = backlog
         self._rules = rules
         self._report = report
         self._known: dict[bytes, None] = {}  # oldest first
         self._known_max = known_max
         self._owed: dict[bytes, list[bytes]] = {}  # receipts of messages still waiting, by the message's key
+        self._alarms_at_once = alarms_at_once
+        self._alarm_every_ns = SECOND // alarms_per_s
+        self._alarms: dict[str, Allowance] = {}  # by device, the longest unheard first
         self._everybody = rules.subscription.rules == EVERYBODY.rules
 
     def take(
@@ -48,8 +57,19 @@ class Taking:
         if receipt is not None:
             key = entry.key
             self._owed[key] = [receipt]
-        self._backlog.add(message.priority, Waiting(entry.single, message.device, stamp_utc_ns, key), now)
+        lane = int(message.priority)
+        if message.priority == Priority.P1 and not self._may_alarm(message.device, now):
+            self._report.count("flood")
+            lane = FLOOD
+        self._backlog.add(lane, Waiting(entry.single, message.device, stamp_utc_ns, key), now)
         return False
+
+    def _may_alarm(self, device: str, now: Monotonic) -> bool:
+        allowance = self._alarms.pop(device, None) or Allowance(at_once=self._alarms_at_once, every_ns=self._alarm_every_ns)
+        self._alarms[device] = allowance
+        if len(self._alarms) > DEVICES_MAX:
+            del self._alarms[next(iter(self._alarms))]
+        return allowance.take(now)
 
     def forget(self, message: Waiting) -> list[bytes]:
         """It was dropped: its receipts. Its next copy is news."""

@@ -202,3 +202,32 @@ def test_parts_that_cannot_be_left_out(entry: str) -> None:
     """Who, when and how urgent stay: without them a message is none. The entry is named."""
     with pytest.raises(BadSettings, match="leave_out"):
         Parts.of((entry,))
+
+
+def test_a_flood_takes_its_turn(gate: Gate) -> None:
+    """Alarms of a device that floods go in full groups, sorted behind alarms that came later, by how much of it there was. (S2-060)"""
+    flood = [gate.message(f"flood {number}", 1, device="mad") for number in range(200)]
+    gate.put(flood, writer="intake.flood")
+    gate.step()
+    gate.clock.advance(3 * SECOND)
+    gate.put([gate.message("the one that matters", 1)])
+    gate.step()
+    names = gate.names("release")
+    texts = gate.texts()
+
+    assert [25] * 8 == [len(rows) for rows in texts if rows[0] != "the one that matters"]
+    place = texts.index(["the one that matters"])
+    assert place == 3, "of a flood at 20 a second, three groups of 25 have had their turn in 3 s"
+    assert names == sorted(names)
+    assert "count" == next(iter(gate.releases().values())).facts["closed_by"]
+    assert [] == gate.names("inbox")
+
+
+def test_the_rest_of_a_flood_does_not_wait(gate: Gate) -> None:
+    """Fewer than a group of it leave after a second."""
+    gate.put([gate.message("flood", 1, device="mad")], writer="intake.flood")
+
+    assert 1 == gate.step()
+    gate.step(1)
+    assert [["flood"]] == gate.texts()
+    assert "flood" == next(iter(gate.releases().values())).facts["closed_by"]

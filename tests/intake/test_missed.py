@@ -54,6 +54,18 @@ def test_what_waits_to_be_written_is_behind_the_mark(make_room: Callable[..., Ro
     assert debts(room)[0].from_utc_ns <= first
 
 
+def test_what_lies_in_the_ring_is_behind_the_mark(room: Room, make_frame: Callable[..., bytes]) -> None:
+    """Killed while the ring was full of what it had not come to, it owes that too, however long it had lain there."""
+    room.step()
+    stamp = room.board.clock.now().utc_ns
+    room.board.clock.advance(8 * SECOND)
+    room.hear(*(make_frame(b"%d" % number) for number in range(5_000)), stamp_utc_ns=stamp)
+    assert 0 == room.step()
+    reborn(room, 1)
+
+    assert debts(room)[-1].from_utc_ns <= stamp
+
+
 def test_a_stopped_intake_owes_the_pause(room: Room) -> None:
     """An update ends it politely; what passed meanwhile is owed as well."""
     room.say(b"x")
