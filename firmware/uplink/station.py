@@ -8,7 +8,9 @@ from drivers.clock import Monotonic, Now
 from drivers.link import Acknowledged, Connected, Disconnected, Received, Refused
 from firmware.core.durable import make_directory, move
 from firmware.core.envelope import Chunk, Envelope, ack_unpacked, chunk_packed, unpacked
-from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected, TooLarge
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected, TooLarge, Trouble
+from firmware.core.expiry import is_expired
+from firmware.core.message import Priority
 from firmware.core.presence import PRESENCE_BYTES_MAX
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
@@ -42,6 +44,10 @@ LEAVE_NS = SECOND  # For the farewell and the end of TCP and TLS before a connec
 CONNECT_NS = 7 * SECOND  # A connection window shorter than an attempt and a farewell is not used any more.
 SPREAD_NS = 10 * SECOND  # All boxes of a house have the same window; they begin somewhere in here.
 _CHUNK_HEAD_BYTES = 256  # what topic, packet and CBOR put around a piece, rounded up
+
+
+class _TooOld(Trouble):
+    """An item that is not worth sending any more. Settle it, count it."""
 
 
 class UplinkStation:
@@ -420,12 +426,14 @@ class UplinkStation:
                     return True
                 return False
             try:
-                if not (self._send_urgent(name, now.monotonic) if urgent else self._send_bulk(name, now)):
+                if not (self._send_urgent(name, now) if urgent else self._send_bulk(name, now)):
                     return False
             except NotConnected:
                 return False  # Disconnected is on its way.
             except (Missing, BadItem) as trouble:
                 self._give_up(name, trouble)
+            except _TooOld:
+                self._discard(name)
             except TooLarge:
                 # This broker takes no item of this size; another in the list may.
                 self.report.drop("too_large_for_broker")
@@ -437,7 +445,7 @@ class UplinkStation:
                 return False
         return True
 
-    def _send_urgent(self, name: str, now: Monotonic) -> bool:
+    def _send_urgent(self, name: str, now: Now) -> bool:
         """A whole alarm, on A, at once. False: it has to wait, and all that is less important with it."""
         a = self._wire.a
         if len(self._flights) >= self._window(a) or len(a) >= self._window(a):
@@ -445,8 +453,8 @@ class UplinkStation:
         if self._board.disk.size(f"{OUTBOX}/{name}") > self._piece_bytes_max(a):
             self._waiting.is_long(name)
             return True
-        data, envelope = self._read(name)
-        self._publish_whole(a, name, data, envelope, now)
+        data, envelope = self._read(name, now)
+        self._publish_whole(a, name, data, envelope, now.monotonic)
         return True
 
     def _send_bulk(self, name: str, now: Now) -> bool:
@@ -469,10 +477,10 @@ class UplinkStation:
             if size <= min(longest, max(PIECE_BYTES, piece_bytes)):
                 if not self._pace.has_room(size):
                     return False
-                data, envelope = self._read(name)
+                data, envelope = self._read(name, now)
                 self._publish_whole(lane, name, data, envelope, now.monotonic)
                 return True
-            data, envelope = self._read(name)
+            data, envelope = self._read(name, now)
             transfer = Transfer(envelope.identity, envelope.box, len(data), hashlib.sha256(data).digest(), moved=now.monotonic)
             self._transfers[name] = transfer
         ahead_bytes = self._settings.chunk_bytes * self._settings.bulk_window
@@ -506,11 +514,13 @@ class UplinkStation:
             self._pace.sending((lane is self._wire.a, token), len(payload), now)
         self.report.count("bytes", len(payload))
 
-    def _read(self, name: str) -> tuple[bytes, Envelope]:
+    def _read(self, name: str, now: Now) -> tuple[bytes, Envelope]:
         data = self._board.disk.read(f"{OUTBOX}/{name}")
         envelope = unpacked(data)
         if envelope.box != self._board.identity.name and not self._forwards:
             raise BadItem("expected an envelope of this box; only a relay speaks for others")
+        if is_expired(envelope.facts, now) and envelope.priority != Priority.P1:
+            raise _TooOld
         return data, envelope
 
     def _window(self, lane: Lane) -> int:
@@ -541,6 +551,15 @@ class UplinkStation:
             self.report.drop("not_quarantined")
             return
         self.report.drop("not_an_envelope")
+
+    def _discard(self, name: str) -> None:
+        """It waited too long for its sender to want it sent (S2-053): the original stays in groups/, and health tells of the loss.
+
+        Never an alarm: this station cannot say what it was, and an alarm does not go in silence.
+        """
+        self._waiting.drop(name)
+        self._outbox.settle(Item(name, 0, b""))
+        self.report.drop(f"expired_{name[:2]}")
 
     def _pause(self, now: Monotonic, ns: int) -> None:
         until = now.after(ns)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from firmware.core.errors import BadItem
 from firmware.core.missed import Missed, packed, unpacked
 
-GOLDEN = bytes.fromhex("a4 00 01 01 1b 18 ea 46 50 5e 35 48 00 02 1b 18 ea 46 51 aa 6e dc 00 03 69 72 69 6e 67 5f 66 75 6c 6c".replace(" ", ""))
+GOLDEN = bytes.fromhex(
+    "a4 00 01 01 1b 18 ea 46 50 5e 35 48 00 02 1b 18 ea 46 51 aa 6e dc 00 03 69 72 69 6e 67 5f 66 75 6c 6c".replace(" ", "")
+)
 
 
 def test_golden_bytes() -> None:

@@ -122,10 +122,17 @@ class World:
             # A microsecond at least: a station that wants to be stepped at once again takes some time over it.
             self.timeline.advance(max(1000, min(wishes) - self.timeline.tai_ns))
 
-    def put(self, priority: int, number: int, content: bytes = b"x") -> bytes:
+    def put(self, priority: int, number: int, content: bytes = b"x", *, expires_tai_ns: int | None = None) -> bytes:
         """An envelope into the outbox; returns its identity."""
+        facts = {} if expires_tai_ns is None else {"expires_tai_ns": expires_tai_ns}
         envelope = sealed_envelope(
-            box="box-1", kind="group", priority=Priority(priority), first_tai_ns=number, last_tai_ns=number, content=content
+            box="box-1",
+            kind="group",
+            priority=Priority(priority),
+            first_tai_ns=number,
+            last_tai_ns=number,
+            content=content,
+            facts=facts,
         )
         self.outbox.publish(release.name_of(Priority(priority), number, f"g{number}"), packed(envelope))
         return envelope.identity
