@@ -27,6 +27,9 @@ READS_MAX = 5
 QUALITY_EVERY_NS = 250_000_000  # The kernel's view changes once a second; asking at every step would cost more than the step.
 
 
+JUMP_NS = 100_000_000  # Slewing moves the two apart by this much in minutes; asking once more then costs nothing.
+
+
 class _Timeval(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("microseconds", ctypes.c_long))
 
@@ -54,6 +57,7 @@ class LinuxClock:
         self._account = account
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
         self._asked_ns = -QUALITY_EVERY_NS
+        self._ahead_ns = 0  # how far UTC was ahead of monotonic time when it was last asked because of that
         self._locked_ns: int | None = None  # monotonic, when it was last seen synchronised
         self._locked_error_ns = 0
         self._state, self._uncertainty_ns, self._source, self._tai_offset_s = (
@@ -65,7 +69,10 @@ class LinuxClock:
 
     def now(self) -> Now:
         monotonic, utc = _both()
-        if monotonic - self._asked_ns >= QUALITY_EVERY_NS:
+        # At a leap second the kernel's TAI offset changes in the same moment: TAI would be a second off until the next time to ask.
+        has_jumped = abs(utc - monotonic - self._ahead_ns) > JUMP_NS
+        if has_jumped or monotonic - self._asked_ns >= QUALITY_EVERY_NS:
+            self._ahead_ns = utc - monotonic
             self._ask(monotonic)
             monotonic, utc = _both()
         stamp = Timestamp(utc + self._tai_offset_s * 1_000_000_000, self._uncertainty_ns, self._source, self._state)

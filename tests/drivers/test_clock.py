@@ -137,3 +137,25 @@ def test_a_process_put_aside_between_two_clocks_sees_no_step(monkeypatch: pytest
     always = clock.now()
 
     assert (0, 20_000_000) == (once.utc_ns - once.monotonic.ns - apart, always.utc_ns - always.monotonic.ns - apart)
+
+
+def test_a_leap_second_is_no_step_of_tai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the leap the kernel's UTC says a second twice and its TAI offset grows by one: read in the same moment, TAI goes on. (S2-014)"""
+    clock = LinuxClock()
+    world = {"utc": 1_798_761_599 * 10**9, "monotonic": 5 * 10**9, "tai": 37}
+
+    def adjtimex(pointer: object) -> int:
+        timex = ctypes.cast(pointer, ctypes.POINTER(linux_clock._Timex)).contents  # type: ignore[arg-type]
+        timex.maxerror, timex.tai, timex.status = 1200, world["tai"], 0
+        return 0
+
+    monkeypatch.setattr(clock, "_adjtimex", adjtimex)
+    monkeypatch.setattr(
+        linux_clock.time, "clock_gettime_ns", lambda which: world["utc" if which == time.CLOCK_REALTIME else "monotonic"]
+    )
+    before = clock.now()
+    world |= {"utc": world["utc"] - 10**9 + 10**6, "monotonic": world["monotonic"] + 10**6, "tai": 38}
+    after = clock.now()
+
+    assert 10**6 == after.timestamp.tai_ns - before.timestamp.tai_ns
+    assert (37, 38) == (before.tai_offset_s, after.tai_offset_s)
