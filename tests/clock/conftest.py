@@ -18,8 +18,10 @@ from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from simulator.board import SimulatedBoard
 from simulator.clock import TAI_OFFSET_S
+from simulator.daemon import SimulatedDaemon
 from simulator.ptp.box_end import BoxEnd
 from simulator.ptp.character import character
+from simulator.ptp.control import Control
 from simulator.ptp.device import identity_of
 from simulator.ptp.grandmaster import Claim, Grandmaster
 from simulator.ptp.ordinary_clock import OrdinaryClock
@@ -36,9 +38,11 @@ class Hall:
         self._order = itertools.count()
         self._random = Random(seed)
         self._rung = False
+        self.control = Control(OURS)
         self.board = SimulatedBoard(
-            open_tap=lambda request: self.box.open_tap(request), make_asker=lambda name: self.box.make_asker(name)
-        )
+            open_tap=lambda request: self.box.open_tap(request), make_asker=lambda name: self.box.make_asker(name),
+            daemons={"/run/scrubjay-ptp/ptp4l": SimulatedDaemon(self.control.answer)},
+        )  # fmt: skip
         self.clock, self.disk = self.board.clock, self.board.disk
         self.net = VirtualNet(now=lambda: self.true_ns, later=self.later, random=self._random)
         self.box = BoxEnd(self.net, "10.77.0.9", self.clock, own={"10.77.0.1"}, rings=self._ring)
