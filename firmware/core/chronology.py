@@ -8,7 +8,7 @@ All moments are by the box's clock. How good that is does not matter for an orde
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from firmware.core.certificate import DeviceOffset, corrected
@@ -67,14 +67,14 @@ def placed(rows: Iterable[Happened]) -> list[Placed]:
     return found
 
 
-def lines(rows: Sequence[Placed], *, tai_offset_s: int) -> list[str]:
-    """For people: when, how sure, who, what; "~" where the order is not certain."""
+def lines(rows: Sequence[Placed], *, tai_offset_s: int, words: Callable[[Message], str]) -> list[str]:
+    """For people: when, how sure, who, what; "~" where the order is not certain. words: of a message, what may be shown."""
     found = []
     for row in rows:
         event, message = row.happened, row.happened.message
         when = iso(event.best_ns - tai_offset_s * 1_000_000_000)
         half = "at the latest" if event.earliest_ns is None else f"±{span((event.latest_ns - event.earliest_ns + 1) // 2)}"
         mark = "~" if row.swaps else " "
-        said = message.text or message.event or message.kind
+        said = words(message) or message.event or message.kind
         found.append(f"{mark} {when}  {half:<14} P{int(message.priority)} {message.device:<20} {said[:80]}")
     return found

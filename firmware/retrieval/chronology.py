@@ -20,6 +20,7 @@ from firmware.core.seal import Seal
 from firmware.core.sift import Sift, sifted
 from firmware.core.store import Hit, Store
 from firmware.retrieval.find import damage_lines
+from firmware.retrieval.listing import text_shown
 
 MESSAGES_MAX = 100_000  # some 200 MB in memory; an order of more is for nobody to read
 
@@ -37,7 +38,7 @@ class Order:
         return [
             {
                 "device": row.happened.message.device, "priority": int(row.happened.message.priority),
-                "event": row.happened.message.event, "text": row.happened.message.text, "segment": row.happened.segment,
+                "event": row.happened.message.event, "text": text_shown(row.happened.message), "segment": row.happened.segment,
                 "identity": row.happened.message.identity.hex(), "best_tai_ns": row.happened.best_ns,
                 "earliest_tai_ns": row.happened.earliest_ns, "latest_tai_ns": row.happened.latest_ns,
                 "may_come_before": row.swaps, "certified": row.happened.offset is not None,
@@ -51,7 +52,7 @@ class Order:
             return ["no published messages among the frames that match", *damage_lines(self.damaged)]
         unsure = sum(row.swaps > 0 for row in self.rows)
         head = f"{len(self.rows)} messages by corrected time; {unsure} marked ~ may have happened before one shown above them"
-        return [head, *lines(self.rows, tai_offset_s=self.tai_offset_s), *damage_lines(self.damaged)]
+        return [head, *lines(self.rows, tai_offset_s=self.tai_offset_s, words=text_shown), *damage_lines(self.damaged)]
 
 
 def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now) -> Order:

@@ -193,6 +193,12 @@ def _batch(messages: Sequence[Message]) -> list[str]:
     return rows
 
 
+def text_shown(row: Message) -> str:
+    """A message's text on one line, with everything sensitive masked; "" without one."""
+    tags = (*row.tags, *find_tags(row.text, row.fields, row.attachment))
+    return _printable(_masked(row.text or "", [(tag.start, tag.end) for tag in tags if tag.path == "text"])) if row.text else ""
+
+
 def _body(row: Message) -> list[str]:
     """Text and fields with everything sensitive masked: what was tagged, and what would be tagged today."""
     tags = (*row.tags, *find_tags(row.text, row.fields, row.attachment))

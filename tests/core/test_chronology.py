@@ -43,7 +43,7 @@ def test_an_order_that_is_not_certain_is_marked() -> None:
     )
 
     assert [0, 1, 0] == [row.swaps for row in rows]
-    page = lines(rows, tai_offset_s=37)
+    page = lines(rows, tai_offset_s=37, words=lambda one: one.text or "")
     assert [" ", "~", " "] == [row[0] for row in page]
     assert "±" in page[0]
 
@@ -58,7 +58,7 @@ def test_without_a_certificate_nothing_but_arrival_is_known() -> None:
     assert (None, AT + 5) == (plain.earliest_ns, plain.latest_ns)
     assert (None, AT + 7) == (mute.earliest_ns, mute.latest_ns)
     assert {"sure": 0, "plain": 1, "mute": 2} == {row.happened.message.text: row.swaps for row in rows}
-    assert "at the latest" in lines(rows, tai_offset_s=37)[1]
+    assert "at the latest" in lines(rows, tai_offset_s=37, words=lambda one: one.text or "")[1]
 
 
 def test_nothing_happens_after_it_arrived() -> None:

@@ -89,6 +89,15 @@ def test_each_once(board: SimulatedBoard) -> None:
     assert 1 == len(order(board.disk, Query(), None, rules=RULES, now=board.clock.now()).rows)
 
 
+def test_no_name_is_shown(board: SimulatedBoard) -> None:
+    """What identifies is masked on the screen and in JSON, as `show` masks it; an order needs no names."""
+    sealed(board, [said(board, "joint stopped for #phi Jane Doe #end now", source=AHEAD, sent_ms=1)])
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    shown = "\n".join(found.lines()) + json.dumps(found.as_json())
+    assert "Jane" not in shown and "joint stopped for" in shown
+
+
 def test_too_many(board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than anybody can read is refused with what to do."""
     monkeypatch.setattr(chronology, "MESSAGES_MAX", 3)
