@@ -23,6 +23,10 @@ from firmware.core.timestamp import MS, SECOND
 WANDER_PPM = 20
 WINDOW_NS = 1_600 * MS  # Four bursts at the default: queues had their chance to be empty, and what it hides is over soon.
 _WINDOW_MAX = 64
+# A servo that is far off steers hard: by its offset in about a second, and a kernel's clock by 500 ppm at most (adjtimex(2)). What the
+# device says of its own offset is believed for this, because it can only widen what is claimed.
+RESTLESS_PPM_MAX = 500
+_RESTLESS_REMEMBERED = 16
 RATE_EVERY_NS = SECOND
 RATE_OVER_NS = 4 * SECOND  # Two probes 40 µs wide say less than 10 ppm about a rate before that.
 _HISTORY = 16
@@ -48,6 +52,7 @@ class OffsetTrack:
         self._window: deque[Interval] = deque(maxlen=_WINDOW_MAX)
         self._slow_ppm, self._fast_ppm = float(-DRIFT_PPM), float(DRIFT_PPM)
         self._history: deque[Interval] = deque(maxlen=_HISTORY)
+        self._restless: deque[float] = deque(maxlen=_RESTLESS_REMEMBERED)
 
     @property
     def measured_at(self) -> Monotonic | None:
@@ -59,13 +64,18 @@ class OffsetTrack:
         self._window.clear()
         self._restart()
 
-    def measure(self, seen: Interval) -> int:
-        """One more measurement. Returns 0, or by how much the device's clock jumped, at least: ns, positive forward."""
+    def measure(self, seen: Interval, *, believed_ns: int = 0) -> int:
+        """One more measurement. Returns 0, or by how much the device's clock jumped, at least: ns, positive forward.
+
+        believed_ns: how far off the device believes to be, which it will now correct.
+        """
         jumped_ns = 0
+        self._restless.append(min(abs(believed_ns) / 1000, RESTLESS_PPM_MAX))
         expected = self.at(seen.at)
         if expected is not None and _intersected(expected, seen) is None:
             # Either the rate was not what it had been, which is no jump, or no crystal can do that.
-            widest = _grown(self._window[-1], seen.at, -DRIFT_PPM, DRIFT_PPM)
+            most_ppm = DRIFT_PPM + max(self._restless)
+            widest = _grown(self._window[-1], seen.at, -most_ppm, most_ppm)
             jumped_ns = max(0, seen.low_ns - widest.high_ns) + min(0, seen.high_ns - widest.low_ns)
             self.forget()
         self._window.append(seen)
@@ -78,7 +88,9 @@ class OffsetTrack:
         """Where the offset lies at this moment, no earlier than the last measurement; None before the first."""
         if not self._window:
             return None
-        *earlier, last = (_grown(interval, moment, self._slow_ppm, self._fast_ppm) for interval in self._window)
+        more_ppm = max(0.0, max(self._restless) - WANDER_PPM)
+        slow_ppm, fast_ppm = self._slow_ppm - more_ppm, self._fast_ppm + more_ppm
+        *earlier, last = (_grown(interval, moment, slow_ppm, fast_ppm) for interval in self._window)
         for interval in reversed(earlier):
             both = _intersected(last, interval)
             if both is None:

@@ -21,9 +21,10 @@ from firmware.clock.settings import ClockSettings
 from firmware.core import frame, ntp, ptp, ptp_datasets
 from firmware.core.block import frames
 from firmware.core.certificate import Method
+from firmware.core.devices import is_mac
 from firmware.core.errors import BadItem, NotConnected, TapFailed
 from firmware.core.ptp import Action, MessageType, PortIdentity, PtpMessage
-from firmware.core.ptp_datasets import CurrentDataSet, ManagementId, PortDataSet
+from firmware.core.ptp_datasets import CurrentDataSet, ManagementId, PortDataSet, PortState
 from firmware.core.report import Report
 from firmware.core.timestamp import MS, SECOND
 
@@ -226,7 +227,10 @@ class Room:
                 device.forget()  # It has found a master, or lost one: that is when servos set a clock.
             device.port_state = exchange.said.portState
             device.reported = exchange.said.current, now.monotonic
-        found += device.measured(Method.MONITORED, *bounds, now)
+        # Only one that follows somebody corrects itself by what it believes.
+        follows = exchange.said is not None and exchange.said.portState is PortState.SLAVE
+        believed_ns = exchange.said.current.offsetFromMaster >> 16 if exchange.said is not None and follows else 0
+        found += device.measured(Method.MONITORED, *bounds, now, believed_ns=believed_ns)
 
     def _hear_ntp(self, payload: bytes, address: str, stamp_ns: int, now: Now, found: list[News]) -> None:
         device = self.devices.known(address)
@@ -298,8 +302,8 @@ class Room:
             self._ask_around(asker)
         due = self._around_at
         for device in self.devices:
-            if ":" in device.address and device.address.count(":") == 5:
-                continue  # A MAC: it speaks PTP over Ethernet, and cannot be asked over IP.
+            if is_mac(device.address):
+                continue  # It speaks PTP over Ethernet, and cannot be asked over IP.
             due = min(due, self._ask_device(device, now, asker))
         return due
 

@@ -82,3 +82,19 @@ def test_before_and_after() -> None:
     assert Monotonic(5) == track.measured_at
     track.forget()
     assert track.at(Monotonic(5)) is None and track.measured_at is None
+
+
+def test_a_servo_that_is_far_off_may_go_fast() -> None:
+    """One that believes to be 300 µs off may slew by 300 ppm: the interval widens by as much, and only then. (S2-012)"""
+    quiet, restless = OffsetTrack(), OffsetTrack()
+    for number in range(20):
+        seen = Interval(-20_000, 20_000, Monotonic(number * 500 * MS))
+        quiet.measure(seen, believed_ns=5_000)
+        restless.measure(seen, believed_ns=300_000 if number == 19 else 0)
+    moment = Monotonic(10 * SECOND)
+    calm, wild = quiet.at(moment), restless.at(moment)
+
+    assert calm is not None and wild is not None
+    assert calm.width_ns < 80_000
+    assert wild.low_ns <= -20_000 - 150_000 and wild.high_ns >= 20_000 + 150_000
+    assert 0 == restless.measure(Interval(100_000, 160_000, moment), believed_ns=-100_000)

@@ -18,6 +18,7 @@ from simulator.network import Program
 from simulator.ptp.time_room import CLOCK, Part, TimeRoom
 
 pytestmark = pytest.mark.lab
+SET_NS = 1_000_000  # No servo slews by that much in two seconds: Linux allows 500 ppm.
 PARTS = (
     Part("good", 21, "synchronised", offset_us=5_000, drift_ppm=40),
     Part("free", 22, "free", offset_us=300, drift_ppm=15),
@@ -43,12 +44,16 @@ class Lab:
         settings = room.directory / "scrubjay.toml"
         settings.write_text(
             f'[clock]\ninterface = "eth0"\npriority1 = 10\nptp4l = "{self.settings.ptp4l}"\nask_s = 2\nsilent_s = 10\n'
-            f'devices = ["{room.address("slave1")}"]\n'
+            f'devices = ["{room.address("slave1")}", "{room.address("stranger")}"]\n'
         )
         command = [sys.executable, "-m", "firmware.cli", "run", "box", "--process", "clock"]
         self.process: Program = room.network.start(
             CLOCK, "clock-process", [*command, "--root", str(self.root), "--settings", str(settings)]
         )
+        # A device that knows NTP and nothing else; -x, for it must not steer this machine's clock.
+        file = room.directory / "chrony.conf"
+        file.write_text(f"local stratum 8\nallow\ncmdport 0\npidfile {room.directory}/chronyd.pid\n")
+        room.network.start("stranger", "chronyd", ["chronyd", "-x", "-d", "-f", str(file)])
         for name in room.slaves:
             room._start(name, f"ptp4l-{name}", _slave(room, name))
         for part in room.parts.values():
@@ -65,11 +70,16 @@ class Lab:
         return account_from(file.read_bytes() if file.exists() else b"").of(self.room.address(name))
 
     def contains_the_truth(self, name: str) -> bool:
-        """Of the certificate that is published now, at the moment it was published."""
+        """Of the certificate that is published now, at the moment it was published.
+
+        A clock that was set by its own servo since it was last measured, which a loaded machine's stamps make it do, is no clock a
+        measurement can still be right about; such moments say nothing.
+        """
         row = self.offset(name)
         assert row is not None and row.low_ns is not None and row.high_ns is not None
-        true_ns = row.at_tai_ns - 37 * 10**9
-        return row.low_ns <= self.room.truth(name).error_ns(true_ns) <= row.high_ns
+        true_ns, known = row.at_tai_ns - 37 * 10**9, self.room.truth(name)
+        least, most = known.bounds(true_ns - 2 * 10**9, true_ns)
+        return most - least > SET_NS or row.low_ns <= known.error_ns(true_ns) <= row.high_ns
 
 
 def _slave(room: TimeRoom, name: str) -> list[str]:
@@ -143,6 +153,18 @@ def test_unmodified_slave_is_certified_right(lab: Lab) -> None:
 def test_without_netsync_a_claim(lab: Lab) -> None:
     """A device that answers management only is self-reported."""
     until(lambda: (row := lab.offset("mute")) is not None and row.method is Method.REPORTED, timeout_s=60)
+
+
+def test_a_device_that_only_knows_ntp(lab: Lab) -> None:
+    """Unmodified chronyd, asked as an NTP client asks: certified, and the interval contains the truth, 0 on this machine. (S2-013)"""
+    if shutil.which("chronyd", path=search_path()) is None:
+        pytest.skip("chrony is not installed")
+    until(lambda: (row := lab.offset("stranger")) is not None and row.method is Method.QUERIED, timeout_s=60)
+    row = lab.offset("stranger")
+
+    assert row is not None and row.low_ns is not None and row.high_ns is not None
+    assert row.low_ns <= 0 <= row.high_ns
+    assert row.words().startswith("certified ±")
 
 
 def test_the_command_line_shows_it(lab: Lab) -> None:

@@ -84,6 +84,22 @@ def test_presence_is_all_that_is_known(make_hall) -> None:
     assert [(A, Method.PRESENT, "unknown")] == [(row.device, row.method, row.words()) for row in hall.account().devices]
 
 
+def test_ptp_over_ethernet_is_present_and_not_asked(make_hall) -> None:
+    """A device heard over L2 is known by its MAC, and no question goes to an address that is none; IPv6 is an address like others."""
+    hall = make_hall()
+    hall.run(1)
+    request = next(delay_requests(1))
+    hall.box.hear_frame(bytes.fromhex("011b19000000") + bytes.fromhex("02534a000021") + b"\x88\xf7" + request)
+    before = hall.station.report.counts.get("questions", 0)
+    hall.run(10)
+
+    assert [("02:53:4a:00:00:21", Method.PRESENT)] == [(row.device, row.method) for row in hall.account().devices]
+    assert before == hall.station.report.counts.get("questions", 0)
+    hall.station._room.devices.heard("fe80::1:2:3:4", hall.clock.now().monotonic)
+    hall.run(2)
+    assert before < hall.station.report.counts.get("questions", 0)
+
+
 def test_a_jump_is_said_once(make_hall) -> None:
     """7 ms forward: a P2 message with at least nearly that, and the interval begins anew and holds. (S2-014)"""
     hall = make_hall()
