@@ -106,6 +106,26 @@ def test_find_to_standard_output(store: Path) -> None:
     assert (0, True) == (done.returncode, done.stderr.startswith(b"5 frames"))
 
 
+def test_interrupted_find_leaves_a_whole_section(tmp_path: Path) -> None:
+    """Ctrl-C while somebody reads: what came is whole, less than all of it, and how far it got is said; exit status 130. (S2-108)"""
+    board = SimulatedBoard(disk=cast(Any, LinuxDisk(tmp_path / "store")))
+    start = board.clock.now().utc_ns
+    for number in range(40):
+        rows = [frame(start + number * 1000 + n, payload=bytes(1000)) for n in range(100)]
+        end_segment(board, begin_segment(board, [rows]))
+    command = [sys.executable, "-m", "firmware.cli", "find", str(tmp_path / "store"), "-w", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as find:
+        assert find.stdout is not None and find.stderr is not None
+        data = find.stdout.read(1000)  # it has begun, and waits for us: a pipe holds 64 KiB, the frames are four MB
+        find.send_signal(signal.SIGINT)
+        data += find.stdout.read()
+        said = find.stderr.read()
+
+    assert 130 == find.returncode
+    assert 0 < len(list(pcapng.packets(data))) < 4000
+    assert b"stopped after" in said
+
+
 def test_find_with_damage_ends_as_not_done(run: Run, store: Path) -> None:
     """What could not be looked at makes the answer incomplete: exit status 2, and the segment is named."""
     segment = sorted((store / "segments").iterdir())[0]
