@@ -10,6 +10,7 @@
  * scan(...)           copies the Enhanced Packet Blocks that match a query exactly
  * ordered(...)        sorts Enhanced Packet Blocks by their stamps
  * probe(...)          which records of an index leave the query possible, each checked before it is believed
+ * checksum(...)       what stands behind a block of an LZ4 frame
  * ipv6_key(...)       the 56 bits that stand for an IPv6 address in the index
  *
  * LZ4 block format 1.6 and xxh32: github.com/lz4/lz4/doc, github.com/Cyan4973/xxHash/doc. Block layout: drivers/tap.py. Pcapng: draft-ietf-opsawg-pcapng, section 4.3. Keys: firmware/core/index.py.
@@ -1304,6 +1305,19 @@ out:
     return result;
 }
 
+static PyObject *checksum(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer data;
+    if (!PyArg_ParseTuple(args, "y*", &data))
+        return NULL;
+    uint32_t sum;
+    Py_BEGIN_ALLOW_THREADS
+    sum = xxh32(data.buf, (size_t)data.len);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(sum);
+}
+
 static PyObject *ipv6_key(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer address;
@@ -1322,6 +1336,7 @@ static PyMethodDef functions[] = {
     {"scan", scan, METH_VARARGS, "scan(enhanced packet blocks, terms, since_ns, until_ns) -> (hits, frames, first_ns, last_ns, sound)"},
     {"ordered", ordered, METH_VARARGS, "ordered(enhanced packet blocks, before_ns) -> (those before it by stamp, frames, first_ns, last_ns, the others by stamp)"},
     {"probe", probe, METH_VARARGS, "probe(index records, terms, since_ns, until_ns) -> (places, first fields, end, last place, sound)"},
+    {"checksum", checksum, METH_VARARGS, "checksum(bytes) -> their xxh32, as the LZ4 frame format has it behind a block"},
     {"ipv6_key", ipv6_key, METH_VARARGS, "ipv6_key(address) -> 56 bits"},
     {NULL, NULL, 0, NULL},
 };

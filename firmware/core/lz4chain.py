@@ -12,9 +12,11 @@ Format: LZ4 frame format 1.6. Untrusted: a file that was cut by a power failure,
 import struct
 from collections.abc import Callable, Iterator
 
+import lz4.block
 import lz4.frame
 
 from drivers.disk import Buffer
+from firmware.core._kernel import checksum
 from firmware.core.errors import Corrupt
 
 RAW_MAX = 4 << 20  # The largest block of the format, and eight of our stretches; no link makes anybody allocate more.
@@ -45,18 +47,29 @@ def compressed(raw: Buffer, *, is_first: bool = False, is_last: bool = False) ->
     return (HEADER if is_first else b"") + bytes(frame[len(HEADER) : -len(END_MARK)]) + (END_MARK if is_last else b"")
 
 
-def decompressed(link: Buffer) -> bytes:
-    """What one link holds. Raises Corrupt when the bytes are not exactly one link with a right checksum."""
+def decompressed(link: Buffer, *, raw_bytes: int = RAW_MAX) -> bytes:
+    """What one link holds. Raises Corrupt when the bytes are not exactly one link with a right checksum, of at most `raw_bytes` bytes.
+
+    Block by block and not through the library's frames: those copy into buffers of their own, which are made anew each time.
+    """
     data = bytes(link)
     start = len(HEADER) if data.startswith(HEADER) else 0
     end = _block_end(data[start : start + _WORD.size], start)
-    if end is None or data[end:] not in (b"", END_MARK):
+    if end is None or end > len(data) or data[end:] not in (b"", END_MARK):
         raise Corrupt("expected one LZ4 block and its checksum")
-    try:
-        raw = lz4.frame.decompress(HEADER + data[start:end] + END_MARK)
-    except RuntimeError:
-        raise Corrupt("expected an LZ4 block with a right checksum") from None
-    return bytes(raw)
+    block = memoryview(data)[start + _WORD.size : end - _WORD.size]
+    if _WORD.unpack_from(data, end - _WORD.size)[0] != checksum(block):
+        raise Corrupt("expected an LZ4 block with a right checksum")
+    if _WORD.unpack_from(data, start)[0] & _STORED_AS_IS:
+        raw = bytes(block)
+    else:
+        try:
+            raw = bytes(lz4.block.decompress(block, uncompressed_size=min(raw_bytes, RAW_MAX)))
+        except lz4.block.LZ4BlockError:
+            raise Corrupt("expected an LZ4 block that unpacks") from None
+    if len(raw) > raw_bytes:
+        raise Corrupt(f"expected an LZ4 block of at most {raw_bytes} bytes")
+    return raw
 
 
 def is_last(link: Buffer) -> bool:

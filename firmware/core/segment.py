@@ -374,14 +374,14 @@ class Segment:
         # It may be rewritten between one call and the next: what was hot is then cold, and after a thaw the other way round.
         if self._cold is None:
             try:
-                return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes))
+                return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes), raw_bytes=record.raw_bytes)
             except Missing:
                 self._cold = Cold(self._disk, f"{self._path}/{self.name}")
         try:
             return self._cold.stretch(record.offset)
         except Missing:
             self._cold = None
-            return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes))
+            return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes), raw_bytes=record.raw_bytes)
 
     def _survey(self, start: int) -> list[Record]:
         if self.is_cold():

@@ -1,5 +1,6 @@
 """What lies on the disk may have been altered or cut: index, seal, receipt and LZ4 chain say Corrupt or BadItem, and nothing else."""
 
+import lz4.frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,3 +143,23 @@ def test_any_index_is_probed(data, step):
     pieces = list(index.probed(lambda at, size: data[at : at + size * step], b"", 0, (1 << 64) - 1))
 
     assert 1 <= len(pieces) <= 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=1, max_size=2000) | st.integers(1, 3000).map(bytes), st.booleans(), changes, st.booleans())
+def test_a_link_reads_as_the_library_reads_its_frame(raw, is_first, damage, is_damaged):
+    """Ours, block by block, and liblz4's reader of whole frames take and refuse the same."""
+    link = lz4chain.compressed(raw, is_first=is_first)
+    if is_damaged:
+        link = damaged(link, damage)
+    start = len(lz4chain.HEADER) if link.startswith(lz4chain.HEADER) else 0
+    try:
+        expected = lz4.frame.decompress(lz4chain.HEADER + link[start:] + lz4chain.END_MARK)
+    except (RuntimeError, EOFError):
+        expected = None
+    try:
+        found = lz4chain.decompressed(link)
+    except Corrupt:
+        found = None
+
+    assert found == expected or (found is None and expected in (b"", raw))
