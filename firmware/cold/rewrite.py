@@ -22,6 +22,9 @@ from firmware.core.seal import Seal
 from firmware.core.segment import FRAMES, SEAL
 from firmware.core.timestamp import Timestamp
 
+# The file is as long as a segment; synced in one go at its end, a gigabyte on a busy disk took longer than the watchdog waits.
+SYNC_BYTES = 16 << 20
+
 HIDDEN = (f".{COLD}", f".{COLD_SEAL}")
 
 
@@ -131,6 +134,7 @@ class _Writer:
     _held: list[bytes] = field(default_factory=list)
     _held_bytes: int = 0
     _kept_bytes: int = 0
+    _sync_begun: int = 0
 
     def __post_init__(self) -> None:
         self.file = self.disk.create(f"{self.directory}/.{COLD}")
@@ -189,6 +193,9 @@ class _Writer:
     def _put(self, data: bytes) -> None:
         self.file.append([data])
         self.digest.update(data)
+        if self.file.size - self._sync_begun >= SYNC_BYTES:
+            self._sync_begun = self.file.size
+            self.file.start_sync()
 
 
 def _packer_of(raw: bytes, link: bytes, *, is_first: bool) -> int | None:

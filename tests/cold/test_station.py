@@ -6,7 +6,7 @@ import lz4.frame
 import pytest
 
 from drivers.clock import ClockState
-from firmware.cold import station
+from firmware.cold import rewrite, station
 from firmware.cold.settings import ColdSettings
 from firmware.core import cold, lz4chain, pcapng
 from firmware.core.cold import COLD, COLD_SEAL
@@ -297,6 +297,20 @@ def test_deleted_meanwhile(cold_box):
 
     assert [] == cold_box.board.disk.list("segments")
     assert 1 == cold_box.station.report.counts["deleted_meanwhile"]
+
+
+def test_a_long_cold_form_is_synced_as_it_grows(cold_box, monkeypatch):
+    """No sync is for more than a piece of it: one for a whole segment takes longer than the watchdog waits."""
+    monkeypatch.setattr(rewrite, "SYNC_BYTES", 50_000)
+    cold_box.record(1, stretches=60, rows=3000)
+    sizes, disk = [], cold_box.board.disk
+    disk.before = lambda number, what, path: (
+        sizes.append(disk.size(path)) if what == "sync" and path.endswith(f".{COLD}") else None
+    )
+    cold_box.work(hours=26)
+
+    assert 1 == cold_box.station.report.counts["segments_rewritten"]
+    assert len(sizes) >= 3
 
 
 def test_disabled(cold_box):
