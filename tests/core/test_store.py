@@ -297,6 +297,19 @@ def _delete(disk: SimulatedDisk, name: str, *, previous: bytes | None = None, fi
     return seal.digest(data)
 
 
+def _cut(disk: SimulatedDisk, file: str) -> None:
+    data = disk.read(f"segments/{file}")
+    disk.write(f"segments/{file}", data[: len(data) * 2 // 3])
+
+
+def _swap(disk: SimulatedDisk, file: str) -> None:
+    """The first two segments exchange one file, each as its box wrote it."""
+    one, two = (f"segments/{name}/{file}" for name in ("20261122T101500Z-000001", "20261122T102000Z-000002"))
+    first, second = disk.read(one), disk.read(two)
+    disk.write(one, second)
+    disk.write(two, first)
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -307,10 +320,18 @@ def _delete(disk: SimulatedDisk, name: str, *, previous: bytes | None = None, fi
         (lambda d: d.write("segments/notes.txt", b"x"), ("foreign", "notes.txt")),
         (lambda d: d.write("segments/20261122T102000Z-000002/notes.txt", b"x"), ("foreign", "20261122T102000Z-000002")),
         (lambda d: d.rename("segments/20261122T102000Z-000002", "segments/20261122T102000Z-000009"), ("reordered", "20261122T102000Z-000009")),
+        (lambda d: _cut(d, "20261122T102000Z-000002/frames.pcapng.lz4"), ("altered", "20261122T102000Z-000002")),
+        (lambda d: _cut(d, "20261122T102000Z-000002/index"), ("altered", "20261122T102000Z-000002")),
+        (lambda d: _cut(d, "20261122T102000Z-000002/seal"), ("altered", "20261122T102000Z-000002")),
+        (lambda d: d.write("segments/20261122T102000Z-000002/frames.pcapng.lz4", b""), ("altered", "20261122T102000Z-000002")),
+        (lambda d: _swap(d, "frames.pcapng.lz4"), ("altered", "20261122T101500Z-000001")),
+        (lambda d: _swap(d, "index"), ("altered", "20261122T101500Z-000001")),
+        (lambda d: _swap(d, "seal"), ("reordered", "20261122T101500Z-000001")),
+        (lambda d: d.mkdir("segments/20261122T102000Z-2"), ("foreign", "20261122T102000Z-2")),
     ],
 )  # fmt: skip
 def test_tampering_is_named(damage: Callable[[SimulatedDisk], None], expected):
-    """A segment that is missing, incomplete, renamed or foreign is named."""
+    """A segment that is missing, incomplete, cut short, renamed or foreign, or has another's files, is named. (S2-107)"""
     disk = stored(SimulatedDisk(), segments=3)
     damage(disk)
 
