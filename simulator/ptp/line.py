@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-GROUP = "224.0.1.129"  # everybody's, all of PTP but peer delay (IEEE 1588-2019 Annex C.3)
+from firmware.core.ptp import MULTICAST
+
+GROUP = MULTICAST  # everybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from time import monotonic_ns
 from types import TracebackType
 
+from firmware.core.ptp import EVENT_PORT, GENERAL_PORT
 from simulator.ptp.line import GROUP, Heard
 
-EVENT_PORT, GENERAL_PORT = 319, 320
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; also the type of its control message
 TX_SOFTWARE, RX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 1 << 1, 1 << 3, 1 << 4, 1 << 7, 1 << 11  # linux/net_tstamp.h
 IP_RECVERR, SO_EE_ORIGIN_TIMESTAMPING = 11, 4
