@@ -833,7 +833,7 @@ def _sim(a: argparse.Namespace) -> int:
     if a.count < 1 or a.seed < 0:
         raise ValueError(f"expected --seed from 0 and --count from 1, got {a.seed} and {a.count}")
     seeds = range(a.seed, a.seed + a.count)
-    return table(seeds, say=say)
+    return table(seeds, say=say, relayed=a.relay)
 
 
 def _bench(a: argparse.Namespace) -> int:
@@ -1059,6 +1059,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", choices=("room", "storm"))
     sub.add_argument("--seed", type=int, default=1, help="storm: the first seed")
     sub.add_argument("--count", type=int, default=1, help="storm: how many seeds")
+    sub.add_argument("--relay", action="store_true", help="storm: with a relay between box and hub")
 
     sub = command("bench", _bench, "figures beside their peers, measured in the same run")
     sub.add_argument("names", nargs="*", help="which; all without")

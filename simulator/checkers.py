@@ -20,7 +20,7 @@ from firmware.core import lz4chain, pcapng
 from firmware.core.certificate import DeviceOffset, account_from
 from firmware.core.cold import Cold
 from firmware.core.digest import of_file
-from firmware.core.envelope import chunk_unpacked, content_of, unpacked
+from firmware.core.envelope import ack_unpacked, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.message import Message
 from firmware.core.message import unpacked as messages_of
@@ -88,6 +88,7 @@ class Witness:
     _durable: set[str] = field(default_factory=set)  # names in the outbox whose publish has returned
     _identities: dict[str, bytes] = field(default_factory=dict)
     _on_wire: set[bytes] = field(default_factory=set)
+    _kept: set[bytes] = field(default_factory=set)  # a relay has said that it has them
     _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
     _planted: tuple[bytes, ...] = field(default_factory=planted)
 
@@ -196,6 +197,8 @@ class Witness:
 
     def _published(self, board: WorldBoard, topic: str, data: bytes) -> None:
         where = parsed(topic)
+        if where is not None and where.channel == "ack" and board.identity not in (self.box.identity, self.hub.identity):
+            self._kept.update(ack_unpacked(data).custody)
         if board.identity is not self.box.identity or where is None:
             return
         self.publication_count += 1
@@ -228,7 +231,7 @@ class Witness:
         for name, identity in self._waiting():
             if channel in ("p1", "p2") and self.box.disk.size(f"outbox/{name}") > WHOLE_BYTES_MAX:
                 continue  # An alarm does not wait behind the evidence of an earlier one.
-            if int(name[1]) < priority and name in self._durable and identity not in self._on_wire:
+            if int(name[1]) < priority and name in self._durable and identity not in self._on_wire | self._kept:
                 self.seen.append(f"priority {priority} was sent on {channel} while {name} waited")
                 return
 

@@ -32,7 +32,7 @@ from firmware.core.topics import Topic
 from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.retention.pins import pin
-from firmware.roles import BOX, HUB, SECTIONS, Process
+from firmware.roles import BOX, HUB, RELAY, SECTIONS, Process
 from simulator.checkers import SPOOLS, Asked, Witness, findings
 from simulator.clock import TAI_OFFSET_S
 from simulator.daemon import SimulatedDaemon
@@ -48,7 +48,7 @@ CAPACITY_BYTES = 96 << 20
 PTP4L = "ptp4l"
 # Some storms are in the night in which 32 bits of seconds end, 2038-01-19T03:14:07Z; they begin a minute before.
 SHARE_2038 = 0.15
-SITE, BOX_NAME, HUB_NAME = "site-1", "or3-box", "hub-1"
+SITE, BOX_NAME, RELAY_NAME, HUB_NAME = "site-1", "or3-box", "or3-relay", "hub-1"
 WEATHER_NS = (100 * SECOND, 160 * SECOND)  # how long things go wrong
 DRAIN_NS_MAX = 600 * SECOND  # the longest back-off (20 s here) many times over
 # Short, so that minutes hold what otherwise takes days; every one of them is an ordinary value of its setting.
@@ -84,9 +84,26 @@ TAP_SETTINGS = "".join(f'[{section}]\ninterface = "eth1,eth2"\n' for section in 
 HUB_SETTINGS = """
 [hub]
 brokers = ["broker:1883"]
+relays = ["site-1/or3-relay"]
 backoff_s_max = 5
 resend_s = 15
 command_expires_s = 3600
+"""
+RELAY_SETTINGS = """
+[relay]
+brokers = ["broker:1883"]
+backoff_s_max = 5
+[uplink]
+brokers = ["outside:1883"]
+backoff_s_max = 10
+acknowledge_s_max = 10
+chunk_bytes = 4096
+"""
+RELAYED_BOX_SETTINGS = """
+[uplink]
+route = "relay"
+relays = ["broker:1883"]
+brokers = ["nowhere:1883"]
 """
 
 
@@ -99,11 +116,12 @@ class StormResult:
     figures: dict[str, int]
     virtual_s: float
     real_s: float
+    relayed: bool = False
 
     @property
     def replay(self) -> str:
         """The one command that does it again."""
-        return f"scrubjay sim storm --seed {self.seed}"
+        return f"scrubjay sim storm --seed {self.seed}{' --relay' if self.relayed else ''}"
 
     def row(self) -> str:
         """For the table."""
@@ -115,25 +133,30 @@ COLUMNS = ("frames", "messages", "orders", "forged", "cuts", "kills", "disk", "l
 HEADER = "  seed  " + "  ".join(f"{name:>6}" for name in COLUMNS) + "  virtual    real"
 
 
-def run(seed: int, *, box: Sequence[Process] = BOX, hub: Sequence[Process] = HUB) -> StormResult:
-    """One storm from one seed. box, hub: other tables of processes, to see whether the checkers bite."""
+def run(seed: int, *, box: Sequence[Process] = BOX, hub: Sequence[Process] = HUB, relayed: bool = False) -> StormResult:
+    """One storm from one seed. box, hub: other tables of processes, to see whether the checkers bite. relayed: a relay in between."""
     began = perf_counter()
     # In memory where there is such a place: the hub's database syncs, and it is not the disk of this machine that is tested.
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="scrubjay-storm-", dir=place) as directory:
-        storm = _Storm(seed, f"{directory}/hub.sqlite", box, hub)
+        storm = _Storm(seed, f"{directory}/hub.sqlite", box, hub, relayed)
         found = storm.blow()
         return StormResult(
-            seed, tuple(found), dict(storm.figures), storm.world.now_ns / 1e9 - storm.began_ns / 1e9, perf_counter() - began
+            seed,
+            tuple(found),
+            dict(storm.figures),
+            storm.world.now_ns / 1e9 - storm.began_ns / 1e9,
+            perf_counter() - began,
+            relayed,
         )
 
 
-def table(seeds: Iterable[int], *, say: Callable[[str], None]) -> int:
+def table(seeds: Iterable[int], *, say: Callable[[str], None], relayed: bool = False) -> int:
     """`scrubjay sim storm`: a row for each seed, findings and the command that replays them below. Returns an exit status."""
     say(HEADER)
     failed = 0
     for seed in seeds:
-        result = run(seed)
+        result = run(seed, relayed=relayed)
         say(result.row())
         for finding in result.findings:
             say(f"        {finding}")
@@ -149,10 +172,12 @@ class _Storm:
     database: str
     box_table: Sequence[Process]
     hub_table: Sequence[Process]
+    relayed: bool = False
     figures: Counter[str] = field(default_factory=Counter)
     world: World = field(init=False)
     box: Machine = field(init=False)
     hub: Machine = field(init=False)
+    relay: Machine | None = field(init=False, default=None)
     witness: Witness = field(init=False)
     parrots: Parrots = field(init=False)
     room: VirtualRoom = field(init=False)
@@ -173,6 +198,9 @@ class _Storm:
         if self.seed % TAPS_EVERY == TAPS_EVERY - 1:
             self.world.wire = Wire(("eth1", "eth2"))
             layers.append(("storm", TAP_SETTINGS))
+        if self.relayed:
+            self.world.begin_house(self.seed ^ 0x5EED)
+            layers.append(("storm", RELAYED_BOX_SETTINGS))
         self.box = self.world.add(
             BOX_NAME, [process for process in self.box_table if process.build is not None and process.name != "console"],
             Settings(SECTIONS["box"], layers), site=SITE, capacity_bytes=CAPACITY_BYTES,
@@ -182,6 +210,10 @@ class _Storm:
             Settings(SECTIONS["hub"], [("storm", HUB_SETTINGS), ("storm", f"[hub]\ndatabase = {self.database!r}")]),
             site=SITE, capacity_bytes=CAPACITY_BYTES,
         )  # fmt: skip
+        if self.relayed:
+            self.relay = self.world.add(
+                RELAY_NAME, RELAY, Settings(SECTIONS["relay"], [("storm", RELAY_SETTINGS)]), site=SITE, capacity_bytes=CAPACITY_BYTES,
+            )  # fmt: skip
         self.box.identity.trust(HUB_NAME, self.hub.identity.public_key())
         self.witness = Witness(self.box, self.hub)
         self.witness.watch()
@@ -196,8 +228,8 @@ class _Storm:
 
     def blow(self) -> list[str]:
         """Weather, then quiet, then the checkers."""
-        self.hub.start_all()
-        self.box.start_all()
+        for machine in self.machines:
+            machine.start_all()
         self.world.run(2 * SECOND)
         weather_ns = self.random.randrange(*WEATHER_NS)
         self._voices()
@@ -213,6 +245,9 @@ class _Storm:
         )
         for deed, chance_s in weather.deeds():
             self._now_and_then(self._counted(deed), chance_s * SECOND)
+        if self.relay is not None:
+            self._now_and_then(self._kill_relay, 15 * SECOND)
+            self._now_and_then(self._cut_relay_power, 50 * SECOND)
         self.world.run(weather_ns)
         self._calm()
         if not self._drain():
@@ -225,7 +260,23 @@ class _Storm:
             "deleted": len(self.box.disk.list("receipts")), "pinned": len(self.witness.pinned),
             "cold": sum(Store(self.box.disk).segment(name).is_cold() for name in Store(self.box.disk).names()),
         }  # fmt: skip
-        return findings(self.witness, self.database)
+        return [*findings(self.witness, self.database), *self._relay_findings()]
+
+    @property
+    def machines(self) -> Sequence[Machine]:
+        """All there are, from far to near."""
+        return [machine for machine in (self.hub, self.relay, self.box) if machine is not None]
+
+    def _relay_findings(self) -> list[str]:
+        """What a relay leaves behind: nothing it kept for others, nothing in quarantine, nothing identifiable."""
+        if self.relay is None:
+            return []
+        disk, found = self.relay.disk, [f"relay: {crash}" for crash in dict.fromkeys(self.relay.crashes)]
+        for path in ("outbox", "sent", "commands/passing", "quarantine/outbox"):
+            names = [name for name in disk.list(path) if not name.startswith(".")]
+            if names:
+                found.append(f"relay: {path} is not empty: {', '.join(names[:3])}")
+        return found
 
     # Voices.
 
@@ -304,9 +355,19 @@ class _Storm:
         self.figures["kills"] += 1
         self.world.doom(self.hub, "hub", self.random.randrange(10))
 
+    def _kill_relay(self) -> None:
+        self.figures["kills"] += 1
+        assert self.relay is not None
+        self.world.doom(self.relay, "relay", self.random.randrange(20))
+
+    def _cut_relay_power(self) -> None:
+        self.figures["cuts"] += 1
+        assert self.relay is not None
+        self.world.doom(self.relay, None, self.random.randrange(30))
+
     def _fill_disk(self) -> None:
         self.figures["disk"] += 1
-        machine = self.random.choice((self.box, self.box, self.hub))
+        machine = self._some_machine()
         disk = machine.disk
 
         def begin() -> None:
@@ -319,9 +380,12 @@ class _Storm:
 
         self._for_a_while(begin, end, longest_s=15)
 
+    def _some_machine(self) -> Machine:
+        return self.random.choice((self.box, self.box, self.hub) if self.relay is None else (self.box, self.relay, self.hub))
+
     def _sick_disk(self) -> None:
         self.figures["disk"] += 1
-        machine = self.random.choice((self.box, self.box, self.hub))
+        machine = self._some_machine()
 
         def begin() -> None:
             machine.sickness += 1
@@ -341,17 +405,19 @@ class _Storm:
             delay_ns=self.random.choice((0, 50 * MS, 2 * SECOND)),
         )  # fmt: skip
 
+        broker = self.random.choice(self.world.brokers) if self.relayed else self.world.broker
+
         def begin() -> None:
-            self.world.broker.faults = faults
+            broker.faults = faults
 
         def end() -> None:
-            self.world.broker.faults = LinkFaults()
+            broker.faults = LinkFaults()
 
         self._for_a_while(begin, end, longest_s=20)
 
     def _broker_dies(self) -> None:
         self.figures["link"] += 1
-        broker = self.world.broker
+        broker = self.random.choice(self.world.brokers) if self.relayed else self.world.broker
 
         def begin() -> None:
             broker.up = False
@@ -381,7 +447,7 @@ class _Storm:
         """The end of a June: box and hub show the same second twice."""
         self.figures["clock"] += 1
         self.witness.clock_steps_ns += SECOND
-        for machine in (self.box, self.hub):
+        for machine in self.machines:
             machine.clock.leap()
         self.room.box_was_set()
 
@@ -465,7 +531,7 @@ class _Storm:
             self._slip_in(self.random.choice(self._published_commands))
 
     def _slip_in(self, command: bytes) -> None:
-        link = SimulatedLink({BROKER: self.world.broker}, self.world.timeline)
+        link = SimulatedLink({BROKER: self.world.brokers[0]}, self.world.timeline)
         link.connect(LinkRequest(BROKER, client="stranger"))
 
         def publish() -> None:
@@ -481,10 +547,11 @@ class _Storm:
     def _calm(self) -> None:
         self.over = True
         self.world.forget_doom()
-        for machine in (self.box, self.hub):
+        for machine in self.machines:
             machine.disk.failing = Failing.NOT
             machine.disk.capacity_bytes = CAPACITY_BYTES
-        self.world.broker.up, self.world.broker.faults = True, LinkFaults()
+        for broker in self.world.brokers:
+            broker.up, broker.faults = True, LinkFaults()
         self.world.wire.restore()
         self.room.calm()
 
@@ -498,6 +565,8 @@ class _Storm:
 
     def _is_drained(self) -> bool:
         waiting = [(self.box, path) for path in SPOOLS] + [(self.hub, "commands/outgoing")]
+        if self.relay is not None:
+            waiting += [(self.relay, path) for path in ("outbox", "sent", "commands/passing")]
         return not any(not name.startswith(".") for machine, path in waiting for name in machine.disk.list(path))
 
     def _stop_box(self) -> None:

@@ -30,6 +30,7 @@ from simulator.link import SimulatedBroker, SimulatedLink
 from simulator.tap import SimulatedTap
 
 BROKER = "broker:1883"
+OUTSIDE = "outside:1883"  # as a relay calls the hub's broker; its own is BROKER, as everybody calls the one they have
 ROOM_INTERFACE = "room"  # every other name is the mirror port
 TURNS_A_SECOND_MAX = 1_000  # of one process; fifty are many, and a station that always wants more for nothing is a finding
 RESTART_NS = (100 * MS, 2 * SECOND)  # RestartSec= and a slow start
@@ -242,6 +243,7 @@ class World:
         self.wire = Wire()
         self.room_wire = Wire()
         self.broker = SimulatedBroker(self.timeline, seed=seed)
+        self.inside: SimulatedBroker | None = None  # the house's own, where a relay stands between the two
         self.machines: list[Machine] = []
         self.current: Life | None = None
         self.turned: Callable[[Life], None] | None = None  # told of each turn that was finished
@@ -270,6 +272,23 @@ class World:
     def make_link(self, ring: Callable[[], None], board: WorldBoard) -> SimulatedLink:
         """A link of one process; `connecting` and `published` are told of each attempt and of everything it sends."""
         return _ToldLink(self, board, ring)
+
+    def begin_house(self, seed: int) -> None:
+        """From now on there is a broker in the house; boxes reach no other, the hub does not reach it, a relay reaches both."""
+        self.inside = SimulatedBroker(self.timeline, seed=seed)
+
+    @property
+    def brokers(self) -> Sequence[SimulatedBroker]:
+        """All there are; the one boxes reach is the first."""
+        return (self.broker,) if self.inside is None else (self.inside, self.broker)
+
+    def network_of(self, machine: "Machine") -> dict[str, SimulatedBroker]:
+        """What this machine reaches, by address."""
+        if self.inside is None or "hub" in (process.name for process in machine.processes):
+            return {BROKER: self.broker}
+        if "relay" in (process.name for process in machine.processes):
+            return {BROKER: self.inside, OUTSIDE: self.broker}
+        return {BROKER: self.inside}
 
     def later(self, ns: int, deed: Callable[[], None]) -> None:
         """Do it this much later."""
@@ -404,7 +423,7 @@ class _ToldLink(SimulatedLink):
     """A link whose publications somebody looks at, before the broker does."""
 
     def __init__(self, world: World, board: WorldBoard, ring: Callable[[], None]) -> None:
-        super().__init__({BROKER: world.broker}, world.timeline, ring=ring)
+        super().__init__(world.network_of(board.machine), world.timeline, ring=ring)
         self._world = world
         self._board = board
 

@@ -40,6 +40,15 @@ def test_storm(seed: int) -> None:
     assert result.figures["promised"] > 200, "a storm in which nothing was promised shows nothing"
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4, 8])
+def test_storm_through_a_relay(seed: int) -> None:
+    """A relay in between, with its own cuts, kills, full disks and a second broker that lies: the same laws, and nothing is left at it (S2-068, S2-070)."""
+    result = run(seed, relayed=True)
+
+    assert () == result.findings, f"again: {result.replay}"
+    assert result.figures["promised"] > 200
+
+
 def test_certificates_contain_the_truth() -> None:
     """Devices drift, jump, restart and are led astray; what the box certifies of their clocks is true, hundreds of times. (S2-010, S2-013)"""
     results = [run(seed) for seed in (1, 3)]
