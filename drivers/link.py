@@ -11,6 +11,10 @@ from typing import Literal, Protocol
 # routers that honour DSCP.
 Service = Literal["urgent", "ordinary", "bulk"]
 
+# Reasons of Disconnected that a person has to do something about. A session outlives its certificates; the next attempt does not.
+OUR_CERTIFICATE_EXPIRED = "our certificate has expired"
+THEIR_CERTIFICATE_EXPIRED = "the broker's certificate has expired"
+
 
 @dataclass(frozen=True, slots=True)
 class LinkRequest:

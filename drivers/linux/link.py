@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
@@ -24,7 +25,18 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import NotConnected, TooLarge
-from drivers.link import Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused, Service
+from drivers.link import (
+    OUR_CERTIFICATE_EXPIRED,
+    THEIR_CERTIFICATE_EXPIRED,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    LinkEvent,
+    LinkRequest,
+    Received,
+    Refused,
+    Service,
+)
 
 CONNECT_S_MAX = 5.0  # One attempt; a broker that needs longer is as good as away, and another may be in the list.
 CLOSE_S_MAX = 1.0  # For the farewell to leave; paho's own loop_stop may wait for ever with one publication unacknowledged.
@@ -34,6 +46,7 @@ UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this 
 RECEIVE_MAXIMUM = 256
 INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get as far as our memory.
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
+X509_V_ERR_CERT_HAS_EXPIRED = 10  # openssl/x509_vfy.h
 UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
 RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
 # Expedited forwarding (RFC 3246) for what is urgent, lower effort (RFC 8622) for what gives way to everybody.
@@ -196,10 +209,13 @@ class _Connection:
                 self._client, self._reason = self._new_client(MQTTv311), ""
                 self._connect_and_serve(MQTTv311)
         except (OSError, ValueError, ssl.SSLError) as trouble:
-            self._reason = self._reason or type(trouble).__name__
+            self._reason = self._reason or _named(trouble)
         finally:
             # Also after a mistake of ours in a callback, which goes on to the thread's end and its traceback: paho alone would
             # call itself connected for ever.
+            if not self.is_up and not self._closed and _has_expired(self._request.certificate):
+                # With TLS 1.3 the broker's word about it comes after our handshake, and paho keeps it to itself.
+                self._reason = OUR_CERTIFICATE_EXPIRED
             self.is_up = False
             self._close_wire()
             self._push(self, Disconnected(self._reason or "the connection was lost"), 0)
@@ -297,6 +313,25 @@ class _Connection:
         except UnicodeDecodeError:
             topic = ""  # Nobody's topic; the station counts it as unexpected.
         self._push(self, Received(topic, bytes(message.payload)), message.mid)
+
+
+def _named(trouble: Exception) -> str:
+    if isinstance(trouble, ssl.SSLCertVerificationError):
+        return THEIR_CERTIFICATE_EXPIRED if trouble.verify_code == X509_V_ERR_CERT_HAS_EXPIRED else trouble.verify_message
+    return type(trouble).__name__
+
+
+def _has_expired(path: str | None) -> bool:
+    """Whether this certificate's time is over by our clock. Asked only when an attempt has failed: the library is 6 MiB."""
+    if path is None:
+        return False
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return False  # The attempt has failed for that, and says so.
+    return certificate.not_valid_after_utc.timestamp() < time.clock_gettime(time.CLOCK_REALTIME)
 
 
 def _drain(end: socket.socket) -> None:

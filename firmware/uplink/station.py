@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.link import Acknowledged, Connected, Disconnected, Received, Refused
+from drivers.link import (
+    OUR_CERTIFICATE_EXPIRED,
+    THEIR_CERTIFICATE_EXPIRED,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    Received,
+    Refused,
+)
 from firmware.core.durable import make_directory, move
 from firmware.core.envelope import Chunk, Envelope, ack_unpacked, chunk_packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected, TooLarge, Trouble
@@ -217,6 +225,8 @@ class UplinkStation:
         if lane is self._wire.a:
             self.report.count("disconnected")
             self._trouble = reason if self._was_open else self._trouble
+            if reason in (OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED):
+                self.report.drop("certificate_expired")  # Health tells it on, and the console shows it: only a person can help.
             self._lose(now)
         elif lane.connection.is_up:
             self.report.count("bulk_disconnected")

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from drivers.clock import ClockState, Timestamp
@@ -34,12 +34,14 @@ from simulator.broker import BrokerTls, RealBroker
 class Fleet:
     """A box's uplink and a hub, stepped by hand; waits on their descriptors only."""
 
-    def __init__(self, directory: Path, broker: RealBroker, **both: object) -> None:
+    def __init__(self, directory: Path, broker: RealBroker, *, uplink: dict[str, object] | None = None, **both: object) -> None:
         self.box = LinuxBoard(directory / "box", directory / "box-identity")
         self.hub_board = LinuxBoard(directory / "hub", directory / "hub-identity")
         self.database = str(directory / "hub.sqlite")
         brokers = (broker.address,)
-        self.uplink = UplinkStation(self.box, UplinkSettings(brokers=brokers, backoff_s_max=1, acknowledge_s_max=2, **both))  # type: ignore[arg-type]
+        self.uplink = UplinkStation(
+            self.box, UplinkSettings(brokers=brokers, backoff_s_max=1, acknowledge_s_max=2, **(both | (uplink or {})))
+        )  # type: ignore[arg-type]
         self.hub = HubStation(self.hub_board, HubSettings(brokers=brokers, database=self.database, backoff_s_max=1, **both))  # type: ignore[arg-type]
         self.uplink.start(self.box.clock.now())
         self.hub.start(self.hub_board.clock.now())
@@ -206,14 +208,69 @@ def test_over_tls_with_certificates(tmp_path: Path) -> None:
         broker.stop()
 
 
-def certificates(directory: Path) -> BrokerTls:
-    """A certificate authority and one certificate for everybody on loopback."""
+def test_a_certificate_that_expires_during_a_session(tmp_path: Path) -> None:
+    """(S2-069) The session outlives it, the next attempt says why it fails, nothing is lost, and a new file is enough to go on."""
+    tls = certificates(tmp_path, lasts_s=6)
+    lasting = certificates(tmp_path / "lasting", authority=tmp_path)
+    broker = RealBroker(tmp_path / "broker", tls=BrokerTls(tls.ca, lasting.certificate, lasting.key))
+    broker.start()
+    fleet = Fleet(
+        tmp_path, broker, uplink={"ca": str(tls.ca), "certificate": str(tls.certificate), "key": str(tls.key)},
+        ca=str(tls.ca), certificate=str(lasting.certificate), key=str(lasting.key),
+    )  # fmt: skip
+    try:
+        fleet.meet()
+        fleet.publish(1)
+        fleet.run(fleet.empty)
+        fleet.run(lambda: datetime.datetime.now(datetime.UTC) > expiry(tls.certificate) + datetime.timedelta(seconds=1))
+        fleet.publish(2)
+        fleet.run(fleet.empty)
+        assert 2 == len(fleet.arrived())
+
+        broker.kill()
+        broker.start()
+        fleet.publish(3)
+        fleet.run(lambda: fleet.uplink.report.drops.get("certificate_expired", 0) > 0)
+        assert "our certificate has expired" == fleet.uplink.report.gauges["broker_trouble"]
+        tls.certificate.write_bytes(lasting.certificate.read_bytes())
+        tls.key.write_bytes(lasting.key.read_bytes())
+        fleet.run(fleet.empty)
+        assert 3 == len(fleet.arrived())
+    finally:
+        fleet.end()
+        broker.stop()
+
+
+def test_a_broker_whose_certificate_has_expired(tmp_path: Path) -> None:
+    """(S2-069) Not spoken to, and said in words."""
+    lasting = certificates(tmp_path)
+    old = certificates(tmp_path / "old", lasts_s=-60, authority=tmp_path)
+    broker = RealBroker(tmp_path / "broker", tls=BrokerTls(lasting.ca, old.certificate, old.key))
+    broker.start()
+    fleet = Fleet(tmp_path, broker, ca=str(lasting.ca), certificate=str(lasting.certificate), key=str(lasting.key))
+    try:
+        fleet.publish(1)
+        fleet.run(lambda: fleet.uplink.report.drops.get("certificate_expired", 0) > 0)
+        assert "the broker's certificate has expired" == fleet.uplink.report.gauges["broker_trouble"]
+        assert not fleet.empty()
+    finally:
+        fleet.end()
+        broker.stop()
+
+
+def expiry(certificate: Path) -> datetime.datetime:
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+def certificates(directory: Path, *, lasts_s: float = 3600, authority: Path | None = None) -> BrokerTls:
+    """A certificate for everybody on loopback that lasts so long, by a new authority or by the one made in another directory."""
+    directory.mkdir(exist_ok=True)
     now = datetime.datetime.now(datetime.UTC)
 
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
-    def made(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def made(subject: str, key: ec.EllipticCurvePrivateKey, seconds: float) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(name(subject))
@@ -221,19 +278,23 @@ def certificates(directory: Path) -> BrokerTls:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(seconds=seconds))
         )
 
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = (
-        made("test authority", authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
+    place = authority or directory
+    if authority is None:
+        fresh = ec.generate_private_key(ec.SECP256R1())
+        signed = made("test authority", fresh, 3600).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        (place / "ca.pem").write_bytes(signed.sign(fresh, hashes.SHA256()).public_bytes(Encoding.PEM))
+        (place / "authority.pem").write_bytes(fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    authority_key = load_pem_private_key((place / "authority.pem").read_bytes(), None)
+    assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
     alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = made("box", key).add_extension(alternative, critical=False).sign(authority_key, hashes.SHA256())
-    files = BrokerTls(directory / "ca.pem", directory / "certificate.pem", directory / "key.pem")
-    files.ca.write_bytes(authority.public_bytes(Encoding.PEM))
+    certificate = made("box", key, lasts_s).add_extension(alternative, critical=False).sign(authority_key, hashes.SHA256())
+    files = BrokerTls(place / "ca.pem", directory / "certificate.pem", directory / "key.pem")
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
     files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return files
