@@ -19,6 +19,9 @@ from firmware.core.durable import make_directory, move
 from firmware.core.errors import DiskFailed, DiskFull, Missing
 
 ATTEMPTS_MAX = 5  # A poison item costs four restarts of one process (systemd: 4 × 100 ms), then it is out of the way.
+# What quarantine may hold; nobody empties it but a person. Beyond it what sorts last goes: names begin with the priority.
+QUARANTINE_ITEMS_MAX = 500
+QUARANTINE_BYTES_MAX = 256 << 20
 TAKE_BYTES_MAX = 16 << 20  # Two of the largest batches; what one look may bring into memory, beyond its last item.
 # Items of the inbox that a flooding device filled: sorted behind intake's others, and grouped by themselves.
 FLOOD_ITEMS = "intake.flood-"
@@ -46,6 +49,7 @@ class Spool:
         self.path = path
         self.quarantine = f"quarantine/{path}"
         self.quarantined_count = 0
+        self.evicted_count = 0  # of those in quarantine, for which there was no room any more
 
     def start(self) -> None:
         """Make the directory, and remove what a writer left hidden. Called by the consumer and by no one else."""
@@ -200,6 +204,23 @@ class Spool:
         self.disk.sync_dir(self.quarantine)
         self.disk.sync_dir(self.path)
         self.quarantined_count += 1
+        self._make_room_in_quarantine()
+
+    def _make_room_in_quarantine(self) -> None:
+        items = [entry for entry in self.disk.list(self.quarantine) if not entry.endswith(".reason")]
+        sizes = {entry: self.disk.size(f"{self.quarantine}/{entry}") for entry in items}
+        size = sum(sizes.values())
+        for entry in sorted(items, reverse=True):
+            if len(sizes) <= QUARANTINE_ITEMS_MAX and size <= QUARANTINE_BYTES_MAX:
+                return
+            # The item first: its reason alone says that there was one.
+            for name in (entry, f"{entry}.reason"):
+                try:
+                    self.disk.remove(f"{self.quarantine}/{name}")
+                except Missing:
+                    continue
+            size -= sizes.pop(entry)
+            self.evicted_count += 1
 
     def _forget(self, entry: str) -> None:
         try:
