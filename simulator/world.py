@@ -241,7 +241,7 @@ class World:
         self.random = Random(seed)
         self.timeline = Timeline()
         self.wire = Wire()
-        self.room_wire = Wire()
+        self.room_wire = Wire((ROOM_INTERFACE,))
         self.broker = SimulatedBroker(self.timeline, seed=seed)
         self.inside: SimulatedBroker | None = None  # the house's own, where a relay stands between the two
         self.machines: list[Machine] = []
