@@ -28,6 +28,7 @@ from firmware.core.receipt import unpacked as receipt_of
 from firmware.core.seal import Seal
 from firmware.core.seal import unpacked as seal_of
 from firmware.core.segment import FRAMES, SEAL
+from firmware.core.spool import ATTEMPTS_MAX
 from firmware.core.store import Store, verify
 from firmware.core.thaw import restored
 from firmware.core.timestamp import SECOND
@@ -77,6 +78,7 @@ class Witness:
     told: list[Told] = field(default_factory=list)
     clock_steps_ns: int = 0
     power_cuts: int = 0
+    gate_kills: int = 0
     publication_count: int = 0
     certified: int = 0  # offsets published as measured
     # The truth about a device's clock when the box's showed so many ns TAI: once, never, or more than once.
@@ -400,6 +402,9 @@ def _commands(witness: Witness, database: str) -> Iterator[str]:
     rows = {row[0]: row for row in _rows(database, "select command, frames, complete from evidence")}
     for asked in witness.asked:
         state = _rows(database, "select state, detail from commands where identity = ?", asked.identity)
+        is_given_up = state == [("refused", "too_many_attempts")]
+        if is_given_up and witness.power_cuts + witness.gate_kills >= ATTEMPTS_MAX - 1:
+            continue  # Whether the order or the weather ended the process, the box cannot know; the hub was told, and may ask again.
         if asked.identity not in rows or not rows[asked.identity][2]:
             yield f"order {asked.identity.hex()[:8]} was never answered in full; the hub says {state}"
             continue

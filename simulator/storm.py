@@ -336,6 +336,7 @@ class _Storm:
     def _kill_box_process(self) -> None:
         self.figures["kills"] += 1
         name = self.random.choice([process.name for process in self.box.processes])
+        self.witness.gate_kills += name == "gate"
         if self.random.random() < 0.7:
             self.world.doom(self.box, name, self.random.randrange(20))
         else:

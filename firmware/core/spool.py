@@ -129,6 +129,10 @@ class Spool:
                 return self._take(*_split(entry), entry)
         return None
 
+    def is_spent(self, name: str) -> bool:
+        """Whether the next `take` would quarantine it: for who owes somebody an answer, which has to be given first."""
+        return any(_split(entry) == (name, ATTEMPTS_MAX - 1) for entry in self.disk.list(self.path))
+
     def peek(self, name: str, *, size: int | None = None) -> bytes | None:
         """The item's bytes without counting an attempt, for who must look before deciding when; None when it is gone."""
         for entry in self.disk.list(self.path):

@@ -201,7 +201,10 @@ class RetrievalStation:
             self._orders.settle_named(name)
             self.report.drop("day_limit")
             return
-        gone_bad = self._orders.quarantined_count
+        if self._orders.is_spent(name):
+            # Said first: a disk that fills, or a kill, between the two would leave the hub waiting for ever (storm seed 6).
+            self._say_refused(now, plan.order, "order given up: this process ended at it again and again", "too_many_attempts")
+            self.report.drop("too_many_attempts")
         item = self._orders.take_named(name)
         if item is not None:
             if not known.parts:
@@ -213,9 +216,6 @@ class RetrievalStation:
                 active.ready.extend(active.search.cancel())
             self._active.append(active)
             self.report.count("orders_taken")
-        elif self._orders.quarantined_count > gone_bad:
-            self.report.drop("too_many_attempts")
-            self._say_refused(now, plan.order, "order given up: this process ended at it again and again", "too_many_attempts")
 
     def _search(self, plan: Plan, left: int, *, first_part: int = 0) -> Search:
         return Search(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, DiskFull
 from firmware.core.message import Priority
 from firmware.core.query import Query
 from firmware.core.request import Request, as_parameters, from_parameters
@@ -258,6 +258,31 @@ def test_orderly_stop_uses_up_no_attempts(asker: Asker) -> None:
     asker.work()
 
     assert 10 == len(asker.evidence(identity))
+
+
+def test_given_up_is_said_before_it_is_done(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four crashes at one order give it up; the hub hears of it even if the disk refuses at the moment it goes to quarantine (storm seed 6)."""
+    start = _minutes(asker, 1)
+    identity = asker.ask(Query(start, start + MINUTE))
+    asker.board.clock.advance(10 * SECOND)
+    for _ in range(4):
+        asker.station.step(asker.board.clock.now())
+        asker.boot()
+
+    def full(path: str) -> None:
+        if path.startswith("quarantine"):
+            raise DiskFull("expected room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asker.board.disk, "sync_dir", full)
+        asker.station.step(asker.board.clock.now())
+    asker.boot()
+    asker.work()
+
+    assert {"too_many_attempts"} == {
+        row.fields["cause"] for row in asker.said("command-result") if row.fields["command"] == identity.hex()
+    }
+    assert [] == Spool(asker.board.disk, ORDERS).names()
 
 
 def test_full_disk_and_full_release_make_the_part_wait(asker: Asker) -> None:
