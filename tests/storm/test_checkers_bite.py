@@ -3,6 +3,7 @@
 Where a fault is planted, the true code is beside it in the firmware and passes the same seeds (test_storm.py).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from firmware.hub import station as hub
 from firmware.intake.coverage import Coverage
 from firmware.retention.station import RetentionStation
 from firmware.uplink.station import UplinkStation
+from firmware.uplink.waiting import Waiting
 from simulator.disk import SimulatedDisk
 from simulator.storm import run
 
@@ -167,15 +169,13 @@ def test_settle_without_any_publish(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_priorities_ignored(monkeypatch: pytest.MonkeyPatch, order: Callable[[Iterable[str]], Iterable[str]]) -> None:
     """An uplink that sends in another order."""
-    honest = UplinkStation._look
+    honest = Waiting.fill
 
-    def careless(self: UplinkStation, now: hub.Now) -> None:
-        honest(self, now)
-        names = list(order(self._queue))
-        self._queue.clear()
-        self._queue.extend(names)
+    def careless(self: Waiting, names: Iterable[str], *, count: int) -> None:
+        honest(self, names, count=count)
+        self.urgent, self.bulk = deque(order([*self.urgent, *self.bulk])), deque()
 
-    monkeypatch.setattr(UplinkStation, "_look", careless)
+    monkeypatch.setattr(Waiting, "fill", careless)
     bites("waited")
 
 
