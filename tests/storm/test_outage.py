@@ -14,6 +14,9 @@ from simulator.parrots import Parrots, Told
 from simulator.storm import BOX_SETTINGS, HUB_SETTINGS
 from simulator.world import Machine, World
 
+# The storm's budget lets retention delete what is a minute old; here nothing may go before it was read back.
+ROOMY = "[retention]\nbudget_bytes = 64_000_000\n"
+
 
 class Outage:
     """A box, a hub and a room that says thirty messages a second."""
@@ -34,12 +37,14 @@ class Outage:
         table = [
             process for process in (BOX if role == "box" else HUB) if process.build is not None and process.name != "console"
         ]
-        return self.world.add(name, table, Settings(SECTIONS[role], [("outage", text)]), site="site-1", capacity_bytes=96 << 20)
+        layers = [("outage", text), *([("outage", ROOMY)] if role == "box" else [])]
+        return self.world.add(name, table, Settings(SECTIONS[role], layers), site="site-1", capacity_bytes=96 << 20)
 
     def talk(self, seconds: int) -> None:
         for _ in range(seconds * 10):
             for _ in range(3):
-                self.told.append(self.parrots.tell(self.box.clock.now().utc_ns))
+                utc_ns = self.box.clock.now().utc_ns
+                self.told.append(self.parrots.tell(lambda device, utc_ns=utc_ns: utc_ns))  # clocks that are as the box's
                 self.world.put(self.box, [*self.told[-1].frames, *self.parrots.chatter(1)])
             self.world.run(100 * MS)
 
