@@ -191,7 +191,8 @@ class VirtualRoom:
                 steps = [
                     row.since_ns for before, row in pairwise(rows) if abs(before.reads(row.since_ns) - row.reads_ns) > STEP_NS
                 ]
-                steady_ns = moment_ns - max([born_ns, since_ns, *steps])
+                # No further back than was looked: what was set before that is not seen (storm seed 751).
+                steady_ns = moment_ns - max([born_ns, since_ns, moment_ns - EVEN_NS, *steps])
                 found.append(TrueOffset(life.utc_ns(moment_ns) - moment_ns - ahead_ns, steady_ns / SECOND, is_even))
         return found
 
