@@ -61,9 +61,9 @@ class LinuxBoard:
             from drivers.linux.tap import PortableTap
 
             return PortableTap(request)
-        from drivers.linux.tap import RingTap
+        from drivers.linux.tap import ring_tap
 
-        return RingTap(request)
+        return ring_tap(request)
 
     def link(self) -> Link:
         from drivers.linux.link import PahoLink

@@ -15,12 +15,14 @@ import select
 import socket
 import struct
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pcapy
 
 from drivers.errors import BadFilter, NotAllowed, TapFailed
+from drivers.linux import early_ring
+from drivers.linux.early_ring import EarlyRing
 from drivers.tap import BLOCK_HEADER, STATUS_USER, Block, HeardFrame, TapCounters, TapRequest, pack_block
 
 SOL_PACKET = 263
@@ -42,9 +44,14 @@ _GONE = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
 
 
 class RingTap:
-    """One interface through the kernel's TPACKET_V3 ring. Raises TapFailed or BadFilter when it is opened."""
+    """One interface through the kernel's TPACKET_V3 ring. Raises TapFailed or BadFilter when it is opened.
 
-    def __init__(self, request: TapRequest) -> None:
+    early: a ring that has been filling since before this process ran; its geometry goes before the request's.
+    """
+
+    def __init__(self, request: TapRequest, early: EarlyRing | None = None) -> None:
+        if early is not None:
+            request = replace(request, block_bytes=early.block_bytes, block_count=early.block_count, retire_ms=early.retire_ms)
         self._request = request
         program = _compiled(request)
         self._counters = TapCounters(dropped={"ring_full": 0, "interface_errors": 0, "interface_missed": 0})
@@ -53,12 +60,18 @@ class RingTap:
         self._ring: mmap.mmap | None = None
         self._gone = 0  # the errno of an interface that went away
         try:
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+            if early is None:
+                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+            else:
+                self._socket = socket.socket(fileno=early.descriptor)
         except OSError as problem:
             kind = NotAllowed if problem.errno in (errno.EPERM, errno.EACCES) else TapFailed
             raise kind(f"expected the right to listen (CAP_NET_RAW), {_name(problem)}") from None
         try:
-            self._open(program)
+            if early is None:
+                self._open(program)
+            else:
+                self._adopt()
         except OSError as problem:
             self._socket.close()
             raise TapFailed(f"expected interface {request.interface!r} and room for its ring, {_name(problem)}") from None
@@ -77,11 +90,7 @@ class RingTap:
             "=7I", request.block_bytes, request.block_count, FRAME_BYTES, size // FRAME_BYTES, request.retire_ms, 0, 0
         )
         heard.setsockopt(SOL_PACKET, PACKET_RX_RING, geometry)
-        self._ring = mmap.mmap(heard.fileno(), size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._view = memoryview(self._ring)
-        # One aligned 32-bit word each: reading and writing it is one machine access, which the kernel relies on.
-        self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, request.block_bytes)]
-        self._count = [self._view[at + 12 : at + 16].cast("I") for at in range(0, size, request.block_bytes)]
+        self._map(size)
         heard.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         _attach(heard, program)
         heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
@@ -93,6 +102,27 @@ class RingTap:
         if not _flags(heard, request.interface) & IFF_UP:
             # It can be bound all the same, and would be "heard" and "gone" again with every attempt.
             raise TapFailed(_DOWN.format(request.interface))
+
+    def _adopt(self) -> None:
+        """A ring nobody has read yet: bound, filling, and from now on ours. What comes next is its oldest block."""
+        request = self._request
+        self._index = socket.if_nametoindex(request.interface)
+        self._map(request.block_bytes * request.block_count)
+        filled = [at for at in range(request.block_count) if self._status[at][0] & STATUS_USER]
+        if filled:
+            sequence = {at: BLOCK_HEADER.unpack_from(self._view, at * request.block_bytes)[6] for at in filled}
+            self._position = min(filled, key=sequence.__getitem__)
+        else:
+            # Nothing handed over yet: the block being filled is the one with frames, or the first.
+            self._position = next((at for at in range(request.block_count) if self._count[at][0]), 0)
+        self._link = link_counters(request.interface) or LinkCounters()
+
+    def _map(self, size: int) -> None:
+        self._ring = mmap.mmap(self._socket.fileno(), size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._view = memoryview(self._ring)
+        # One aligned 32-bit word each: reading and writing it is one machine access, which the kernel relies on.
+        self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, self._request.block_bytes)]
+        self._count = [self._view[at + 12 : at + 16].cast("I") for at in range(0, size, self._request.block_bytes)]
 
     @property
     def request(self) -> TapRequest:
@@ -187,6 +217,16 @@ class RingTap:
 
     def is_filling(self) -> bool:
         return bool(self._count[self._position][0]) and not self._status[self._position][0] & STATUS_USER
+
+
+def ring_tap(request: TapRequest) -> RingTap:
+    """The ring held since the start of the machine where there is one, else a new one.
+
+    The holder keeps whole frames of everything, so who wants less (a filter, a snap length) has no use for its ring and leaves it
+    alone: intake asks for its ports on the same interface, and the ring is the recorder's.
+    """
+    is_whole = not request.filter and request.snap_bytes >= TapRequest(request.interface).snap_bytes
+    return RingTap(request, early_ring.taken(request.interface) if is_whole else None)
 
 
 @dataclass(frozen=True, slots=True)
