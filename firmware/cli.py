@@ -113,8 +113,10 @@ class _Output:
         if self._path is None:
             return len(data)
         if self._path == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()  # Whoever reads it shows the first frames while we search on.
+            # Unbuffered: whoever reads it shows the first frames while we search on, and no Ctrl-C finds half of one in a buffer.
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
             return len(data)
         self._file = self._file or Path(self._path).open("wb", buffering=0)  # noqa: SIM115  (closed by `close`)
         view = memoryview(data)

@@ -106,7 +106,7 @@ def test_what_may_be_taken_for_granted() -> None:
     hall.run(2)
     steered = hall.room.true_offsets(CONSOLE.ip, hall.now_ns)[0]
 
-    assert (True, True) == (calm.is_even, calm.steady_s > 59)
+    assert (True, True) == (calm.is_even, calm.steady_s > 39)
     assert (False, 2.0) == (steered.is_even, round(steered.steady_s, 3))
 
 
