@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware.cli import _parser
+from firmware.cli import parser
 from firmware.clock.configuration import PROGRAMS
 from firmware.clock.settings import ClockSettings
 from firmware.core.settings import Settings
@@ -153,7 +153,7 @@ def test_the_vault_is_opened_before_anything_is_written():
     before = re.search(r"^Before=(.*)$", text, re.MULTILINE)
     command = re.search(r"^ExecStart=\S+/scrubjay (.*)$", text, re.MULTILINE)
     assert before is not None and command is not None
-    parsed = _parser().parse_args(command[1].split())
+    parsed = parser().parse_args(command[1].split())
 
     assert {"systemd-tmpfiles-setup.service", "scrubjay-identity.service"} <= set(before[1].split())
     assert re.search(r"^RequiredBy=scrubjay-identity.service$", text, re.MULTILINE)

@@ -1,0 +1,141 @@
+"""Frames of a store, by what they are."""
+
+import argparse
+import json
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from firmware.cli.commands import PROGRAM, Commands, frames_arguments
+from firmware.cli.given import Output, settings_of, store_at
+from firmware.core.timestamp import parse_utc
+
+if TYPE_CHECKING:
+    from firmware.core.sift import Sift
+    from firmware.core.store import Query
+
+
+def register(commands: Commands) -> None:
+    """Put these commands on the command line."""
+    sub = commands.add("find", _find, "frames of a store by time, host, port, …; fields together narrow, several of one widen")
+    sub.add_argument("directory")
+    frames_arguments(sub)
+    sub.add_argument("--message", metavar="IDENTITY", help="the frame that carried this published message")
+    sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng, while it searches; - for standard output")
+    sub.add_argument("--count", action="store_true", help="only how many")
+    sub.add_argument(
+        "--order", action="store_true", help="the published messages by corrected time, marked ~ where their order is not certain"
+    )
+    sub.add_argument("--newest-first", action="store_true", help="from the end of the store to its beginning")
+    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--settings", action="append", default=[], metavar="FILE", help="the box's, for names of devices and ports")
+    sub.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+
+
+def _find(a: argparse.Namespace) -> int:
+    import signal
+
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.find import find
+
+    stopped: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        stopped.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C ends at once.
+
+    query, sift = _asked(a)
+    if a.order:
+        return _find_in_order(a, query, sift)
+    with closing(Output(None if a.count else a.write)) as out:
+        signal.signal(signal.SIGINT, stop)
+        found = find(
+            LinuxDisk(store_at(a.directory)),
+            query,
+            sift,
+            clock=LinuxClock(),
+            sink=out.write,
+            progress=lambda line: print(line, file=sys.stderr, flush=True),
+            newest_first=a.newest_first,
+            is_stopped=lambda: bool(stopped),
+        )
+    # On standard output only what was asked for there.
+    said = sys.stderr if a.write == "-" and not a.count else sys.stdout
+    if a.count and not a.json:
+        print(found.frame_count)
+        print("\n".join(found.lines()[1:]), file=sys.stderr)
+    else:
+        print(json.dumps(found.as_json()) if a.json else "\n".join(found.lines()), file=said)
+    if stopped:
+        return 130
+    if found.damaged:
+        return 2  # As grep: whatever was found, not everything could be looked at.
+    return 0 if found.frame_count else 1
+
+
+def _find_in_order(a: argparse.Namespace, query: "Query", sift: "Sift") -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.intake.rules import rules_of
+    from firmware.intake.settings import IntakeSettings
+    from firmware.retrieval.chronology import order
+
+    rules = rules_of(settings_of(a).of(IntakeSettings))
+    found = order(LinuxDisk(store_at(a.directory)), query, sift, rules=rules, now=LinuxClock().now())
+    print(json.dumps(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))
+    return 2 if found.damaged else 0 if found.rows else 1
+
+
+def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
+    """What the options ask for: the index narrows, the sift decides."""
+    from firmware.core.sift import Sift
+
+    words = (a.device, a.source, a.destination, a.kind, a.message, a.event, a.contains, a.filter, a.settings, a.set)
+    if not any(words):
+        return _query(a), Sift()  # Nobody has to be loaded who understands words: a third of the time until the first frame.
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.frame_filter import frame_filter
+    from firmware.core.wording import Wording
+    from firmware.intake.settings import IntakeSettings
+    from firmware.retrieval.settings import RetrievalSettings
+    from firmware.roles import interpreter
+
+    if a.filter:
+        frame_filter(a.filter)  # For the compiler's own words about it.
+    a.role = "box"
+    settings = settings_of(a)
+    understands = interpreter(
+        settings.of(IntakeSettings), settings.of(RetrievalSettings), compile_filter=frame_filter, now=LinuxClock().now()
+    )
+    wording = Wording(
+        devices=tuple(a.device),
+        senders=tuple(a.source),
+        receivers=tuple(a.destination),
+        kinds=tuple(a.kind),
+        message=_message_identity(a.message) if a.message else None,
+        event=a.event,
+        contains=a.contains or "",
+        filter=a.filter or "",
+    )
+    return understands.understood(_query(a), wording)
+
+
+def _query(a: argparse.Namespace) -> "Query":
+    from firmware.core.store import Query
+
+    return Query(
+        since_utc_ns=parse_utc(a.since) if a.since else None,
+        until_utc_ns=parse_utc(a.until) if a.until else None,
+        hosts=tuple(a.host),
+        ports=tuple(a.port),
+        macs=tuple(a.mac),
+        protocols=tuple(a.proto),
+        vlans=tuple(a.vlan),
+    )
+
+
+def _message_identity(digits: str) -> bytes:
+    if len(digits) != 32 or not set(digits.lower()) <= set("0123456789abcdef"):
+        raise ValueError(f"--message: expected an identity of 32 hexadecimal digits, as `{PROGRAM} fleet watch` prints it")
+    return bytes.fromhex(digits)

@@ -1,0 +1,120 @@
+"""What people name on the command line, made into values: files, directories, keys, settings, the board."""
+
+import argparse
+import os
+import sys
+from io import RawIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.disk import Buffer
+from firmware.cli.commands import PROGRAM
+from firmware.core.errors import BadSettings
+
+if TYPE_CHECKING:
+    from drivers.linux.board import LinuxBoard
+    from firmware.core.settings import Settings
+
+
+def bytes_of(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as problem:
+        raise ValueError(f"{path}: expected {what}, it cannot be read: {problem.strerror}") from None
+
+
+def text_of(path: str, what: str) -> str:
+    try:
+        return bytes_of(path, what).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected {what}, it is not text (UTF-8)") from None
+
+
+def key_from(digits: str, where: str) -> bytes:
+    if len(digits) != 64 or not set(digits) <= set("0123456789abcdefABCDEF"):
+        raise ValueError(f"{where}: expected a public key of 64 hexadecimal digits, as `{PROGRAM} identity` prints it")
+    return bytes.fromhex(digits)
+
+
+def key_of(path: str) -> bytes:
+    return key_from(text_of(path, "a public key").strip(), path)
+
+
+def directory_for(path: str) -> Path:
+    """Where something will be written; made when it is not there."""
+    place = Path(path)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ValueError(f"{path}: expected a directory, or a place for one: {problem.strerror}") from None
+    return place
+
+
+class Output:
+    """A file that is touched at the first byte: what is refused before that leaves the former file as it was."""
+
+    def __init__(self, path: str | None) -> None:
+        if path not in (None, "-") and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+            raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+        self._path = path
+        self._file: RawIOBase | None = None
+
+    def write(self, data: Buffer) -> int:
+        if self._path is None:
+            return len(data)
+        if self._path == "-":
+            # Unbuffered: whoever reads it shows the first frames while we search on, and no Ctrl-C finds half of one in a buffer.
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
+            return len(data)
+        self._file = self._file or Path(self._path).open("wb", buffering=0)  # noqa: SIM115  (closed by `close`)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) or 0 :]
+        return len(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def store_at(directory: str | Path, *, holds: str = "segments") -> Path:
+    """The root of a store, given itself or its segments/. holds: the directory that makes it one for this command."""
+    path = Path(directory)
+    if not path.is_dir():
+        raise ValueError(f"expected the directory of a store, there is none at {directory}")
+    root = path.resolve().parent if path.resolve().name == "segments" else path
+    if not (root / holds).is_dir():
+        # A store whose segments are gone must not pass as one in which nothing was altered.
+        raise ValueError(f"expected a store with a directory {holds}/ at {directory}, there is none; nothing was looked at")
+    return root
+
+
+def settings_of(a: argparse.Namespace) -> "Settings":
+    from firmware.core.settings import Settings, layer_from_assignments
+    from firmware.roles import SECTIONS
+
+    layers = [(str(path), text_of(path, "a settings file (TOML)")) for path in a.settings]
+    if a.set:
+        layers.append(layer_from_assignments(a.set))
+    return Settings(SECTIONS[a.role], layers)
+
+
+def board_of(a: argparse.Namespace, settings: "Settings | None" = None, *, keeps_time: bool = False) -> "LinuxBoard":
+    from drivers.linux.board import LinuxBoard
+    from drivers.linux.identity import introduce
+    from firmware.roles import BoardSettings
+
+    section = settings.of(BoardSettings) if settings is not None else BoardSettings()
+    root = directory_for(a.root)
+    identity = Path(section.identity) if section.identity else root / "identity"
+    introduce(identity, name=section.name, site=section.site)
+    if section.tap.startswith("recording:"):
+        from simulator.tap import RecordingTap
+
+        opener = RecordingTap.opener(section.tap.removeprefix("recording:"))
+        return LinuxBoard(root, identity, open_tap=opener, keeps_time=keeps_time)
+    if section.tap not in ("ring", "portable"):
+        raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")
+    return LinuxBoard(root, identity, portable_tap=section.tap == "portable", keeps_time=keeps_time)

@@ -1,0 +1,175 @@
+"""The roles: run one, one process of it, or its console; its settings, its identity, its way out."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
+from firmware.cli.given import board_of, directory_for, key_from, settings_of
+from firmware.core.errors import BadSettings
+
+if TYPE_CHECKING:
+    from firmware.core.settings import Settings
+
+
+def register(commands: Commands) -> None:
+    """Put these commands on the command line."""
+    sub = commands.add("run", _run, "all processes of a role, or one of them")
+    sub.add_argument("role", choices=("box", "relay", "hub"))
+    sub.add_argument("--process", help="only this one, in this process; what systemd starts")
+    sub.add_argument("--without", action="append", default=[], metavar="PROCESS", help="all but this one")
+    settings_arguments(sub)
+
+    sub = commands.add("egress", _egress, "shape the way out as [uplink] says, what is urgent first; needs the privilege to")
+    sub.add_argument("role", nargs="?", default="box", choices=("box", "relay"))
+    settings_arguments(sub)
+
+    sub = commands.add("settings", _settings_table, "every setting, what it means and where its value comes from")
+    sub.add_argument("role", nargs="?", default="box", choices=("box", "relay", "hub"))
+    sub.add_argument("--changed", action="store_true", help="only those that are not at their default")
+    sub.add_argument("--json", action="store_true")
+    settings_arguments(sub)
+
+    sub = commands.add("identity", _identity, "who this machine is, and whose commands it takes; made at first use")
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--directory", help="directory of the identity (default: identity/ in the store)")
+    sub.add_argument("--name", default="", help="call it so from now on")
+    sub.add_argument("--site", default="")
+    sub.add_argument(
+        "--trust", action="append", default=[], metavar="SIGNER=KEY", help="take this signer's commands; the key in hexadecimal"
+    )
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add("console", _console, "the serial console")
+    sub.add_argument("--tty", default="/dev/ttyS0")
+    settings_arguments(sub)
+
+
+def _run(a: argparse.Namespace) -> int:
+    from firmware.roles import ROLES, run_process
+
+    settings = settings_of(a)
+    processes = {process.name: process for process in ROLES[a.role]}
+    unknown = {name for name in (*a.without, *([a.process] if a.process else [])) if name not in processes}
+    if unknown:
+        raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
+    if a.process is not None:
+        run_process(processes[a.process], board_of(a, settings, keeps_time=a.process == "clock"), settings)
+        return 0
+    _check_values(a.role, settings)
+    _keep(a, [name for name in processes if name not in a.without])
+    return 0
+
+
+def _check_values(role: str, settings: "Settings") -> None:
+    """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
+    from firmware.core.connection import check_brokers
+    from firmware.hub.settings import HubSettings
+    from firmware.relay.settings import RelaySettings
+    from firmware.uplink.settings import UplinkSettings
+
+    if role == "hub":
+        check_brokers(settings.of(HubSettings).brokers)
+        return
+    if role == "relay":
+        check_brokers(settings.of(RelaySettings).brokers)
+        check_brokers(settings.of(UplinkSettings).peers())
+        return
+    from drivers.linux.frame_filter import frame_filter
+    from firmware.capture.settings import CaptureSettings
+    from firmware.intake.rules import rules_of
+    from firmware.intake.settings import IntakeSettings
+    from firmware.live.settings import LiveSettings
+    from firmware.live.station import checked
+
+    check_brokers(settings.of(UplinkSettings).peers())
+    frame_filter(settings.of(CaptureSettings).filter)
+    rules_of(settings.of(IntakeSettings))
+    checked(settings.of(LiveSettings))
+
+
+def _keep(a: argparse.Namespace, names: Sequence[str]) -> None:
+    from drivers.linux.bell import LinuxBell
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.supervisor import LinuxKeeper, LinuxSupervisor
+    from firmware.core.keep import keep
+
+    root = directory_for(a.root).resolve()
+    shared = [
+        f"--root={root}",
+        *(f"--settings={Path(path).resolve()}" for path in a.settings),
+        *(f"--set={pair}" for pair in a.set),
+    ]
+    command = [sys.executable, "-m", "firmware.cli", "run", a.role, *shared]
+    bell, supervisor = LinuxBell(root), LinuxSupervisor()
+    supervisor.listen(bell.ring)
+    keeper = LinuxKeeper(root / "logs")
+    try:
+        keep(
+            {name: [*command, "--process", name] for name in names},
+            environment=dict(os.environ),
+            keeper=keeper,
+            clock=LinuxClock(),
+            bell=bell,
+            supervisor=supervisor,
+            say=lambda line: print(f"role={a.role} {line}", flush=True),
+        )
+    finally:
+        keeper.close()
+
+
+def _egress(a: argparse.Namespace) -> int:
+    from drivers.linux.egress import LinuxEgress
+    from firmware.uplink.egress import brought_about
+    from firmware.uplink.settings import UplinkSettings
+
+    print(brought_about(LinuxEgress(), settings_of(a).of(UplinkSettings)))
+    return 0
+
+
+def _settings_table(a: argparse.Namespace) -> int:
+    rows = [row for row in settings_of(a).rows() if row[3] or not a.changed]
+    if a.json:
+        print(
+            json.dumps([{"setting": r[0], "value": r[1], "default": r[2], "from": r[3], "meaning": r[4]} for r in rows], indent=1)
+        )
+        return 0
+    for name, value, default, origin, meaning in rows:
+        print(f"{name} = {value!r}" + (f"  (default {default!r}, from {origin})" if origin else "") + f"\n    {meaning}")
+    return 0
+
+
+def _identity(a: argparse.Namespace) -> int:
+    from drivers.linux.identity import LinuxIdentity, introduce, trust
+    from firmware.core.envelope import is_name
+
+    directory = Path(a.directory or Path(a.root) / "identity")
+    introduce(directory, name=a.name, site=a.site)
+    for pair in a.trust:
+        signer, equals, key = pair.partition("=")
+        if not equals or not is_name(signer):
+            raise ValueError(f"--trust: expected SIGNER=64 hexadecimal digits, got {pair!r}")
+        trust(directory, signer, key_from(key, f"--trust {signer}"))
+    identity = LinuxIdentity(directory)
+    row = {
+        "name": identity.name,
+        "site": identity.site,
+        "public_key": identity.public_key().hex(),
+        "trusted": {signer: key.hex() for signer, key in identity.trusted().items()},
+    }
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
+    return 0
+
+
+def _console(a: argparse.Namespace) -> int:
+    from firmware.roles import BOX, run_process
+
+    console = next(process for process in BOX if process.name == "console")
+    a.role, a.set = "box", [*a.set, f"console.device={a.tty}"]
+    settings = settings_of(a)
+    run_process(console, board_of(a, settings), settings)
+    return 0

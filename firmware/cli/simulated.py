@@ -1,0 +1,68 @@
+"""Demo, replay, storms and benchmarks: what needs no box."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from firmware.cli.commands import Commands
+
+
+def register(commands: Commands) -> None:
+    """Put these commands on the command line."""
+    sub = commands.add("demo", _demo, "a simulated room, a box, a broker and a hub on this machine; prints what happens")
+    sub.add_argument("--into", default="build/demo", help="directory of the results (default %(default)s)")
+    sub.add_argument("--keep", action="store_true", help="stay up, with the hub's page on localhost")
+    sub.add_argument("--no-room", action="store_true", help="replay the shipped recording instead of making a room")
+
+    sub = commands.add("replay", _replay, "the whole chain on a recording, or the recording onto an interface")
+    sub.add_argument("file")
+    sub.add_argument("--speed", default="1", help="times real time, or max (default %(default)s)")
+    sub.add_argument("--into", default="build/replay", help="directory of the results (default %(default)s)")
+    sub.add_argument("--to", metavar="IFACE", help="send the frames here instead")
+
+    sub = commands.add("sim", _sim, "the simulator: a room in network namespaces, or storms of the whole box in virtual time")
+    sub.add_argument("what", choices=("room", "storm"))
+    sub.add_argument("--seed", type=int, default=1, help="storm: the first seed")
+    sub.add_argument("--count", type=int, default=1, help="storm: how many seeds")
+    sub.add_argument("--relay", action="store_true", help="storm: with a relay between box and hub")
+
+    sub = commands.add("bench", _bench, "figures beside their peers, measured in the same run")
+    sub.add_argument("names", nargs="*", help="which; all without")
+
+
+def _demo(a: argparse.Namespace) -> int:
+    from simulator.demo import demo
+
+    return demo(Path(a.into), keep=a.keep, room=not a.no_room, say=lambda line: print(line, flush=True))
+
+
+def _replay(a: argparse.Namespace) -> int:
+    from simulator.replay import replay, send
+
+    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
+    if a.to:
+        return send(Path(a.file), a.to, speed=a.speed, say=say)
+    return replay(Path(a.file), Path(a.into), speed=a.speed, say=say)
+
+
+def _sim(a: argparse.Namespace) -> int:
+    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
+    if a.what == "room":
+        from simulator.room import stay
+
+        return stay(say=say)
+    from simulator.storm import table
+
+    if a.count < 1 or a.seed < 0:
+        raise ValueError(f"expected --seed from 0 and --count from 1, got {a.seed} and {a.count}")
+    seeds = range(a.seed, a.seed + a.count)
+    return table(seeds, say=say, relayed=a.relay)
+
+
+def _bench(a: argparse.Namespace) -> int:
+    bench = Path(__file__).parents[2] / "tests" / "bench"
+    if not bench.is_dir():
+        raise ValueError(f"expected the benchmarks in {bench}; they come with the source, not with the installed program")
+    os.execv(sys.executable, [sys.executable, str(bench / "run.py"), *a.names])  # replaces us: their exit is ours

@@ -1,0 +1,220 @@
+"""A store as a whole: verify it, list it, sum it up, hold what must not go, erase it."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
+from firmware.cli.given import bytes_of, key_of, store_at
+from firmware.core.errors import BadItem
+from firmware.core.timestamp import parse_utc
+
+if TYPE_CHECKING:
+    from drivers.linux.vault import LinuxVault
+
+VAULT_KEY = "/etc/scrubjay/vault.key"
+
+
+def register(commands: Commands) -> None:
+    """Put these commands on the command line."""
+    sub = commands.add("verify", _verify, "seals, chain, signatures, digests and gaps of a store; names whatever was altered")
+    sub.add_argument("directory")
+    sub.add_argument(
+        "--key", metavar="FILE", help="the box's public key, 64 hexadecimal digits (default: identity/key.pub in the store)"
+    )
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add("ls", _ls, "the segments of a store")
+    sub.add_argument("directory")
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add(
+        "index", _index, "sum the segments up, so that find opens only those that may answer; a box does so by itself"
+    )
+    sub.add_argument("directory")
+
+    sub = commands.add("thaw", _thaw, "bring cold segments back to frames.pcapng.lz4, byte for byte, for tools that read files")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="+", help="by name, as ls shows them")
+
+    sub = commands.add("pin", _pin, "hold segments: they are deleted neither for their age nor for room")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="*", help="by name, as ls shows them; or all of an interval:")
+    sub.add_argument("--since", help="UTC, 2026-11-22T10:15:00 or seconds since 1970")
+    sub.add_argument("--until")
+    sub.add_argument("--reason", required=True, help="for the person who finds the pin years later")
+
+    sub = commands.add("unpin", _unpin, "hold segments no longer")
+    sub.add_argument("directory")
+    sub.add_argument("segment", nargs="+")
+
+    sub = commands.add("pins", _pins, "what is held, since when and why")
+    sub.add_argument("directory")
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add("vault", _vault, "the store's encryption: how it stands, open it at the start, erase it with its key")
+    sub.add_argument("deed", choices=("status", "open", "erase"))
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--key", default=VAULT_KEY, help="file with its key of 64 bytes (default %(default)s)")
+    sub.add_argument(
+        "--destroys",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what is destroyed instead of --key: the sealed key it was unsealed from",
+    )
+    sub.add_argument("--confirm", default="", metavar="NAME", help="erase: this box's name")
+    sub.add_argument("--receipt", metavar="FILE", help="erase: where the signed receipt goes, outside the store")
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add("show", _show, "a seal, a batch of messages, a release item or an envelope, for people")
+    sub.add_argument("file")
+
+
+def _verify(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.verify import as_json, lines, verify
+
+    key = key_of(a.key) if a.key else _own_key(Path(a.directory))
+    verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key)
+    print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
+    return 0 if verdict.ok else 1
+
+
+def _own_key(directory: Path) -> bytes | None:
+    path = store_at(directory) / "identity" / "key.pub"
+    return key_of(str(path)) if path.exists() else None
+
+
+def _ls(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.listing import segments
+
+    table = segments(LinuxDisk(store_at(a.directory)))
+    print(json.dumps(table.as_json(), indent=1) if a.json else "\n".join(table.lines()))
+    return 0
+
+
+def _index(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retrieval.sums import sum_up
+
+    def progress(done: int, of: int) -> None:
+        if done % 1000 == 0 or done == of:
+            print(f"{done} of {of} segments", file=sys.stderr, flush=True)
+
+    done = sum_up(LinuxDisk(store_at(a.directory)), progress=progress)
+    print(f"{done} segments summed up in summary/; find opens only those that may answer")
+    return 0
+
+
+def _thaw(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.thaw import thaw
+
+    disk = LinuxDisk(store_at(a.directory))
+    for segment in a.segment:
+        print(f"{segment}: frames.pcapng.lz4 is back, {thaw(disk, 'segments', segment)} bytes, as it was sealed")
+    return 0
+
+
+def _show(a: argparse.Namespace) -> int:
+    from firmware.retrieval.listing import shown
+
+    data = bytes_of(a.file, "a file of a store")
+    try:
+        print("\n".join(shown(data)))
+    except BadItem as problem:
+        raise ValueError(f"{a.file}: {problem}; recordings open in Wireshark, state/*.json with `{PROGRAM} status`") from None
+    return 0
+
+
+def _pin(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.shelf import rows
+    from firmware.retention.pins import overlapping, pin
+
+    disk = LinuxDisk(store_at(a.directory))
+    shelf = rows(disk)
+    if a.segment:
+        segments = a.segment
+        unknown = set(segments) - {row.name for row in shelf if not row.is_open}
+        if unknown:
+            raise ValueError(f"expected sealed segments of this store, as `{PROGRAM} ls` shows them; there is no {min(unknown)}")
+    elif a.since and a.until:
+        segments = overlapping(shelf, since_utc_ns=parse_utc(a.since), until_utc_ns=parse_utc(a.until))
+    else:
+        raise ValueError("expected segments, or --since and --until")
+    pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns)
+    print("\n".join(segments) or "no sealed segment holds frames of that time")
+    return 0 if segments else 1
+
+
+def _unpin(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retention.pins import unpin
+
+    disk = LinuxDisk(store_at(a.directory))
+    for segment in a.segment:
+        unpin(disk, segment)
+    return 0
+
+
+def _pins(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.retention.pins import pins
+
+    held = pins(LinuxDisk(store_at(a.directory)))
+    if a.json:
+        print(
+            json.dumps([{"segment": entry.segment, "reason": entry.reason, "pinned": entry.pinned} for entry in held], indent=1)
+        )
+    else:
+        print("\n".join(f"{entry.segment}  {entry.pinned}  {entry.reason}" for entry in held) or "nothing is pinned")
+    return 0
+
+
+def _vault(a: argparse.Namespace) -> int:
+    from drivers.linux.vault import LinuxVault
+    from firmware.vault.page import status
+
+    vault = LinuxVault(Path(a.root), Path(a.key), destroyed=[Path(path) for path in a.destroys])
+    if a.deed == "erase":
+        return _erase(a, vault)
+    if a.deed == "open":
+        vault.open()
+    row = status(vault)
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
+    return 0
+
+
+def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.vault.erase import erase
+    from firmware.vault.page import erased
+
+    if not a.receipt:
+        raise ValueError("expected --receipt FILE, outside the store: what was erased, signed, for whoever asks later")
+    kept, root = Path(a.receipt).resolve(), store_at(a.root).resolve()
+    if kept.is_relative_to(root):
+        raise ValueError(f"{a.receipt}: expected a place outside the store; in it the receipt would be erased as well")
+    disk, identity, now = LinuxDisk(root), LinuxIdentity(root / "identity"), LinuxClock().now()
+    key = identity.public_key()
+
+    def keep(data: bytes) -> None:
+        with kept.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        disk.close()
+
+    done = erase(disk, vault, identity=identity, now=now, confirmed=a.confirm, keep=keep)
+    row = erased(done, now, public_key=key, kept=str(kept))
+    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{name}: {value}" for name, value in row.items()))
+    return 0
