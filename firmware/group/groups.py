@@ -13,7 +13,7 @@ from firmware.core.spool import FLOOD_ITEMS
 from firmware.core.timestamp import MS, SECOND
 from firmware.group.settings import GroupSettings
 
-ClosedBy = Literal["interval", "count", "bytes", "immediate", "event", "flood", "crowded"]
+ClosedBy = Literal["interval", "count", "bytes", "immediate", "event", "flood", "crowded", "flush"]
 # A batch's array header; what a group weighs is this and its messages.
 _HEADER_BYTES = 5
 # All open groups together; beyond it the one opened first is closed. A board with 1 GiB has room for it beside everything else.
@@ -135,6 +135,10 @@ class OpenGroups:
         """Take out the groups whose time has come, events and the most urgent first, then the earliest."""
         keys = [key for key, group in self._open.items() if self._is_immediate(key) or now.monotonic >= group.due]
         return [self._closed(key, self._reason(key)) for key in sorted(keys)]
+
+    def close(self, by: ClosedBy) -> list[Closed]:
+        """Take out all of them, in the same order."""
+        return [self._closed(key, by) for key in sorted(self._open)]
 
     def next_due(self) -> Monotonic | None:
         """When a group will be complete by time."""

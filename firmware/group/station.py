@@ -1,6 +1,7 @@
 """The station: inbox items in, release items and kept groups out."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -8,7 +9,7 @@ from firmware.core import release
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.expiry import FACT, is_expired, say_discarded
-from firmware.core.message import Message, Priority, joined, packed_single, unpacked
+from firmware.core.message import Message, Priority, joined, packed, packed_single, unpacked
 from firmware.core.notices import Notices
 from firmware.core.release import Release, name_of
 from firmware.core.report import Report
@@ -23,6 +24,9 @@ ITEMS_A_STEP = 16
 GROUPS_A_STEP = 16
 CLOSED_BYTES_MAX = 32 << 20  # Complete and not yet published; beyond it the rest stays in the inbox for now.
 AGAIN_NS = SECOND
+NOTICED = "noticed"  # below it a directory for each who waits for certain messages
+NOTICED_MAX = 1_000  # items; beyond it what a flood would have noticed is counted: the recording has it, and its group
+FLUSH = "flush"  # an item here: every open group is complete now, and so is what was in the inbox when it came
 
 
 class GroupStation:
@@ -34,8 +38,10 @@ class GroupStation:
 
     name = "group"
 
-    def __init__(self, board: Board, settings: GroupSettings) -> None:
-        """Raises BadSettings."""
+    def __init__(
+        self, board: Board, settings: GroupSettings, *, noticed: Mapping[str, Callable[[Message], bool]] | None = None
+    ) -> None:
+        """noticed: who waits for certain messages, by the name of the directory, and which. Raises BadSettings."""
         self.report = Report(self.name)
         self._disk = board.disk
         self._settings = settings
@@ -44,13 +50,20 @@ class GroupStation:
         self._open = OpenGroups(settings)
         self._parts = Parts.of(settings.leave_out)
         self._notices = Notices(board, self.name)
+        self._noticed = {who: (Spool(board.disk, f"{NOTICED}/{who}"), which) for who, which in (noticed or {}).items()}
+        self._flush = Spool(board.disk, FLUSH)
+        self._flushing: dict[str, set[str] | None] = {}  # by item: what of the inbox goes with it; None when all of it is closed
         self._closed: list[Closed] = []  # complete, not yet published
         self._owed: dict[str, int] = {}  # item in the inbox → its messages not yet in a published group
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
         self._inbox.start()
+        self._flush.start()
+        self._flushing.clear()
         make_directory(self._disk, "release")
+        for spool, _ in self._noticed.values():
+            make_directory(self._disk, spool.path)
         for priority in Priority:
             make_directory(self._disk, _place(priority))
             for name in self._disk.list(_place(priority)):
@@ -61,9 +74,12 @@ class GroupStation:
         if now.monotonic < self._again:
             return self._again
         try:
+            self._look_for_flushes()
             more = self._take(now)
             self._closed += self._open.complete(now)
+            is_behind = self._close_for_flushes()
             more |= self._publish(now)
+            self._settle_flushes()
         except (DiskFull, DiskFailed) as trouble:
             # Nothing is lost: what could not be written is still in the inbox, and remembered here.
             self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
@@ -72,10 +88,16 @@ class GroupStation:
         finally:
             self.report.gauge("inbox_items", len(self._owed))
             self.report.gauge("open_groups", len(self._open))
-        return now.monotonic if more else self._open.next_due()
+        due = self._open.next_due()
+        if (
+            is_behind and not more
+        ):  # An item that not even quarantine can take now; to look at it again and again would help nobody.
+            again = now.monotonic.after(AGAIN_NS)
+            due = again if due is None else min(due, again)
+        return now.monotonic if more else due
 
     def directories(self) -> Sequence[str]:
-        return ("inbox",)
+        return ("inbox", FLUSH)
 
     def descriptors(self) -> Sequence[int]:
         return ()
@@ -88,20 +110,67 @@ class GroupStation:
         if sum(closed.group.size for closed in self._closed) > CLOSED_BYTES_MAX:
             return True
         items = self._inbox.take_new(self._owed, count_max=ITEMS_A_STEP)
+        batches: list[tuple[Item, list[Message]]] = []
         for item in items:
             try:
-                messages = unpacked(item.data)
+                batches.append((item, unpacked(item.data)))
             except BadItem as trouble:
                 self.report.drop("bad_item")
                 self._reject(item, str(trouble))
                 continue
             self._inbox.put_back(item)
+        # Before they are anybody's: a message that opens a session must not be grouped by a process that dies before it says so.
+        self._hand_on([message for _, messages in batches for message in messages])
+        for item, messages in batches:
             members = [member_of(message, item.name, self._leaves(message)) for message in messages]
             self._owed[item.name] = sum(map(self._open.places, members))
             self.report.count("messages", len(messages))
             for member in members:
                 self._closed += self._open.add(member, now)
         return bool(items)
+
+    def _hand_on(self, messages: Sequence[Message]) -> None:
+        """A copy of what somebody waits for; the same messages, the same name, so that twice is as good as once."""
+        for who, (spool, which) in self._noticed.items():
+            found = [message for message in messages if which(message)]
+            if not found:
+                continue
+            if len(self._disk.list(spool.path)) >= NOTICED_MAX:
+                self.report.drop(f"noticed_full_{who}", len(found))
+                continue
+            data = packed(found)
+            received = min(max(found[0].received_time.tai_ns, 0), 10**20 - 1)
+            spool.publish(f"group-{received:020d}-{hashlib.sha256(data).hexdigest()[:16]}", data)
+            self.report.count(f"noticed_{who}", len(found))
+
+    # Flushes: what somebody who ends something wants to be on its way.
+
+    def _look_for_flushes(self) -> None:
+        for name in self._flush.names():
+            if name not in self._flushing:
+                self._flushing[name] = set(self._inbox.names())
+
+    def _close_for_flushes(self) -> bool:
+        """Whether one waits for what is still in the inbox."""
+        waiting = False
+        for name, behind in self._flushing.items():
+            if behind is None:
+                continue
+            if behind & set(self._inbox.names()) - self._owed.keys():
+                waiting = True
+                continue
+            self._closed += self._open.close("flush")
+            self._flushing[name] = None
+        return waiting
+
+    def _settle_flushes(self) -> None:
+        """One is over when nothing that was closed for it waits any more."""
+        if self._closed:
+            return
+        for name in [name for name, behind in self._flushing.items() if behind is None]:
+            self._flush.settle_named(name)
+            del self._flushing[name]
+            self.report.count("flushes")
 
     def _leaves(self, message: Message) -> bytes | None:
         shorter = self._parts.without(message)
