@@ -13,6 +13,7 @@ Parameters (envelope.cddl, order key 6), all but `since` optional:
     kinds          kinds of record: kinds.py    "motion,time"
     message        a published message's identity, 32 hexadecimal digits: the frame that carried it
     event          the key that messages about one event share: the frames that carried them
+    process        by which messages were said: the frames that carried them
     contains       bytes anywhere in the frame: a text, or 0x and hexadecimal digits
     filter         a pcap-filter(7) expression
     priority       1 to 4, how soon the evidence should travel (int)
@@ -39,7 +40,7 @@ from firmware.core.wording import NO_WORDS, Wording
 LISTS = ("devices", "senders", "receivers", "kinds")
 TEXTS = ("contains", "filter")
 NAMES = (
-    "since", "until", "hosts", "ports", "macs", "protocols", "vlans", *LISTS, "message", "event", *TEXTS, "priority", *wish.NAMES,
+    "since", "until", "hosts", "ports", "macs", "protocols", "vlans", *LISTS, "message", "event", "process", *TEXTS, "priority", *wish.NAMES,
 )  # fmt: skip
 CANCEL = "cancel"
 LIST_MAX = 64  # criteria of one kind
@@ -74,7 +75,7 @@ def as_parameters(request: Request) -> dict[str, int | str | None]:
             parameters[name] = ",".join(str(value) for value in values)
     words = request.wording
     parameters |= {name: ",".join(getattr(words, name)) for name in LISTS if getattr(words, name)}
-    parameters |= {name: getattr(words, name) for name in ("event", *TEXTS) if getattr(words, name)}
+    parameters |= {name: getattr(words, name) for name in ("event", "process", *TEXTS) if getattr(words, name)}
     if words.message is not None:
         parameters["message"] = words.message.hex()
     return parameters | wish.as_parameters(request.less)
@@ -119,6 +120,7 @@ def from_parameters(parameters: Mapping[str, int | str | None]) -> Request:
         kinds=_words(given, "kinds"),
         message=_identity(given["message"], "message") if "message" in given else None,
         event=_text(given, "event") or None,
+        process=_text(given, "process") or None,
         contains=_text(given, "contains"),
         filter=_text(given, "filter"),
     )

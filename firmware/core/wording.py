@@ -2,7 +2,7 @@
 
 devices, senders, receivers   names of devices, or addresses     ▶ index, and direction by the frame
 kinds                         kinds.py                           ▶ ports where a kind has some, and the frame
-message, event                of a published message             ▶ ports, and the message that the frame carries
+message, event, process       of a published message             ▶ ports, and the message that the frame carries
 contains, filter              a text or bytes, a pcap-filter(7)  ▶ the frame alone
 """
 
@@ -24,7 +24,10 @@ CompileFilter = Callable[[str], Callable[[bytes], bool]]  # raises BadFilter
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """All that ask must agree; several of one widen. message: an identity. event: the key that messages about one event share."""
+    """All that ask must agree; several of one widen. message: an identity. event: the key that messages about one event share.
+
+    process: by which a message was said.
+    """
 
     devices: tuple[str, ...] = ()
     senders: tuple[str, ...] = ()
@@ -34,6 +37,7 @@ class Wording:
     event: str | None = None
     contains: str = ""
     filter: str = ""
+    process: str | None = None
 
 
 NO_WORDS = Wording()
@@ -57,8 +61,8 @@ class Interpreter:
         if wording.kinds:
             questions.append(kinds.asks(wording.kinds, self.unrelated))
         either_ports = narrowed.ports
-        if wording.message is not None or wording.event is not None:
-            questions.append(self._carries(wording.message, wording.event))
+        if wording.message is not None or wording.event is not None or wording.process is not None:
+            questions.append(self._carries(wording.message, wording.event, wording.process))
             # A message is a message whatever kinds were asked for as well; both must hold, so the narrower may stand.
             either_ports = either_ports or tuple(sorted(self.unrelated.message_ports))
         query = replace(
@@ -78,16 +82,21 @@ class Interpreter:
     def _addresses(self, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry for word in words for entry in self.devices.addresses(word)))
 
-    def _carries(self, identity: bytes | None, event: str | None) -> Question:
+    def _carries(self, identity: bytes | None, event: str | None, process: str | None) -> Question:
         spoken = self.spoken
         if spoken is None:
-            raise BadItem("expected no message's identity or event: nobody here knows how messages are published")
-        if event is not None and not is_token(event):
-            raise BadItem("expected event as a word of 1 to 64 characters [A-Za-z0-9._:/-]")
+            raise BadItem("expected no message's identity, event or process: nobody here knows how messages are published")
+        if not all(word is None or is_token(word) for word in (event, process)):
+            raise BadItem("expected event and process as words of 1 to 64 characters [A-Za-z0-9._:/-]")
 
         def question(packet: Packet) -> bool:
             message = spoken(packet)
-            return message is not None and identity in (None, message.identity) and event in (None, message.event)
+            return (
+                message is not None
+                and identity in (None, message.identity)
+                and event in (None, message.event)
+                and process in (None, message.process)
+            )
 
         return question
 
