@@ -26,6 +26,7 @@ from firmware.live.settings import LiveSettings
 from firmware.relay.settings import RelaySettings
 from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
+from firmware.slice.settings import SliceSettings
 from firmware.uplink.settings import UplinkSettings
 
 if TYPE_CHECKING:
@@ -93,14 +94,20 @@ def _roomside(board: Board, settings: Settings) -> Sequence[Station]:
 
 
 def _gate(board: Board, settings: Settings) -> Sequence[Station]:
+    from firmware.core.devices import Devices
     from firmware.deidentify.station import DeidentifyStation
     from firmware.group.station import GroupStation
     from firmware.intake.rules import rules_of
     from firmware.recall.station import RecallStation
     from firmware.retrieval.station import RetrievalStation
+    from firmware.slice.rules import Rules
+    from firmware.slice.station import SliceStation
 
+    slices = settings.of(SliceSettings)
     return [
-        GroupStation(board, settings.of(GroupSettings)),
+        # Who waits for which messages is theirs to know; group, which sees all of them, only hands copies on.
+        GroupStation(board, settings.of(GroupSettings), noticed={"slice": Rules.of(slices.rules, around_s=slices.around_s).fits}),
+        SliceStation(board, slices, devices=Devices(settings.of(IntakeSettings).devices)),
         DeidentifyStation(board, settings.of(DeidentifySettings)),
         RetrievalStation(
             board,
@@ -203,6 +210,7 @@ _BOX_SECTIONS: Mapping[str, type] = {
     "live": LiveSettings,
     "group": GroupSettings,
     "deidentify": DeidentifySettings,
+    "slice": SliceSettings,
     "retrieval": RetrievalSettings,
     "uplink": UplinkSettings,
     "command": CommandSettings,

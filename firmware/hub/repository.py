@@ -183,15 +183,22 @@ class Repository:
         )
         return counter
 
-    def add_command(self, order: Order, *, about: bytes | None, now_tai_ns: int) -> None:
-        """An order of ours, or of another signer's that lies in commands/outgoing; known ones stay as they are."""
+    def add_command(self, order: Order, *, about: bytes | None, now_tai_ns: int, state: str = "waiting") -> None:
+        """An order of ours, of another signer's that lies in commands/outgoing, or of a box to itself; known ones stay as they are."""
         self._do(
-            "insert or ignore into commands values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '', ?)",
+            "insert or ignore into commands values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?)",
             (
                 order.identity, order.box, order.signer, order.deed, order.counter, order.made_tai_ns, order.expires_tai_ns,
-                json.dumps(dict(order.parameters)), about, now_tai_ns,
+                json.dumps(dict(order.parameters)), about, state, now_tai_ns,
             ),
         )  # fmt: skip
+
+    def set_about(self, command: bytes, about: bytes, *, box: str) -> None:
+        """Which message a box's own order is about, for one that was known before this was said."""
+        self._do(
+            "update commands set about = ? where identity = ? and box = ? and signer = box and about is null",
+            (about, command, box),
+        )
 
     def command_state(self, identity: bytes) -> str | None:
         """ "waiting", "sent", "accepted", "refused", "expired", "done"; None for one never heard of."""

@@ -8,7 +8,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import durable, presence
-from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
+from firmware.core.envelope import Envelope, Order, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
 from firmware.core.message import Message, decoded_cbor
@@ -227,6 +227,7 @@ class HubStation:
             if envelope.kind == "group":
                 self._take_group(envelope, messages_unpacked(content), outcome, count, now)
             else:
+                self._adopt(envelope, stamp)
                 state = self._evidence.take(envelope, content, stamp)
                 count("evidence_parts")
                 if state.is_complete:
@@ -245,6 +246,17 @@ class HubStation:
             count("bytes", len(data))
         return envelope.identity
 
+    def _adopt(self, envelope: Envelope, now_tai_ns: int) -> None:
+        """Evidence nobody here asked for: the box did, because of an event (S2-106). Its order is written down as the box's."""
+        if envelope.asked_by is not None and self._repository.command_state(envelope.asked_by) is None:
+            since, until = (envelope.facts.get(name) for name in ("from_utc_ns", "until_utc_ns"))
+            self._add_slice(envelope.box, envelope.asked_by, since, until, None, now_tai_ns)
+
+    def _add_slice(self, box: str, command: bytes, since: object, until: object, about: bytes | None, now_tai_ns: int) -> None:
+        moments = {name: value for name, value in (("since", since), ("until", until)) if isinstance(value, int)}
+        order = Order(command, box, box, "retrieval", 0, now_tai_ns, now_tai_ns, moments)
+        self._repository.add_command(order, about=about, now_tai_ns=now_tai_ns, state="accepted")
+
     def _said_of(self, state: EvidenceState, envelope: Envelope) -> str:
         """What is said of a request for evidence; parts come in any order, and the last one's word stands."""
         before, now = self._repository.command_detail(state.command), _so_far(envelope)
@@ -262,17 +274,26 @@ class HubStation:
         for message in messages:
             if message.kind == "command-result":
                 self._take_result(envelope.box, message, outcome, stamp)
+            elif message.kind == "slice":
+                self._take_slice(envelope.box, message, stamp)
 
     def _take_result(self, box: str, message: Message, outcome: _Outcome, now_tai_ns: int) -> None:
-        result, command = message.fields.get("result"), message.fields.get("command")
-        if result not in ("accepted", "refused", "done") or not isinstance(command, str):
-            return
-        try:
-            identity = bytes.fromhex(command)
-        except ValueError:
+        result, identity = message.fields.get("result"), identity_of(message.fields.get("command"))
+        if result not in ("accepted", "refused", "done") or identity is None:
             return
         cause = message.fields.get("cause")
         self._answered(identity, str(result), box, outcome, now_tai_ns, detail=str(cause)[:64] if cause else "")
+
+    def _take_slice(self, box: str, message: Message, now_tai_ns: int) -> None:
+        command, about = (identity_of(message.fields.get(name)) for name in ("command", "about"))
+        if command is None:
+            return
+        known = self._repository.command_state(command)
+        if known is None:
+            since, until = (message.fields.get(name) for name in ("since_utc_ns", "until_utc_ns"))
+            self._add_slice(box, command, since, until, about, now_tai_ns)
+        elif about is not None:
+            self._repository.set_about(command, about, box=box)
 
     def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
         # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.
@@ -313,6 +334,15 @@ def _so_far(envelope: Envelope) -> str:
     if isinstance(facts.get("not_held"), str):
         said.append(f"not held: {facts['not_held']}")
     return "; ".join(said)[:DETAIL_MAX]
+
+
+def identity_of(value: object) -> bytes | None:
+    """16 bytes from 32 hexadecimal digits as a box writes them in a field; None for anything else."""
+    try:
+        identity = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        return None
+    return identity if len(identity) == 16 else None
 
 
 def _identity_in(data: bytes) -> bytes | None:

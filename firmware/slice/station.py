@@ -1,0 +1,154 @@
+"""The slice station: one noticed message at a time, ordered for or not, and settled."""
+
+import hashlib
+from collections.abc import Sequence
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core.allowance import Allowance
+from firmware.core.devices import Devices
+from firmware.core.durable import make_directory
+from firmware.core.envelope import Order, order_packed
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.message import Field, Message, Priority, Severity, unpacked
+from firmware.core.notices import Notices
+from firmware.core.query import Query
+from firmware.core.report import Report
+from firmware.core.request import Request, as_parameters
+from firmware.core.spool import Item, Spool
+from firmware.core.timestamp import SECOND
+from firmware.core.wording import Wording
+from firmware.slice.journal import HOUR_NS, Journal, Slice, Wanted, wanted
+from firmware.slice.rules import Of, Rule, Rules
+from firmware.slice.settings import SliceSettings
+
+NOTICED = "noticed/slice"
+ORDERS = "commands/verified/retrieval"
+KIND = "slice"
+AGAIN_NS = 2 * SECOND  # After a full or failed disk.
+EXPIRES_NS = 7 * 86_400 * SECOND  # It waits for its time or for room; nobody reads this but a person.
+
+
+class SliceStation:
+    """Orders evidence in the box's own name."""
+
+    name = "slice"
+
+    def __init__(self, board: Board, settings: SliceSettings, *, devices: Devices) -> None:
+        """devices: whose addresses are known by name. Raises BadSettings."""
+        self.report = Report(self.name)
+        self._board = board
+        self._settings = settings
+        self._rules = Rules.of(settings.rules, around_s=settings.around_s)
+        self._devices = devices
+        self._noticed = Spool(board.disk, NOTICED)
+        self._orders = Spool(board.disk, ORDERS)
+        self._journal = Journal(board.disk)
+        self._notices = Notices(board, self.name)
+        self._withheld = Allowance(at_once=1, every_ns=HOUR_NS)
+        self._again = Monotonic(0)
+
+    def start(self, now: Now) -> None:
+        self._noticed.start()
+        make_directory(self._board.disk, ORDERS)
+        self._journal.start()
+        self._notices.start()
+
+    def step(self, now: Now) -> Monotonic | None:
+        if now.monotonic < self._again:
+            return self._again
+        try:
+            item = self._noticed.take()
+            if item is None:
+                return None
+            self._look_at(item, now)
+        except DiskFull:
+            self.report.drop("disk_full")
+        except DiskFailed:
+            self.report.drop("disk_failed")
+        else:
+            return now.monotonic
+        self._again = now.monotonic.after(AGAIN_NS)
+        return self._again
+
+    def directories(self) -> Sequence[str]:
+        return (NOTICED,)
+
+    def descriptors(self) -> Sequence[int]:
+        return ()
+
+    def stop(self, now: Now) -> None:
+        return
+
+    def _look_at(self, item: Item, now: Now) -> None:
+        try:
+            messages = unpacked(item.data)
+        except BadItem as problem:
+            self.report.drop("bad_item")
+            self._noticed.reject(item, str(problem))
+            return
+        try:
+            for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
+                rule = self._rules.rule_for(message)
+                if rule is not None:  # The settings may have changed since it was noticed.
+                    self._order_for(message, rule, now)
+        except (DiskFull, DiskFailed):
+            self._noticed.put_back(item)  # The disk's fault, not the item's.
+            raise
+        self._noticed.settle(item)
+
+    def _order_for(self, message: Message, rule: Rule, now: Now) -> None:
+        # When it was received, not when it says it happened: the frames around it carry stamps of the box's clock.
+        at_utc_ns = message.received_time.tai_ns - now.tai_offset_s * SECOND
+        wording = self._wording(message, rule)
+        whose = f"{rule.name} {message.device if wording.devices else ''} {wording.process or ''}"
+        stretch = wanted(self._journal.slices, whose, at_utc_ns=at_utc_ns, around_ns=rule.around_ns)
+        if stretch is None:
+            self.report.count("in_an_earlier_slice")
+            return
+        if self._journal.in_the_last_hour(now.utc_ns) >= self._settings.per_hour_max:
+            self.report.drop("hour_limit")
+            if self._withheld.take(now.monotonic):
+                self._say(
+                    now, Priority.P2, Severity.WARNING, "events bring no more evidence for now: this hour's slices are used up",
+                    {"result": "withheld", "per_hour_max": self._settings.per_hour_max},
+                )  # fmt: skip
+            return
+        self._order(message, rule, wording, stretch, now)
+        # After it: after a crash the same order is made again, under the same name.
+        self._journal.add(Slice(whose, stretch.since_utc_ns, stretch.until_utc_ns, now.utc_ns))
+        self.report.count("slices_ordered")
+
+    def _order(self, message: Message, rule: Rule, wording: Wording, stretch: Wanted, now: Now) -> None:
+        identity = hashlib.sha256(f"slice {rule.name} ".encode() + message.identity).digest()[:16]
+        send = rule.send or message.priority
+        me, made = self._board.identity.name, now.timestamp.tai_ns
+        asked = Request(Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns), send, wording=wording)
+        order = Order(identity, me, me, "retrieval", 0, made, made + EXPIRES_NS, as_parameters(asked))
+        self._orders.publish(f"cmd-{identity.hex()}", order_packed(order))
+        self._say(
+            now, send, Severity.NOTICE, f"evidence of an event is on its way ({rule.name})",
+            {
+                "result": "ordered", "rule": rule.name, "command": identity.hex(), "about": message.identity.hex(),
+                "since_utc_ns": stretch.since_utc_ns, "until_utc_ns": stretch.until_utc_ns, "of": rule.of.value,
+            },
+            event=message.event, origin_ns=message.received_time.tai_ns,
+        )  # fmt: skip
+
+    def _wording(self, message: Message, rule: Rule) -> Wording:
+        """Whose frames. Of a device that nobody can tell by its address, everybody's: too much rather than nothing."""
+        if rule.of is Of.ROOM:
+            return Wording()
+        try:
+            self._devices.addresses(message.device)
+        except BadItem:
+            self.report.count("device_without_address")
+            return Wording()
+        process = message.process if rule.of is Of.PROCESS else None
+        return Wording(devices=(message.device.lower(),), process=process)
+
+    def _say(
+        self, now: Now, priority: Priority, severity: Severity, text: str, fields: dict[str, Field], *,
+        event: str | None = None, origin_ns: int | None = None,
+    ) -> None:  # fmt: skip
+        self._notices.say(now, KIND, priority, severity, text, fields=fields, event=event, origin_ns=origin_ns)
