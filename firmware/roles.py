@@ -26,6 +26,7 @@ from firmware.live.settings import LiveSettings
 from firmware.relay.settings import RelaySettings
 from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
+from firmware.session.settings import SessionSettings
 from firmware.slice.settings import SliceSettings
 from firmware.uplink.settings import UplinkSettings
 
@@ -100,13 +101,23 @@ def _gate(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.intake.rules import rules_of
     from firmware.recall.station import RecallStation
     from firmware.retrieval.station import RetrievalStation
-    from firmware.slice.rules import Rules
+    from firmware.session.rules import Rules as SessionRules
+    from firmware.session.station import SessionStation
+    from firmware.slice.rules import Rules as SliceRules
     from firmware.slice.station import SliceStation
 
-    slices = settings.of(SliceSettings)
+    slices, sessions = settings.of(SliceSettings), settings.of(SessionSettings)
     return [
         # Who waits for which messages is theirs to know; group, which sees all of them, only hands copies on.
-        GroupStation(board, settings.of(GroupSettings), noticed={"slice": Rules.of(slices.rules, around_s=slices.around_s).fits}),
+        GroupStation(
+            board,
+            settings.of(GroupSettings),
+            noticed={
+                "session": SessionRules.of(sessions).fits,
+                "slice": SliceRules.of(slices.rules, around_s=slices.around_s).fits,
+            },
+        ),
+        SessionStation(board, sessions, not_uploaded=settings.of(GroupSettings).not_uploaded),
         SliceStation(board, slices, devices=Devices(settings.of(IntakeSettings).devices)),
         DeidentifyStation(board, settings.of(DeidentifySettings)),
         RetrievalStation(
@@ -210,6 +221,7 @@ _BOX_SECTIONS: Mapping[str, type] = {
     "live": LiveSettings,
     "group": GroupSettings,
     "deidentify": DeidentifySettings,
+    "session": SessionSettings,
     "slice": SliceSettings,
     "retrieval": RetrievalSettings,
     "uplink": UplinkSettings,

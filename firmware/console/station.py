@@ -10,8 +10,10 @@ from firmware.console import views
 from firmware.console.session import Session
 from firmware.console.settings import ConsoleSettings
 from firmware.console.words import Misunderstood, understood
-from firmware.core.errors import BadItem, DiskFailed, Missing
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.report import Report
+from firmware.core.session import KINDS
+from firmware.core.session_order import Wish, order
 from firmware.core.timestamp import SECOND
 
 TYPED_MAX = 8192  # Bytes typed ahead while a command runs.
@@ -161,6 +163,10 @@ class ConsoleStation:
                     return views.status(self._board)
                 case ("show", "segments"):
                     return views.segments(self._board)
+                case ("show", "session"):
+                    return views.session(self._board)
+                case ("session", "close") | ("session", "start", _):
+                    return self._order_session(path[2] if len(path) > 2 else None)
                 case ("show", "clock"):
                     return views.clock(self._board)
                 case ("show", "settings"):
@@ -174,6 +180,14 @@ class ConsoleStation:
         except DiskFailed:
             self.report.drop("disk_failed")
             return ["the disk cannot be read"]
+
+    def _order_session(self, kind: str | None) -> list[str]:
+        """kind: what begins; None: what is open ends. The answer is in `show session`, a moment later."""
+        try:
+            order(self._board, Wish(KINDS[kind] if kind is not None else None))
+        except DiskFull:
+            return ["the disk is full: nothing was said"]
+        return [f"said: {kind or 'the session'} {'begins' if kind else 'ends'} now; show session tells when it is so"]
 
     def _long(self, work: Callable[[Sequence[str], Callable[[str], None]], list[str]], words: Sequence[str]) -> list[str]:
         """Find or export; like `verify`."""

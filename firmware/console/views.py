@@ -8,6 +8,7 @@ from drivers.board import Board
 from drivers.disk import Disk
 from firmware.console.words import COMMANDS
 from firmware.core import clock_page, exported, shelf, state
+from firmware.core import session as sessions
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.state import columns
@@ -70,6 +71,15 @@ def clock(board: Board) -> list[str]:
         return [row.translate(_ASCII) for row in clock_page.lines(data, now=board.clock.now())]
     except BadItem:
         return ["what the clock process has said does not read; it will say more in a second"]
+
+
+def session(board: Board) -> list[str]:
+    """`show session`."""
+    found = sessions.lines(
+        sessions.read(board.disk, sessions.CURRENT), sessions.read(board.disk, sessions.LAST),
+        tai_offset_s=board.clock.now().tai_offset_s,
+    )  # fmt: skip
+    return [row.translate(_ASCII) for row in found]
 
 
 def exports(board: Board) -> list[str]:

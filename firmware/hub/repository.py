@@ -57,8 +57,13 @@ class Repository:
             self._base.execute("pragma journal_mode = wal")
             self._base.execute("pragma synchronous = full")
             self._base.executescript(SCHEMA)
-            if "relay" not in {row[1] for row in self._base.execute("pragma table_info(boxes)")}:
-                self._base.execute("alter table boxes add column relay text")
+            # Columns of later versions; a database keeps what an earlier one wrote. Locked, for the page's process does the same.
+            self._base.execute("begin immediate")
+            for table, column, kind in (("boxes", "relay", "text"), ("messages", "received_tai_ns", "integer")):
+                if column not in {row[1] for row in self._base.execute(f"pragma table_info({table})")}:
+                    self._base.execute(f"alter table {table} add column {column} {kind}")
+            self._base.execute("create index if not exists messages_by_received on messages (box, received_tai_ns)")
+            self._base.execute("commit")
 
     def close(self) -> None:
         """Give the database up."""
@@ -94,6 +99,10 @@ class Repository:
             cursor = self._base.execute(query, values)
             cursor.row_factory = sqlite3.Row
             return cursor.fetchall()
+
+    def change(self, statement: str, *values: object) -> int:
+        """A change by one of this folder's other files, within a transaction of the caller's; rows changed."""
+        return self._do(statement, values).rowcount
 
     def _do(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         with _troubles():
@@ -156,8 +165,8 @@ class Repository:
         with _troubles():
             self._base.executemany(
                 "insert or ignore into messages (identity, box, envelope, priority, severity, kind, device, process, event, sequence,"
-                " origin_tai_ns, origin_uncertainty_ns, origin_source, arrived_tai_ns, text, fields, attachment_type, attachment)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " origin_tai_ns, origin_uncertainty_ns, origin_source, arrived_tai_ns, text, fields, attachment_type, attachment,"
+                " received_tai_ns) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
         return self._base.total_changes - before
@@ -268,7 +277,7 @@ def _as_row(message: Message, box: str, envelope: bytes, now_tai_ns: int) -> tup
         message.identity, box, envelope, int(message.priority), int(message.severity), message.kind, message.device,
         message.process, message.event, None if message.sequence is None else str(message.sequence),
         origin.tai_ns, min(origin.uncertainty_ns, (1 << 63) - 1), origin.source, now_tai_ns, message.text,
-        _as_json(message.fields) if message.fields else None, media_type, attachment,
+        _as_json(message.fields) if message.fields else None, media_type, attachment, message.received_time.tai_ns,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ create table if not exists messages (
     device text not null, process text not null, event text, sequence text, -- text: it may have 64 bits without a sign
     origin_tai_ns integer not null, origin_uncertainty_ns integer not null, origin_source text not null,
     arrived_tai_ns integer not null, text text, fields text, attachment_type text, attachment blob,
+    received_tai_ns integer,                                     -- by the box's clock; null: of a time before it was kept
     unique (box, identity)
 );
 create index if not exists messages_by_priority on messages (priority, number);
@@ -42,6 +43,17 @@ create table if not exists evidence (
 create table if not exists held_parts (
     command blob not null, part integer not null, last integer not null, frames integer not null,
     since_utc_ns integer, until_utc_ns integer, primary key (command, part)
+) without rowid;
+
+create table if not exists sessions (
+    box text not null, session text not null, kind text not null,
+    state text not null,                                         -- 'open', 'closed' (not all of it is here), 'complete'
+    start_tai_ns integer not null, start_uncertainty_ns integer not null, opened_by text not null,
+    end_tai_ns integer, end_uncertainty_ns integer, closed_by text,
+    streams text not null default '[]',                          -- [[device, process, messages, last], …] as the box counted
+    missing integer,                                             -- messages of those not here yet
+    summary text,                                                -- what it came to, once it is complete
+    changed_tai_ns integer not null, primary key (box, session)
 ) without rowid;
 
 create table if not exists figures (name text primary key, count integer not null) without rowid;

@@ -17,6 +17,7 @@ from firmware.core.port import Port
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
+from firmware.hub import sessions
 from firmware.hub.evidence import Evidence, TooFarAhead
 from firmware.hub.outgoing import OUTGOING, Outgoing
 from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
@@ -27,6 +28,7 @@ NEWS = "news"  # A name appears here after each commit; the page's process liste
 SEEN_EVERY_NS = SECOND
 SEARCHED, CANCELLED = "searched", "cancelled"
 DETAIL_MAX = 1024  # characters of what is said about a command
+LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages.
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
 
@@ -54,6 +56,8 @@ class HubStation:
         self._repository = Repository(settings.database)
         self._ports = [Port(board, settings, broker, role="hub", hears=HUB_SUBSCRIPTIONS) for broker in settings.brokers]
         self._seen: dict[tuple[str, str, str | None], int] = {}  # when a box was last written down as seen, ns TAI
+        self._unsettled: set[str] = set()  # boxes that have spoken since their sessions were looked at
+        self._look_due = Monotonic(0)
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
         self._evidence = Evidence(board.disk, self._repository)
         self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
@@ -64,6 +68,7 @@ class HubStation:
         self._incoming.start()
         self._evidence.start()
         self._outgoing.start()
+        self._unsettled = {box for _, box in self._repository.boxes()}
 
     def step(self, now: Now) -> Monotonic | None:
         again: Monotonic | None = None
@@ -74,6 +79,7 @@ class HubStation:
             self._greet()
             self._outgoing.look(now)
             self._outgoing.send(self._ports, now)
+            self._look_at_sessions(now)
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
@@ -89,7 +95,11 @@ class HubStation:
         if again is not None:
             # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
             return again
-        wishes = [self._outgoing.next_wish(), *(port.next_wish() for port in self._ports)]
+        wishes = [
+            self._outgoing.next_wish(),
+            self._look_due if self._unsettled else None,
+            *(port.next_wish() for port in self._ports),
+        ]
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
@@ -102,6 +112,20 @@ class HubStation:
         for port in self._ports:
             port.connection.close()
         self._repository.close()
+
+    def _look_at_sessions(self, now: Now) -> None:
+        """What has come may be the last of a session that is closed: then it is processed for the last time."""
+        if not self._unsettled or now.monotonic < self._look_due:
+            return
+        self._look_due = now.monotonic.after(LOOK_NS)
+        with self._repository.transaction():
+            for box in sorted(self._unsettled):
+                complete = sessions.look(self._repository, box, now.timestamp.tai_ns)
+                if complete:
+                    self._repository.count("sessions_complete", len(complete))
+                    self.report.count("sessions_complete", len(complete))
+        self._unsettled.clear()
+        self._knock()
 
     # In.
 
@@ -162,6 +186,9 @@ class HubStation:
             self._evidence.finish(state)
         for path in outcome.forget:
             self._incoming.forget(path)
+        self._knock()
+
+    def _knock(self) -> None:
         # Not synced: it is a knock on the door.
         self._board.disk.write(f"{NEWS}/.latest", b"")
         self._board.disk.rename(f"{NEWS}/.latest", f"{NEWS}/latest")
@@ -269,6 +296,7 @@ class HubStation:
         stamp = now.timestamp.tai_ns
         new = self._repository.add_messages(messages, box=envelope.box, envelope=envelope.identity, now_tai_ns=stamp)
         count("messages", new)
+        self._unsettled.add(envelope.box)
         if new < len(messages):
             count("duplicate_messages", len(messages) - new)
         for message in messages:
@@ -276,6 +304,8 @@ class HubStation:
                 self._take_result(envelope.box, message, outcome, stamp)
             elif message.kind == "slice":
                 self._take_slice(envelope.box, message, stamp)
+            elif message.kind == "session":
+                sessions.take(self._repository, envelope.box, message, stamp)
 
     def _take_result(self, box: str, message: Message, outcome: _Outcome, now_tai_ns: int) -> None:
         result, identity = message.fields.get("result"), identity_of(message.fields.get("command"))

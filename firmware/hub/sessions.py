@@ -1,0 +1,133 @@
+"""Sessions as the boxes tell of them: open, closed, and complete when everything that was said during one is here (S2-130 … S2-132).
+
+A box's closing message says for each device's process how many messages there were (firmware/session/account.py). When the repository
+holds as many, the session is processed for the last time, and what it came to is kept with it.
+"""
+
+import json
+import re
+
+from firmware.core.message import Message
+from firmware.core.session import KINDS
+from firmware.core.timestamp import SECOND, iso
+from firmware.hub.repository import Repository
+
+STREAMS_MAX = 256
+SHOWN_MAX = 100
+EVENTS_MAX = 20  # in a summary, the most frequent
+_IDENTITY = re.compile(r"[0-9a-f]{16}")
+_INT64 = 1 << 63
+Stream = tuple[str, str, int, int | None]  # device, process, messages, the last of its own numbers
+Plain = dict[str, object]
+
+
+def take(repository: Repository, box: str, message: Message, now_tai_ns: int) -> None:
+    """What a box says of one of its sessions, within the caller's transaction. What makes no sense is left out; it is in the messages."""
+    fields = message.fields
+    session, kind, state = fields.get("session"), fields.get("session_kind"), fields.get("state")
+    start, opened_by = _moment(fields.get("start_tai_ns")), fields.get("opened_by")
+    if not (isinstance(session, str) and _IDENTITY.fullmatch(session) and kind in KINDS and start is not None):
+        return
+    repository.change(
+        "insert or ignore into sessions (box, session, kind, state, start_tai_ns, start_uncertainty_ns, opened_by, changed_tai_ns)"
+        " values (?, ?, ?, 'open', ?, ?, ?, ?)",
+        box, session, kind, start, _moment(fields.get("start_uncertainty_ns")) or 0, _word(opened_by), now_tai_ns,
+    )  # fmt: skip
+    end = _moment(fields.get("end_tai_ns"))
+    if state == "closed" and end is not None:
+        # Said again after a cut, and perhaps counted anew: the later word counts. One that is complete stays so.
+        repository.change(
+            "update sessions set state = 'closed', end_tai_ns = ?, end_uncertainty_ns = ?, closed_by = ?, streams = ?, changed_tai_ns = ?"
+            " where box = ? and session = ? and state <> 'complete'",
+            end, _moment(fields.get("end_uncertainty_ns")) or 0, _word(fields.get("closed_by")), json.dumps(_streams(message)), now_tai_ns,
+            box, session,
+        )  # fmt: skip
+
+
+def look(repository: Repository, box: str, now_tai_ns: int) -> list[str]:
+    """Whether closed sessions of this box are complete now, within the caller's transaction; returns those that have become so."""
+    complete = []
+    for row in repository.rows("select * from sessions where box = ? and state = 'closed'", box):
+        missing = _missing(repository, box, row["start_tai_ns"], row["end_tai_ns"], json.loads(row["streams"]))
+        state, summary = "closed", None
+        if missing == 0:
+            state, summary = "complete", json.dumps(_summary(repository, box, row["start_tai_ns"], row["end_tai_ns"]))
+            complete.append(str(row["session"]))
+        if missing != row["missing"] or complete:
+            repository.change(
+                "update sessions set state = ?, missing = ?, summary = ?, changed_tai_ns = ? where box = ? and session = ?",
+                state, missing, summary, now_tai_ns, box, row["session"],
+            )  # fmt: skip
+    return complete
+
+
+def listed(repository: Repository, *, box: str | None = None, tai_offset_s: int) -> list[Plain]:
+    """For the page: the latest sessions, the latest first; at most SHOWN_MAX."""
+    where, values = ("", ()) if box is None else (" where box = ?", (box,))
+    rows = repository.rows(f"select * from sessions{where} order by start_tai_ns desc limit ?", *values, SHOWN_MAX)
+    return [
+        {
+            "box": row["box"], "session": row["session"], "kind": row["kind"], "state": row["state"],
+            "start": iso(row["start_tai_ns"] - tai_offset_s * SECOND), "start_uncertainty_ms": row["start_uncertainty_ns"] / 1e6,
+            "end": None if row["end_tai_ns"] is None else iso(row["end_tai_ns"] - tai_offset_s * SECOND),
+            "opened_by": row["opened_by"], "closed_by": row["closed_by"], "missing": row["missing"],
+            "messages": sum(stream[2] for stream in json.loads(row["streams"])),
+            "summary": json.loads(row["summary"]) if row["summary"] else None,
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _missing(repository: Repository, box: str, start: int, end: int, streams: list[Stream]) -> int:
+    held = {
+        (row["device"], row["process"]): row["count"]
+        for row in repository.rows(
+            "select device, process, count(*) as count from messages where box = ? and received_tai_ns between ? and ?"
+            " group by device, process",
+            box, start, end,
+        )
+    }  # fmt: skip
+    return sum(max(0, count - held.get((device, process), 0)) for device, process, count, _ in streams)
+
+
+def _summary(repository: Repository, box: str, start: int, end: int) -> Plain:
+    """What it came to: messages by priority, the events, and the evidence."""
+    span = (box, start, end)
+    where = "where box = ? and received_tai_ns between ? and ?"
+    priorities = repository.rows(f"select priority, count(*) as count from messages {where} group by priority", *span)
+    events = repository.rows(
+        f"select event, count(*) as count from messages {where} and event is not null and kind not in ('session', 'command-result')"
+        " group by event order by count(*) desc, event limit ?",
+        *span, EVENTS_MAX,
+    )  # fmt: skip
+    (slices,) = repository.rows(f"select count(*) as count from messages {where} and kind = 'slice'", *span)
+    return {
+        "priorities": {str(row["priority"]): row["count"] for row in priorities},
+        "events": {row["event"]: row["count"] for row in events},
+        "slices": slices["count"],
+    }
+
+
+def _streams(message: Message) -> list[Stream]:
+    """As the box counted; a row that makes no sense, or from which something was taken out, counts for nothing."""
+    found: list[Stream] = []
+    for number in range(STREAMS_MAX):
+        text = message.fields.get(f"stream.{number}")
+        if not isinstance(text, str):
+            break
+        words = text.split(" ")
+        if len(words) == 4 and _is_count(words[2]) and len(words[2]) <= 12 and (words[3] == "-" or _is_count(words[3])):
+            found.append((words[0], words[1], int(words[2]), None if words[3] == "-" else int(words[3])))
+    return found
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= 20
+
+
+def _moment(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _INT64 else None
+
+
+def _word(value: object) -> str:
+    return value[:16] if isinstance(value, str) else "unknown"
