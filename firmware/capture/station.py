@@ -20,13 +20,14 @@ from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
 from firmware.core.allowance import Allowance
 from firmware.core.certificate import Account, TimeWatch, account_from
-from firmware.core.durable import make_directory
+from firmware.core.durable import make_directory, read_or_none
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.message import Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.recovery import Chain, recover
 from firmware.core.report import Report
 from firmware.core.segment import Losses, Segment, SegmentWriter, Source
+from firmware.core.session import STANDING, is_to_record
 from firmware.core.timestamp import MS, SECOND
 
 SEGMENTS, RECEIPTS = "segments", "receipts"
@@ -36,6 +37,10 @@ CLOCK_STATE_BYTES_MAX = 1 << 18  # with 256 devices it has 100 KiB
 STRETCH_BYTES = 2 << 20
 BLOCKS_A_STEP = 16  # 16 MiB between two looks at the clock: a tenth of a second of a saturated Gbit/s.
 DISK_RETRY_NS = SECOND
+STANDING_NS = (
+    SECOND  # How often it is looked whether to record; a session's first second is the price where a site records no others.
+)
+STANDING_BYTES_MAX = 256
 ROOM_BYTES_MIN = 4 * STRETCH_BYTES  # Without a reserve, too, there must be room for a while.
 _BLOCK_DONE, _CUT_REACHED = 0, 2  # why Stretch.add came back, as kernel.c says it; 1 is a full stretch
 
@@ -46,6 +51,7 @@ class State(Enum):
     RECORDING = "recording"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
+    OUTSIDE = "outside_session"  # the site records sessions only, and none is open
     STOPPED = "stopped"
 
 
@@ -76,6 +82,8 @@ class CaptureStation:
         self._standings: list[Standing] = []
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
+        self._standing_at = Monotonic(0)
+        self._outside: tuple[int, int] = (0, 0)  # frames heard and not recorded, and since when, UTC ns
 
     # What the loop calls.
 
@@ -91,6 +99,7 @@ class CaptureStation:
         self._hear(now)
         if self._state is not State.RECORDING and now.monotonic >= self._retry_at:
             self._resume(now)
+        self._look_whether_to_record(now)
         taken = self._take(now)
         self._keep_time(now)
         self._ears.poll(now)
@@ -192,7 +201,11 @@ class CaptureStation:
             if why == _CUT_REACHED and self._state is State.RECORDING and self._cut is ending:
                 self._end(now, "time")
                 self._open(now, stamp_ns=stamp_of(block, offset))
-        self._lose(self._state.value, block.frame_count - index, now)
+        if self._state is State.OUTSIDE:
+            self._outside = self._outside[0] + block.frame_count - index, self._outside[1]
+            self.report.count("outside_session", block.frame_count - index)
+        else:
+            self._lose(self._state.value, block.frame_count - index, now)
         self._ears.release(heard)
 
     # Writing.
@@ -342,6 +355,42 @@ class CaptureStation:
         except (Missing, DiskFailed):
             return Account()
 
+    # Sessions, where a site records nothing else.
+
+    def _look_whether_to_record(self, now: Now) -> None:
+        if self._state is not State.RECORDING or now.monotonic < self._standing_at:
+            return
+        self._standing_at = now.monotonic.after(STANDING_NS)
+        if self._is_to_record(now):
+            return
+        self._flush(now)
+        if self._state is State.RECORDING:
+            self._end(now, "stop")
+        if self._state is State.RECORDING:
+            self._state, self._outside = State.OUTSIDE, (0, now.utc_ns)
+            self.report.gauge("state", self._state.value)
+            self._say(
+                now,
+                Severity.NOTICE,
+                self._state.value,
+                "no session is open: frames are heard and not recorded, as the site has set",
+            )
+
+    def _is_to_record(self, now: Now) -> bool:
+        """Whoever knows may be away, or the disk fail: then everything is recorded."""
+        try:
+            return is_to_record(read_or_none(self._board.disk, STANDING, size=STANDING_BYTES_MAX), now.monotonic)
+        except DiskFailed:
+            return True
+
+    def _record_again(self, now: Now) -> None:
+        frames, since_ns = self._outside
+        self._ledger.lost(State.OUTSIDE.value, frames, first_ns=since_ns, last_ns=now.utc_ns)
+        self._state, self._outside = State.RECORDING, (0, 0)
+        self._open(now)
+        if self._state is State.RECORDING:
+            self._say(now, Severity.NOTICE, self._state.value, "frames are recorded again")
+
     # Trouble.
 
     def _trouble(self, trouble: DiskFull | DiskFailed, now: Now) -> None:
@@ -356,8 +405,12 @@ class CaptureStation:
             self._say(now, Severity.ERROR, state.value, "the disk takes nothing more; frames are heard, counted and lost")
 
     def _resume(self, now: Now) -> None:
-        """Is there room again, does it obey again? Then finish what was in hand and go on."""
+        """Is there room again, does it obey again, is a session open? Then finish what was in hand and go on."""
         self._retry_at = now.monotonic.after(DISK_RETRY_NS)
+        if self._state is State.OUTSIDE:
+            if self._is_to_record(now):
+                self._record_again(now)
+            return
         try:
             # Twice the reserve: at the edge of it, recording would stop and begin with every stretch.
             if self._board.disk.free_bytes() < max(self._settings.reserve_mb << 21, ROOM_BYTES_MIN):

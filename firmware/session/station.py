@@ -16,10 +16,10 @@ from firmware.core.message import Field, Message, Priority, Severity, unpacked
 from firmware.core.notices import Notices
 from firmware.core.report import Report
 from firmware.core.session import CURRENT, LAST, STANDING, Kind, Session, packed, read, standing_as_stored
+from firmware.core.session_order import ORDERS, from_parameters
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.session.account import GROUPS, Account, counting
-from firmware.core.session_order import ORDERS, from_parameters
 from firmware.session.marks import Marks
 from firmware.session.rules import Rules
 from firmware.session.settings import SessionSettings

@@ -3,7 +3,7 @@
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firmware.command.journal import JOURNAL_BYTES_MAX, WINDOW, Journal, Novelty, packed, unpacked
@@ -76,6 +76,7 @@ def test_interrupted_orders_are_remembered_each() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 1)), max_size=400))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine with five others at work is slow
 def test_no_order_is_new_twice(sent: list[tuple[int, int]]) -> None:
     """Whatever comes in whatever order: nothing is accepted twice, no counter is shared, and the journal comes back as stored."""
     orders = [order(counter, number=number) for counter, number in sent]

@@ -13,6 +13,8 @@ from firmware.console.settings import ConsoleSettings
 from firmware.console.station import ConsoleStation
 from firmware.core.report import Report, publish
 from firmware.core.timestamp import SECOND
+from firmware.session.settings import SessionSettings
+from firmware.session.station import SessionStation
 from simulator.board import SimulatedBoard
 from simulator.disk import Failing
 from simulator.tty import SimulatedTty
@@ -130,8 +132,8 @@ def test_verify_can_be_stopped(person: Terminal) -> None:
         (b"sh s?", b"settings"),
         (b"show status ?", b"<enter>"),
         (b"show status x?", b"nothing may stand here"),
-        (b"nonsense\r", b"expected one of: exit, export, find, help, show, verify"),
-        (b"show s\r", b"expected one word, this may be any of: segments, settings, status"),
+        (b"nonsense\r", b"expected one of: exit, export, find, help, session, show, verify"),
+        (b"show s\r", b"expected one word, this may be any of: segments, session, settings, status"),
         (b"show\r", b"expected after show one of:"),
         (b"show status now\r", b"expected after show status nothing more"),
         (b'show "status\r', b"expected a closing quotation mark"),
@@ -257,3 +259,28 @@ def test_on_a_real_terminal() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_a_session_by_hand(person: Terminal) -> None:
+    """Somebody at the line says that a procedure begins and ends, in as few letters as are clear; `show session` tells. (S2-130)"""
+    station = SessionStation(person.board, SessionSettings(settle_ms=0))
+    station.start(person.board.clock.now())
+
+    def settle() -> None:
+        for _ in range(20):
+            station.step(person.board.clock.now())
+            for name in person.board.disk.list("flush"):
+                person.board.disk.remove(f"flush/{name}")  # as group does
+            person.board.clock.advance(SECOND)
+
+    assert b"no session is open" in person.types(b"show session\r")
+    assert b"procedure begins now" in person.types(b"ses start proc\r")
+    settle()
+    assert b"open: procedure" in person.types(b"show session\r")
+    assert b"expected after session start one of" in person.types(b"session start\r")
+    person.types(b"session close\r")
+    settle()
+    shown = person.types(b"sh ses\r")
+
+    assert b"no session is open" in shown
+    assert b"closed by hand" in shown

@@ -11,11 +11,11 @@ from firmware.core import message, release
 from firmware.core.envelope import Order, order_packed
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.session import CURRENT, LAST, Session, read
+from firmware.core.session_order import ORDERS
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from firmware.group.settings import GroupSettings
 from firmware.group.station import GroupStation
-from firmware.core.session_order import ORDERS
 from firmware.session.rules import Rules
 from firmware.session.settings import SessionSettings
 from firmware.session.station import SessionStation
