@@ -22,8 +22,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two files at a time: real programs are waited for. Not more: what is about milliseconds needs a core that is free now and then.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup
 	@$(BIN)/scrubjay bench
