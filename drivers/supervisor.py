@@ -28,6 +28,26 @@ class Supervisor(Protocol):
         """Whether the keeper asked this process to end."""
         ...
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the keeper takes descriptors, and gives them to this process's next life however this one ends."""
+        ...
+
+    def keep(self, title: str, descriptor: int) -> None:
+        """Leave a duplicate of this descriptor with the keeper, in the place of one kept under the same title.
+
+        title: printable ASCII without a colon, at most 255 characters (FDNAME of sd_notify(3)).
+        """
+        ...
+
+    def forget(self, title: str) -> None:
+        """The keeper closes what it keeps under this title; nothing, where it keeps nothing."""
+        ...
+
+    def kept(self) -> Mapping[str, int]:
+        """Title to descriptor: what earlier lives of this process left. Still the keeper's too, and closed by whoever takes it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

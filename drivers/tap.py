@@ -35,6 +35,7 @@ class TapRequest:
     filter: pcap-filter(7) expression, None for everything. snap_bytes: longest part of a frame kept.
     block_bytes: a power of two, at least a page; block_count: how many; retire_ms: a block is handed over at the latest this
     long after its first frame. At low rate the ring holds block_count × retire_ms, at high rate its bytes.
+    lasting: where an earlier life of this process left its ring with the keeper, go on with that one, in its own geometry.
     """
 
     interface: str
@@ -43,6 +44,7 @@ class TapRequest:
     block_bytes: int = 1 << 20
     block_count: int = 64
     retire_ms: int = 100
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,16 @@ class Tap(Protocol):
         """LINKTYPE_* of its frames (1: Ethernet)."""
         ...
 
+    @property
+    def title(self) -> str:
+        """Under which its descriptor may be left with the keeper (Supervisor.keep); "" for one that ends with its process."""
+        ...
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether an earlier life of this process listened through it before: since then nothing passed unheard."""
+        ...
+
     def fileno(self) -> int:
         """Readable when `next` has a block; -1 where there is none (simulator)."""
         ...
@@ -114,6 +126,13 @@ class Tap(Protocol):
 
     def counters(self) -> TapCounters:
         """What was heard and what was lost so far."""
+        ...
+
+    def catch_up(self) -> None:
+        """When this returns, `next` hands out at least what was heard until it was called; what comes after is heard on.
+
+        For who leaves it to a next life, having taken all that `next` gave.
+        """
         ...
 
     def finish(self) -> None:

@@ -54,11 +54,12 @@ class SimulatedBoard:
         ttys: dict[str, Tty] | None = None,
         make_asker: Callable[[str], Asker] | None = None,
         daemons: dict[str, Daemon] | None = None,
+        supervisor: SimulatedSupervisor | None = None,
     ) -> None:
         self.disk = disk or SimulatedDisk()
         self.clock = clock or SimulatedClock()
         self.identity = identity or SimulatedIdentity()
-        self.supervisor = SimulatedSupervisor()
+        self.supervisor = supervisor or SimulatedSupervisor()
         self.open_tap = open_tap
         self.make_link = make_link
         self.open_listener = open_listener

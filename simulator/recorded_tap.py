@@ -120,6 +120,14 @@ class RecordingTap:
     def link_type(self) -> int:
         return ETHERNET
 
+    @property
+    def title(self) -> str:
+        return ""
+
+    @property
+    def is_taken_over(self) -> bool:
+        return False
+
     def fileno(self) -> int:
         return self._event
 
@@ -147,6 +155,9 @@ class RecordingTap:
     def counters(self) -> TapCounters:
         with self._room:
             return TapCounters(self._received, {"ring_full": self._dropped})
+
+    def catch_up(self) -> None:
+        return
 
     def finish(self) -> None:
         """Blocks are handed over whole; what is not due yet was not heard."""

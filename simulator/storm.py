@@ -483,7 +483,7 @@ class _Storm:
         since = until - self.random.randrange(1, 20) * SECOND
         repository = Repository(self.database)
         order = request_evidence(
-            WorldBoard(self.hub), repository, box=BOX_NAME,
+            WorldBoard(self.hub, "hub"), repository, box=BOX_NAME,
             request=Request(Query(since_utc_ns=since, until_utc_ns=until), self.random.choice((None, Priority.P1, Priority.P3))),
             about=None, made_tai_ns=now.timestamp.tai_ns, expires_tai_ns=now.timestamp.tai_ns + 3600 * SECOND,
         )  # fmt: skip

@@ -6,11 +6,15 @@ from drivers.supervisor import Ended, Ready
 
 
 class SimulatedSupervisor:
-    """One process's side. said: ("ready", status), ("alive", ""), ("stopping", "") in order."""
+    """One process's side. said: ("ready", status), ("alive", ""), ("stopping", "") in order.
 
-    def __init__(self) -> None:
+    store: what the keeper keeps of this process, shared by its lives.
+    """
+
+    def __init__(self, store: dict[str, int] | None = None) -> None:
         self.said: list[tuple[str, str]] = []
         self.stop = False
+        self.store: dict[str, int] = {} if store is None else store
 
     def ready(self, status: str) -> None:
         self.said.append(("ready", status))
@@ -23,6 +27,19 @@ class SimulatedSupervisor:
 
     def stop_requested(self) -> bool:
         return self.stop
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def keep(self, title: str, descriptor: int) -> None:
+        self.store[title] = descriptor
+
+    def forget(self, title: str) -> None:
+        self.store.pop(title, None)
+
+    def kept(self) -> Mapping[str, int]:
+        return dict(self.store)
 
 
 class SimulatedKeeper:

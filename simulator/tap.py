@@ -4,8 +4,9 @@ Frames come from the world (`hear`) or from a recording (`simulator.capture_file
 newest and counts them, as the kernel's does. For a recording in real time, with a descriptor, see `simulator/recorded_tap.py`.
 """
 
+import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pcapy
 
@@ -19,19 +20,25 @@ LINK_ETHERNET = 1
 
 
 class SimulatedTap:
-    """One interface of the simulated world. `hear`, `break_off` and `has_carrier` are the world's."""
+    """One interface of the simulated world. `hear`, `break_off` and `has_carrier` are the world's.
 
-    def __init__(self, request: TapRequest) -> None:
+    store: what the keeper keeps; as long as this tap is in it, who closes it only leaves it.
+    """
+
+    def __init__(self, request: TapRequest, *, store: Mapping[str, int] | None = None) -> None:
         """Raises BadFilter."""
         self._request = request
+        self._store: Mapping[str, int] = {} if store is None else store
         self._program = _compiled(request)
         self._ready: deque[Block] = deque()
         self._filling: list[HeardFrame] = []
         self._filling_bytes = 0
-        self._handed: deque[int] = deque()
+        self._handed: deque[Block] = deque()
+        self._is_taken_over = False
         self._sequence = 0
         self._received = 0
         self._dropped = 0
+        self._told = self._told_before = 0  # of these, to this owner and those before, and to those before
         self._gone = False
         self.has_carrier = True
         self._closed = False
@@ -64,6 +71,13 @@ class SimulatedTap:
         """The interface goes away; what was heard before is still handed out."""
         self._gone = True
 
+    def outlive(self) -> None:
+        """Its process ended and the keeper kept it: whoever opens it next reads from the oldest block that was not released."""
+        self._ready.extendleft(reversed(self._handed))
+        self._handed.clear()
+        self._is_taken_over = True
+        self._received, self._told_before = 0, self._told  # as PACKET_STATISTICS, which forgets what it has told
+
     # The contract.
 
     @property
@@ -74,6 +88,15 @@ class SimulatedTap:
     def link_type(self) -> int:
         return LINK_ETHERNET
 
+    @property
+    def title(self) -> str:
+        request = self._request
+        return f"ring/{request.interface}/{zlib.crc32(f'{request.snap_bytes} {request.filter}'.encode()):08x}"
+
+    @property
+    def is_taken_over(self) -> bool:
+        return self._is_taken_over
+
     def fileno(self) -> int:
         return -1
 
@@ -82,7 +105,7 @@ class SimulatedTap:
             self._retire()
         if self._ready:
             block = self._ready.popleft()
-            self._handed.append(block.handle)
+            self._handed.append(block)
             return block
         if self._gone:
             raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
@@ -96,16 +119,22 @@ class SimulatedTap:
         return len(self._ready) + bool(self._filling)
 
     def release(self, block: Block) -> None:
-        assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
+        assert self._handed and self._handed[0].handle == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()
 
     def counters(self) -> TapCounters:
-        return TapCounters(self._received, {"ring_full": self._dropped}, self.has_carrier)
+        self._told = self._dropped
+        return TapCounters(self._received, {"ring_full": self._dropped - self._told_before}, self.has_carrier)
+
+    def catch_up(self) -> None:
+        return
 
     def finish(self) -> None:
         self._finished = True
 
     def close(self) -> None:
+        if self.title in self._store:
+            return
         self._closed = True
         self._ready.clear()
         self._filling.clear()

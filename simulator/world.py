@@ -7,7 +7,7 @@ before any disk operation; what a station holds in memory is gone then, what the
 import heapq
 import itertools
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -27,6 +27,7 @@ from simulator.clock import SimulatedClock, Timeline
 from simulator.disk import PowerCut, SimulatedDisk
 from simulator.identity import SimulatedIdentity
 from simulator.link import SimulatedBroker, SimulatedLink
+from simulator.supervisor import SimulatedSupervisor
 from simulator.tap import SimulatedTap
 
 BROKER = "broker:1883"
@@ -66,11 +67,11 @@ class Wire:
         self._down: set[str] = set()
         self._taps: list[tuple[SimulatedTap, Callable[[], None]]] = []
 
-    def open(self, request: TapRequest, ring: Callable[[], None]) -> SimulatedTap:
-        """A tap; `ring` wakes who listens. Several names with commas between them are heard as one. Raises TapFailed or BadFilter."""
+    def open(self, request: TapRequest, ring: Callable[[], None], store: Mapping[str, int] | None = None) -> SimulatedTap:
+        """A tap; `ring` wakes who listens; store: as SimulatedTap's. Several names with commas between them are heard as one. Raises TapFailed or BadFilter."""
         if _names(request) <= self._down:
             raise TapFailed("expected the interface, it is gone")
-        tap = SimulatedTap(request)
+        tap = SimulatedTap(request, store=store)
         self._taps.append((tap, ring))
         return tap
 
@@ -98,6 +99,15 @@ class Wire:
         sender = frame.data[11] if len(frame.data) > 11 else 0
         return self.ports[sender % len(self.ports)]
 
+    def is_at(self, tap: SimulatedTap) -> bool:
+        """Whether it still hears."""
+        return any(other is tap for other, _ in self._taps)
+
+    def go_on(self, tap: SimulatedTap, ring: Callable[[], None]) -> None:
+        """Another process takes it over, and is the one to wake."""
+        self._taps = [(other, ring if other is tap else former) for other, former in self._taps]
+        tap.outlive()
+
     def leave(self, tap: SimulatedTap) -> None:
         """Its process was killed."""
         tap.close()
@@ -111,7 +121,7 @@ def _names(request: TapRequest) -> set[str]:
 class WorldBoard(SimulatedBoard):
     """A board whose parts know their process, so that all of them can be taken away from it at once."""
 
-    def __init__(self, machine: "Machine") -> None:
+    def __init__(self, machine: "Machine", process: str) -> None:
         super().__init__(
             disk=machine.disk,
             clock=machine.clock,
@@ -120,6 +130,7 @@ class WorldBoard(SimulatedBoard):
             make_link=self._make_link,
             make_asker=machine.make_asker,
             daemons=machine.daemons,
+            supervisor=SimulatedSupervisor(machine.stores.setdefault(process, {})),
         )
         self.machine = machine
         self.links: list[SimulatedLink] = []
@@ -134,6 +145,8 @@ class WorldBoard(SimulatedBoard):
         for link in self.links:
             link.crash()
         for tap in self.taps:
+            if tap.title in self.supervisor.store and self.machine.rings.get(tap.title) is tap:
+                continue  # The keeper has it, and it hears on.
             self.machine.world.wire.leave(tap)
             self.machine.world.room_wire.leave(tap)
         self.disk.forget_watchers({self.the_bell.ring})
@@ -141,7 +154,14 @@ class WorldBoard(SimulatedBoard):
     def _open_tap(self, request: TapRequest) -> Tap:
         world = self.machine.world
         wire = world.room_wire if request.interface == ROOM_INTERFACE else world.wire
-        tap = wire.open(request, self.the_bell.ring)
+        title = SimulatedTap(request).title
+        tap = self.machine.rings.get(title) if request.lasting and title in self.supervisor.store else None
+        if tap is not None and wire.is_at(tap):
+            wire.go_on(tap, self.the_bell.ring)
+        else:
+            tap = wire.open(request, self.the_bell.ring, self.supervisor.store if request.lasting else None)
+        if request.lasting:
+            self.machine.rings[title] = tap
         self.taps.append(tap)
         return tap
 
@@ -164,6 +184,8 @@ class Machine:
     processes: Sequence[Process]
     settings: Settings
     lives: dict[str, Life] = field(default_factory=dict)
+    stores: dict[str, dict[str, int]] = field(default_factory=dict)  # by process: what its keeper keeps
+    rings: dict[str, SimulatedTap] = field(default_factory=dict)  # by their titles, those that may be kept
     when_cut: Callable[[], None] | None = None
     crashes: list[str] = field(default_factory=list)
     make_asker: Callable[[str], Asker] | None = None  # the room's, where there is one
@@ -187,7 +209,7 @@ class Machine:
         """One process begins."""
         if self.is_off or process.name in self.lives:
             return
-        life = Life(process, self, WorldBoard(self))
+        life = Life(process, self, WorldBoard(self, process.name))
         self.lives[process.name] = life
         self.world.in_process(life, lambda: self._begin(life))
 
@@ -213,6 +235,10 @@ class Machine:
         for life in self.lives.values():
             life.board.crash()
         self.lives.clear()
+        for tap in self.rings.values():
+            self.world.wire.leave(tap)
+        self.rings.clear()
+        self.stores.clear()
         self.disk.power_cut(self.world.random)
         if self.when_cut is not None:
             self.when_cut()

@@ -63,7 +63,7 @@ class LinuxBoard:
             return PortableTap(request)
         from drivers.linux.tap import ring_tap
 
-        return ring_tap(request)
+        return ring_tap(request, self.supervisor.kept())
 
     def link(self) -> Link:
         from drivers.linux.link import PahoLink

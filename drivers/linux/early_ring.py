@@ -4,24 +4,15 @@ The kernel has filled it since; nobody has read it. Who takes it has every frame
 """
 
 import socket
-from dataclasses import dataclass
+
+from drivers.linux.held_ring import HeldRing
 
 HOLDER = "\0scrubjay-ring"  # an abstract name: it belongs to the network namespace, as the interfaces do
 PATIENCE_S = 2.0  # The holder answers at once or is busy with another interface's owner, who has five seconds.
 TEXT_BYTES_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyRing:
-    """descriptor: now ours to close. The geometry travels with it: the kernel maps a ring in its exact size and no other."""
-
-    descriptor: int
-    block_bytes: int
-    block_count: int
-    retire_ms: int
-
-
-def taken(interface: str, *, holder: str = HOLDER) -> EarlyRing | None:
+def taken(interface: str, *, holder: str = HOLDER) -> HeldRing | None:
     """The ring that is held for this interface, or None: nobody holds one, or it was taken before."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as door:
         door.settimeout(PATIENCE_S)
@@ -37,4 +28,4 @@ def taken(interface: str, *, holder: str = HOLDER) -> EarlyRing | None:
             door.send(b"k")  # Only now it is ours; before, the holder keeps it.
         except (OSError, ValueError):
             return None
-    return EarlyRing(descriptors[0], *sizes)
+    return HeldRing(descriptors[0], *sizes)

@@ -52,6 +52,14 @@ class JoinedTap:
     def link_type(self) -> int:
         return next(member.tap.link_type for member in self._members if member.tap is not None)
 
+    @property
+    def title(self) -> str:
+        return ""
+
+    @property
+    def is_taken_over(self) -> bool:
+        return False
+
     def fileno(self) -> int:
         return self._epoll.fileno()
 
@@ -87,6 +95,11 @@ class JoinedTap:
             if member.tap is not None:
                 total = _sum(total, member.tap.counters())
         return total
+
+    def catch_up(self) -> None:
+        for member in self._members:
+            if member.tap is not None:
+                member.tap.catch_up()
 
     def finish(self) -> None:
         for member in self._members:

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pcapy
 
 from drivers.errors import BadFilter, NotAllowed, TapFailed
 from drivers.linux import early_ring
-from drivers.linux.early_ring import EarlyRing
+from drivers.linux.held_ring import HeldRing, held_ring, title_of
 from drivers.tap import BLOCK_HEADER, STATUS_USER, Block, HeardFrame, TapCounters, TapRequest, pack_block
 
 SOL_PACKET = 263
@@ -46,13 +47,15 @@ _GONE = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
 class RingTap:
     """One interface through the kernel's TPACKET_V3 ring. Raises TapFailed or BadFilter when it is opened.
 
-    early: a ring that has been filling since before this process ran; its geometry goes before the request's.
+    held: a ring that has been filling since before this process ran; its geometry goes before the request's.
+    is_taken_over: it is one that an earlier life of this process read.
     """
 
-    def __init__(self, request: TapRequest, early: EarlyRing | None = None) -> None:
-        if early is not None:
-            request = replace(request, block_bytes=early.block_bytes, block_count=early.block_count, retire_ms=early.retire_ms)
+    def __init__(self, request: TapRequest, held: HeldRing | None = None, *, is_taken_over: bool = False) -> None:
+        if held is not None:
+            request = replace(request, block_bytes=held.block_bytes, block_count=held.block_count, retire_ms=held.retire_ms)
         self._request = request
+        self._is_taken_over = is_taken_over
         program = _compiled(request)
         self._counters = TapCounters(dropped={"ring_full": 0, "interface_errors": 0, "interface_missed": 0})
         self._handed: deque[int] = deque()
@@ -60,15 +63,15 @@ class RingTap:
         self._ring: mmap.mmap | None = None
         self._gone = 0  # the errno of an interface that went away
         try:
-            if early is None:
+            if held is None:
                 self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             else:
-                self._socket = socket.socket(fileno=early.descriptor)
+                self._socket = socket.socket(fileno=held.descriptor)
         except OSError as problem:
             kind = NotAllowed if problem.errno in (errno.EPERM, errno.EACCES) else TapFailed
             raise kind(f"expected the right to listen (CAP_NET_RAW), {_name(problem)}") from None
         try:
-            if early is None:
+            if held is None:
                 self._open(program)
             else:
                 self._adopt()
@@ -104,17 +107,15 @@ class RingTap:
             raise TapFailed(_DOWN.format(request.interface))
 
     def _adopt(self) -> None:
-        """A ring nobody has read yet: bound, filling, and from now on ours. What comes next is its oldest block."""
+        """A ring somebody else opened: bound, filling, and from now on ours. What comes next is its oldest block not yet released."""
         request = self._request
-        self._index = socket.if_nametoindex(request.interface)
+        bound = self._socket.getsockname()[0]
+        if bound != request.interface:
+            raise TapFailed(f"expected a ring on interface {request.interface!r}, its own was renamed or went away")
+        self._index = socket.if_nametoindex(bound)
         self._map(request.block_bytes * request.block_count)
-        filled = [at for at in range(request.block_count) if self._status[at][0] & STATUS_USER]
-        if filled:
-            sequence = {at: BLOCK_HEADER.unpack_from(self._view, at * request.block_bytes)[6] for at in filled}
-            self._position = min(filled, key=sequence.__getitem__)
-        else:
-            # Nothing handed over yet: the block being filled is the one with frames, or the first.
-            self._position = next((at for at in range(request.block_count) if self._count[at][0]), 0)
+        headers = [BLOCK_HEADER.unpack_from(self._view, at * request.block_bytes) for at in range(request.block_count)]
+        self._position = oldest([(header[2], header[6], header[5]) for header in headers])
         self._link = link_counters(request.interface) or LinkCounters()
 
     def _map(self, size: int) -> None:
@@ -123,6 +124,7 @@ class RingTap:
         # One aligned 32-bit word each: reading and writing it is one machine access, which the kernel relies on.
         self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, self._request.block_bytes)]
         self._count = [self._view[at + 12 : at + 16].cast("I") for at in range(0, size, self._request.block_bytes)]
+        self._used = [self._view[at + 20 : at + 24].cast("I") for at in range(0, size, self._request.block_bytes)]
 
     @property
     def request(self) -> TapRequest:
@@ -131,6 +133,14 @@ class RingTap:
     @property
     def link_type(self) -> int:
         return LINK_ETHERNET
+
+    @property
+    def title(self) -> str:
+        return title_of(self._request)
+
+    @property
+    def is_taken_over(self) -> bool:
+        return self._is_taken_over
 
     def fileno(self) -> int:
         """Readable also as long as a block is handed out and not released: the kernel looks at the newest block's state only."""
@@ -161,6 +171,7 @@ class RingTap:
         self._handed.popleft()
         block.data.release()
         self._count[block.handle][0] = 0  # so that `is_filling` is not told of frames that were read long ago
+        self._used[block.handle][0] = 0  # so that `oldest` tells it from the one the kernel has opened to fill next
         self._status[block.handle][0] = 0  # TP_STATUS_KERNEL
 
     def counters(self) -> TapCounters:
@@ -182,6 +193,12 @@ class RingTap:
         )
         return self._counters
 
+    def catch_up(self) -> None:
+        if self._ring is not None and self.is_filling():
+            waiting = select.poll()
+            waiting.register(self._socket.fileno(), select.POLLIN)
+            waiting.poll(2 * self._request.retire_ms)
+
     def finish(self) -> None:
         if self._ring is None:
             return
@@ -196,9 +213,9 @@ class RingTap:
     def close(self) -> None:
         if self._ring is None:
             return
-        for word in (*self._status, *self._count):
+        for word in (*self._status, *self._count, *self._used):
             word.release()
-        self._status, self._count = [], []
+        self._status, self._count, self._used = [], [], []
         self._view.release()
         try:
             self._ring.close()
@@ -219,12 +236,33 @@ class RingTap:
         return bool(self._count[self._position][0]) and not self._status[self._position][0] & STATUS_USER
 
 
-def ring_tap(request: TapRequest) -> RingTap:
-    """The ring held since the start of the machine where there is one, else a new one.
+def oldest(blocks: Sequence[tuple[int, int, int]]) -> int:
+    """Where a new owner of a ring begins to read. blocks: (status, sequence, bytes used) of each, as in their headers.
 
-    The holder keeps whole frames of everything, so who wants less (a filter, a snap length) has no use for its ring and leaves it
+    The oldest that was filled and not released. Where there is none, the one the kernel has opened, which has the highest sequence;
+    released ones use 0 bytes (`RingTap.release`), an open one at least its header. Where all are released and none is open, because
+    the kernel had found the ring full and has not looked again, the one after the last.
+    """
+    filled = [(sequence, at) for at, (status, sequence, _) in enumerate(blocks) if status & STATUS_USER]
+    if filled:
+        return min(filled)[1]
+    _, at, used = max((sequence, at, used) for at, (_, sequence, used) in enumerate(blocks))
+    return at if used else (at + 1) % len(blocks)
+
+
+def ring_tap(request: TapRequest, kept: Mapping[str, int] | None = None) -> RingTap:
+    """The ring an earlier life left with the keeper, else the one held since the start of the machine, else a new one.
+
+    kept: what the keeper has (Supervisor.kept); asked only where the request is lasting. The holder keeps whole frames of everything, so who wants less (a filter, a snap length) has no use for its ring and leaves it
     alone: intake asks for its ports on the same interface, and the ring is the recorder's.
     """
+    if request.lasting and kept:
+        held = held_ring(request, kept)
+        if held is not None:
+            try:
+                return RingTap(request, held, is_taken_over=True)
+            except TapFailed:
+                pass  # Its interface has gone since, and another has its name: a ring of our own is as good as it gets.
     is_whole = not request.filter and request.snap_bytes >= TapRequest(request.interface).snap_bytes
     return RingTap(request, early_ring.taken(request.interface) if is_whole else None)
 
@@ -320,6 +358,14 @@ class PortableTap:
     def link_type(self) -> int:
         return LINK_ETHERNET
 
+    @property
+    def title(self) -> str:
+        return ""
+
+    @property
+    def is_taken_over(self) -> bool:
+        return False
+
     def fileno(self) -> int:
         return self._descriptor
 
@@ -361,6 +407,9 @@ class PortableTap:
         _, dropped, interface = self._reader.stats()
         running = bool(_flags(self._control, _name_now(self._index, self._request.interface)) & IFF_RUNNING)
         return TapCounters(self._received, {"ring_full": dropped, "interface": interface}, running)
+
+    def catch_up(self) -> None:
+        return
 
     def finish(self) -> None:
         """Of libpcap's own ring nobody knows how full its last block is: its time is waited for."""

@@ -39,6 +39,7 @@ class Ear:
         self._ledger = ledger
         self._report = report
         self._tap: Tap | None = None
+        self._keeps = False
         self._held: deque[Block] = deque()
         self._counted: dict[str, int] = {}
         self._received_counted = 0
@@ -67,6 +68,16 @@ class Ear:
         return self._tap.link_type if self._tap is not None else 1
 
     @property
+    def title(self) -> str:
+        """Under which its ring is kept; "" where it cannot be."""
+        return self._tap.title if self._tap is not None else ""
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether it hears through the ring of an earlier life: then nothing passed unheard in between."""
+        return self._tap is not None and self._tap.is_taken_over
+
+    @property
     def held_count(self) -> int:
         """Blocks handed out and not released."""
         return len(self._held)
@@ -88,7 +99,23 @@ class Ear:
         self._counted, self._received_counted, self._handed, self._polled_at = {}, 0, 0, now
         self._note_deaf(now)
         self._deaf_since_ns = self._dark_since_ns = None
+        if self._keeps:
+            self.keep()
         return True
+
+    def keep(self) -> None:
+        """From now on its ring is left with the keeper, however this process ends.
+
+        Not before there is an open segment to go on from: who takes a ring over says that nothing is missing since.
+        """
+        self._keeps = True
+        if self._tap is None or not self._tap.title or self._tap.is_taken_over:
+            return
+        keeper = self._board.supervisor
+        for title in keeper.kept():
+            if title.split("/")[:2] == self._tap.title.split("/")[:2] and title != self._tap.title:
+                keeper.forget(title)  # Under other rules, or of an interface that went: it will never be read again.
+        keeper.keep(self._tap.title, self._tap.fileno())
 
     def next(self, now: Now) -> Block | None:
         """The next block, or None. When the interface has gone, `hears` says so from now on."""
@@ -99,6 +126,7 @@ class Ear:
         except TapFailed as trouble:
             # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
             self.note_left(now)
+            self._board.supervisor.forget(self._tap.title)
             self.close()
             self._gone(trouble, now)
             return None
@@ -132,6 +160,11 @@ class Ear:
             return
         self._poll(now)
         self._note_deaf(now)
+
+    def catch_up(self) -> None:
+        """`next` hands out what was heard until now; what comes after is for the next life."""
+        if self._tap is not None:
+            self._tap.catch_up()
 
     def finish(self) -> None:
         """Hear nothing more; `next` hands out the rest."""

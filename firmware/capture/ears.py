@@ -65,6 +65,11 @@ class Ears:
         return any(ear.hears for ear in self.all)
 
     @property
+    def are_taken_over(self) -> bool:
+        """Whether all hear through the rings of an earlier life."""
+        return all(ear.is_taken_over for ear in self.all)
+
+    @property
     def link_type(self) -> int:
         """Of all: a tap hears Ethernet or is not opened."""
         return self.all[0].link_type
@@ -151,6 +156,17 @@ class Ears:
         for ear in self.all:
             ear.poll(now, at_once=at_once)
 
+    def keep(self) -> None:
+        """Leave their rings with the keeper from now on."""
+        for ear in self.all:
+            ear.keep()
+
+    def catch_up(self) -> None:
+        """`next` hands out what was heard until now; what comes after is for the next life."""
+        self._is_patient = False
+        for ear in self.all:
+            ear.catch_up()
+
     def finish(self) -> None:
         """Hear nothing more; `next` hands out the rest."""
         self._is_patient = False
@@ -179,6 +195,17 @@ def stamp_of(block: Block, offset: int) -> int:
         return 0
     _, seconds, ns, *_ = FRAME_HEADER.unpack_from(block.data, offset)
     return int(seconds) * SECOND + int(ns)
+
+
+def offset_of(block: Block, index: int) -> int:
+    """Where the frame of this number lies in a block; where it ends, for the number of its frames."""
+    offset = int(BLOCK_HEADER.unpack_from(block.data)[4])
+    for _ in range(index):
+        following = int(FRAME_HEADER.unpack_from(block.data, offset)[0])
+        if not following:
+            break
+        offset += following
+    return offset
 
 
 def _placed(block: Block) -> _Place:

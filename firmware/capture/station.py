@@ -14,8 +14,9 @@ from drivers.clock import Monotonic, Now
 from drivers.tap import TapRequest
 from firmware.capture.cut import Cut, cut_after, first_moment
 from firmware.capture.ear import Ear, Standing
-from firmware.capture.ears import Ears, Heard, stamp_of
+from firmware.capture.ears import Ears, Heard, offset_of, stamp_of
 from firmware.capture.ledger import Ledger
+from firmware.capture.overlap import Overlap, in_block, recorded
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
 from firmware.core.allowance import Allowance
@@ -80,6 +81,10 @@ class CaptureStation:
         self._uncertain = 0
         self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
         self._standings: list[Standing] = []
+        self._overlaps: dict[
+            int, Overlap | None
+        ] = {}  # by interface, until it is known that nothing comes twice; None: not looked yet
+        self._skips: dict[int, tuple[int, int]] = {}  # by interface: block sequence, frames of it recorded by an earlier life
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
         self._standing_at = Monotonic(0)
@@ -88,9 +93,13 @@ class CaptureStation:
     # What the loop calls.
 
     def start(self, now: Now) -> None:
-        """Listen first: what is heard while the last segment is put right waits in the ring."""
+        """Listen first: what is heard while the last segment is put right waits in the ring.
+
+        In the same ring as before where the keeper has one: then nothing was missed, and what is handed out again is told apart.
+        """
         if self._writer is None:
             self._ears.open(now)
+            self._overlaps = {number: None for number, ear in enumerate(self._ears.all) if ear.is_taken_over}
             self._begin(now, "interrupted")
             self._hear(now)  # What there is to say about the interface has a place to lie only now.
 
@@ -114,13 +123,16 @@ class CaptureStation:
 
     def stop(self, now: Now) -> None:
         self._time.look(now)
-        # The rings once round: what was heard before the end was asked for, to the last frame, and no more.
-        self._ears.finish()
-        rings = len(self._ears.all)  # A block may be taken in as many slices as there are blocks of the others.
-        for _ in range(self._settings.ring_block_count * rings * rings // BLOCKS_A_STEP + 1):
-            if self._take(now) < BLOCKS_A_STEP:
-                break
-        self._ears.note_left(now)
+        # What was heard before the end was asked for, to the last frame. What comes after is for the next life, where the keeper keeps
+        # the rings for one; else nothing more is heard.
+        if self._keeps:
+            self._take_round(now)
+            self._ears.catch_up()
+            self._take_round(now)
+        else:
+            self._ears.finish()
+            self._take_round(now)
+            self._ears.note_left(now)
         if self._state is State.RECORDING:
             self._flush(now)
         if self._state is State.RECORDING:
@@ -130,6 +142,17 @@ class CaptureStation:
         self._ears.close()
         self._state = State.STOPPED
         self.report.gauge("state", self._state.value)
+
+    def _take_round(self, now: Now) -> None:
+        """The rings once round, and no more: a busy wire would have it go on for ever."""
+        rings = len(self._ears.all)  # A block may be taken in as many slices as there are blocks of the others.
+        for _ in range(self._settings.ring_block_count * rings * rings // BLOCKS_A_STEP + 1):
+            if self._take(now) < BLOCKS_A_STEP:
+                break
+
+    @property
+    def _keeps(self) -> bool:
+        return self._has_begun and self._board.supervisor.keeps and all(ear.title for ear in self._ears.all if ear.hears)
 
     # Hearing.
 
@@ -182,7 +205,7 @@ class CaptureStation:
 
     def _record(self, heard: Heard, now: Now) -> None:
         block, interface = heard.block, heard.interface
-        index, offset = heard.index, heard.offset
+        index, offset = self._unrecorded(heard) if heard.interface in self._overlaps else (heard.index, heard.offset)
         while self._state is State.RECORDING:
             cut_ns, mad_ns = self._cut.stamps(now)
             index, offset, why = self._stretch.add(block.data, index, offset, min(cut_ns, heard.until_ns), mad_ns, interface)
@@ -207,6 +230,26 @@ class CaptureStation:
         else:
             self._lose(self._state.value, block.frame_count - index, now)
         self._ears.release(heard)
+
+    def _unrecorded(self, heard: Heard) -> tuple[int, int]:
+        """(index, offset) of the first frame of it that an earlier life did not record: where this one begins."""
+        block, number = heard.block, heard.interface
+        sequence, skip = self._skips.get(number, (-1, 0))
+        if sequence != block.sequence:
+            frames = in_block(block.data, number)
+            overlap = self._overlaps[number]
+            if overlap is None:
+                since_ns = frames[0].stamp_ns if frames else 0
+                overlap = Overlap(recorded(self._board.disk, SEGMENTS, interface=number, since_ns=since_ns))
+                self._overlaps[number] = overlap
+            skip = overlap.known(frames)
+            self._skips[number] = block.sequence, skip
+            self.report.count("frames_recorded_before", skip)
+        overlap = self._overlaps[number]
+        assert overlap is not None
+        if overlap.is_over and heard.index >= skip:
+            del self._overlaps[number]
+        return (heard.index, heard.offset) if heard.index >= skip else (skip, offset_of(block, skip))
 
     # Writing.
 
@@ -286,13 +329,17 @@ class CaptureStation:
             make_directory(disk, SEGMENTS)
             if self._notices is not None:
                 self._notices.start()
-            found = recover(disk, SEGMENTS, RECEIPTS, identity=self._board.identity, now=now, cause=cause)
+            # With the rings of the life before, what was not written then is not lost: it comes now.
+            is_heard_on = not self._has_begun and self._ears.are_taken_over
+            found = recover(
+                disk, SEGMENTS, RECEIPTS, identity=self._board.identity, now=now, cause=cause, is_heard_on=is_heard_on
+            )
         except (DiskFull, DiskFailed) as trouble:
             self._trouble(trouble, now)
             return
         self._chain = found.chain
         self._account(now)
-        if found.silent_since_ns is not None and not self._has_begun:
+        if found.silent_since_ns is not None and not self._has_begun and not is_heard_on:
             # A cut while nothing was heard leaves nothing to seal, and would be an hour nobody speaks of (storm seed 4).
             self._ledger.lost("interrupted", None, first_ns=found.silent_since_ns, last_ns=now.utc_ns)
         self._has_begun = True
@@ -304,10 +351,13 @@ class CaptureStation:
                 now,
                 Severity.WARNING,
                 "recovered",
-                f"recording was interrupted; {found.frames} frames were on the disk and are sealed",
+                f"recording was interrupted; {found.frames} frames were on the disk and are sealed"
+                + (", and nothing that passed since was missed" if is_heard_on else ""),
             )
         self._state = State.RECORDING
         self._open(now)
+        if self._writer is not None:
+            self._ears.keep()
 
     def _open(self, now: Now, *, stamp_ns: int | None = None) -> None:
         if self._state is not State.RECORDING:
@@ -482,6 +532,7 @@ def requests(settings: CaptureSettings) -> list[TapRequest]:
         TapRequest(
             interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
             block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
+            lasting=True,
         )
         for interface in settings.interfaces
     ]  # fmt: skip

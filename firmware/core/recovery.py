@@ -65,8 +65,13 @@ def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
     return chain
 
 
-def recover(disk: Disk, path: str, receipts: str, *, identity: Identity, now: Now, cause: str = "interrupted") -> Recovered:
-    """Finish or remove every hidden segment. Raises DiskFull or DiskFailed; then nothing is lost and it may be called again."""
+def recover(
+    disk: Disk, path: str, receipts: str, *, identity: Identity, now: Now, cause: str = "interrupted", is_heard_on: bool = False
+) -> Recovered:
+    """Finish or remove every hidden segment. Raises DiskFull or DiskFailed; then nothing is lost and it may be called again.
+
+    is_heard_on: the caller goes on with the very rings of who wrote them, so that from their ends until now there is no gap.
+    """
     disk.sync_dir(path)  # A name that was seen but not yet durable must be before the chain is built on it.
     chain = chain_end(disk, path, receipts)
     sealed: list[str] = []
@@ -83,8 +88,9 @@ def recover(disk: Disk, path: str, receipts: str, *, identity: Identity, now: No
                 _begin_anew_if_empty(disk, f"{path}/{name}")
             silent_ns = min(silent, default=None)
             found = _finish(
-                disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=must_speak
-            )
+                disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=must_speak,
+                is_heard_on=is_heard_on,
+            )  # fmt: skip
         if found is None:
             disk.remove(f"{path}/{name}")
             removed += 1
@@ -162,6 +168,7 @@ def _finish(
     cause: str,
     silent_ns: int | None,
     is_kept: bool,
+    is_heard_on: bool,
 ) -> tuple[Seal, bytes] | None:
     """The segment sealed as far as it goes, or None when it holds no whole stretch and need not be kept.
 
@@ -212,7 +219,7 @@ def _finish(
         disk.rename(hidden, f"{path}/.{right_name}")
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
     ended_ns = last_ns if last_ns is not None else opened_ns
-    gaps: tuple[Gap, ...] = (Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None),)
+    gaps: tuple[Gap, ...] = () if is_heard_on else (Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None),)
     if silent_ns is not None and opened_ns - silent_ns > NEXT_NS:
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
     made = Seal(

@@ -177,3 +177,61 @@ def test_the_simulated_keeper_keeps_the_same_promises() -> None:
     keeper.kill("one")
 
     assert [Ready("one"), Ended("one", 0), Ready("one"), Ended("one", -9)] == keeper.events()
+
+
+KEEP = "keep=lambda t,f: s.sendmsg([t],[(socket.SOL_SOCKET,socket.SCM_RIGHTS,f.to_bytes(4,'little'))],0,os.environ['NOTIFY_SOCKET']);"
+
+
+def test_what_a_process_leaves_its_next_life_gets(keeper: LinuxKeeper, tmp_path: Path) -> None:
+    """A descriptor kept under a title survives kill -9; one forgotten, or kept again under the title, does not. (S1-08)"""
+    code = (
+        KEEP + f"a=os.open({str(tmp_path / 'a')!r},66); b=os.open({str(tmp_path / 'b')!r},66); os.write(a,b'first');"
+        "[keep(b'FDSTORE=1\\nFDNAME='+n,d) for n,d in ((b'ring/a',a),(b'ring/b',b))]; say(b'FDSTOREREMOVE=1\\nFDNAME=ring/b');"
+        "os.kill(os.getpid(),9)"
+    )
+    started(keeper, code)
+    assert [Ended("one", -9)] == happened(keeper, 1)
+    started(
+        keeper,
+        "from drivers.linux.supervisor import LinuxSupervisor as L; k=L(os.environ).kept();"
+        "[os.write(d,('+'+n).encode()) for n,d in k.items()]; os.write(1,repr((sorted(k),os.environ.get('LISTEN_FDS'))).encode())",
+    )
+    assert [Ended("one", 0)] == happened(keeper, 1)
+
+    assert "first+ring/a" == (tmp_path / "a").read_text()
+    assert "" == (tmp_path / "b").read_text()
+    assert "(['ring/a'], '1')" == (tmp_path / "logs" / "one.log").read_text()
+
+
+def test_descriptors_come_as_systemd_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LISTEN_FDS counts from 3 and is for the process it names; descriptors meant for another are nobody's here."""
+    inheritable: list[int] = []
+    monkeypatch.setattr("drivers.linux.supervisor.os.set_inheritable", lambda fd, on: inheritable.append(fd))
+    given = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "ring/eth1:ring/eth2"}
+
+    assert {"ring/eth1": 3, "ring/eth2": 4} == LinuxSupervisor(given | {"LISTEN_PID": str(os.getpid())}).kept()
+    assert [3, 4] == inheritable
+    assert {} == LinuxSupervisor(given | {"LISTEN_PID": "1"}).kept()
+    assert {} == LinuxSupervisor(given | {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}).kept()
+
+
+def test_a_keeper_that_keeps_nothing_is_asked_nothing(notify: tuple[socket.socket, str]) -> None:
+    """Where the unit keeps no descriptors (FileDescriptorStoreMax=0), none is sent; where it does, as sd_notify(3) says."""
+    server, address = notify
+    without = LinuxSupervisor({"NOTIFY_SOCKET": address})
+    without.keep("ring/eth1", server.fileno())
+    without.forget("ring/eth1")
+    without.alive()
+    assert b"WATCHDOG=1" == server.recv(4096)
+    keeping = LinuxSupervisor({"NOTIFY_SOCKET": address, "FDSTORE": "8"})
+    keeping.keep("ring/eth1", server.fileno())
+    said = [socket.recv_fds(server, 4096, 2)[:2] for _ in range(2)]
+
+    assert (False, True) == (without.keeps, keeping.keeps)
+    assert [b"FDSTOREREMOVE=1\nFDNAME=ring/eth1", b"FDSTORE=1\nFDPOLL=0\nFDNAME=ring/eth1"] == [text for text, _ in said]
+    assert [0, 1] == [len(descriptors) for _, descriptors in said]
+    for _, descriptors in said:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    without.close()
+    keeping.close()

@@ -23,7 +23,7 @@ class Stage:
         self.box: Machine = self.world.add("or3-box", [], Settings(SECTIONS["box"], []), site="site-1", capacity_bytes=1 << 20)
         self.witness = Witness(self.box, self.box)
         self.witness.watch()
-        self.writer, self.reader = (Life(_process(name), self.box, WorldBoard(self.box)) for name in ("intake", "group"))
+        self.writer, self.reader = (Life(_process(name), self.box, WorldBoard(self.box, name)) for name in ("intake", "group"))
         self.box.disk.mkdir("inbox")
 
     def publish_without_sync(self) -> None:

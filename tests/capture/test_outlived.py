@@ -1,0 +1,199 @@
+"""A recorder whose ring outlives it: killed anywhere, asked to end, replaced; frames are recorded once, none less, none more."""
+
+import struct
+
+import pytest
+
+from drivers.tap import HeardFrame, Tap, TapRequest
+from firmware.capture.overlap import Overlap
+from firmware.capture.settings import CaptureSettings
+from firmware.capture.station import CaptureStation
+from firmware.core import pcapng
+from firmware.core.pcapng import Packet
+from firmware.core.seal import Seal
+from firmware.core.store import Query, Store, verify
+from simulator.board import SimulatedBoard
+from simulator.supervisor import SimulatedSupervisor
+from simulator.tap import SimulatedTap
+
+MS, SECOND = 1_000_000, 1_000_000_000
+
+
+class Killed(BaseException):
+    """SIGKILL."""
+
+
+class Lives:
+    """Lives of one recorder, on one disk, with one keeper; its rings are the keeper's."""
+
+    def __init__(self, *interfaces: str, **settings: int) -> None:
+        self.settings = CaptureSettings(interface=",".join(interfaces or ("eth1",)), **settings)  # type: ignore[arg-type]
+        self.store: dict[str, int] = {}
+        self.taps: dict[str, SimulatedTap] = {}
+        self.board = SimulatedBoard(open_tap=self._open, supervisor=SimulatedSupervisor(self.store))
+        self.clock, self.disk = self.board.clock, self.board.disk
+        self.sent = 0
+        self.start()
+
+    def _open(self, request: TapRequest) -> Tap:
+        former = self.taps.get(request.interface)
+        if former is not None and former.title in self.store:
+            former.outlive()
+            return former
+        self.taps[request.interface] = SimulatedTap(request, store=self.store)
+        return self.taps[request.interface]
+
+    def start(self) -> None:
+        self.station = CaptureStation(self.board, self.settings)
+        self.station.start(self.clock.now())
+
+    def kill(self) -> None:
+        """Nothing is done any more, and a new process begins."""
+        self.disk.before = None
+        self.start()
+
+    def hear(self, count: int, *, size: int = 90) -> None:
+        """Numbered frames, in turns on each interface."""
+        for _ in range(count):
+            tap = list(self.taps.values())[self.sent % len(self.taps)]
+            data = bytes.fromhex("020000000001 020000000002 88b5") + struct.pack(">Q", self.sent) + bytes(size - 22)
+            tap.hear([HeardFrame(self.clock.now().utc_ns + self.sent, data, size)])
+            self.sent += 1
+
+    def step(self) -> None:
+        while self.station.step(self.clock.now()) == self.clock.now().monotonic:
+            pass
+
+    def run(self, ticks: int, *, rate: int = 3, size: int = 90) -> None:
+        for _ in range(ticks):
+            self.hear(rate, size=size)
+            self.step()
+            self.clock.advance(100 * MS)
+
+    def numbers(self) -> list[int]:
+        data = b"".join(hit.blocks for hit in Store(self.disk).search(Query()))
+        section = pcapng.section_header() + pcapng.interface("a") + pcapng.interface("b")
+        return [struct.unpack(">Q", packet.data[14:22])[0] for packet in pcapng.packets(section + data)]
+
+    def seals(self) -> list[Seal]:
+        store = Store(self.disk)
+        return [made for name in store.names() if (made := store.segment(name).seal()) is not None]
+
+
+@pytest.mark.parametrize("interfaces", [("eth1",), ("eth1", "eth2")], ids=["one ring", "two rings"])
+def test_killed_at_any_operation_nothing_is_lost_and_nothing_twice(interfaces):
+    """kill -9 before each disk operation of three segments: every frame is recorded once, and no gap is claimed. (S1-08, S2-092)"""
+    count = 1_000
+    for doom in range(count):
+        lives = Lives(*interfaces, segment_s=2, stretch_ms=300, sync_interval_ms=200)
+        first = lives.disk.operations
+
+        def before(count: int, what: str, path: str, at: int = first + doom) -> None:
+            if count >= at:
+                raise Killed
+
+        lives.disk.before = before
+        try:
+            lives.run(45)
+        except Killed:
+            lives.kill()
+        else:
+            count = doom
+        lives.disk.before = None
+        lives.run(5)
+        lives.station.stop(lives.clock.now())
+
+        assert list(range(lives.sent)) == sorted(lives.numbers()), f"killed before operation {doom}"
+        assert [] == [gap for made in lives.seals() for gap in made.gaps]
+        assert verify(lives.disk, "segments", lives.board.identity.public_key()).ok
+        if count == doom:
+            break
+    assert 40 < count < 1_000, "expected some dozen operations to be killed at, and an end of them"
+
+
+def test_killed_in_the_middle_of_a_block(monkeypatch):
+    """A block that is longer than a stretch was recorded in part; its rest is recorded by the next life, and no frame of it twice."""
+    lives = Lives(segment_s=60, ring_block_kb=4096)
+    lives.hear(2400, size=1500)  # 3.6 MB in one block: the stretch takes 2 MiB
+
+    def before(count: int, what: str, path: str) -> None:
+        if lives.station.report.counts.get("stretches"):
+            raise Killed  # the first stretch is written, the second is not
+
+    lives.disk.before = before
+    with pytest.raises(Killed):
+        lives.run(20, rate=0)
+    assert 1000 < len(lives.numbers()) < 2400
+    lives.kill()
+    lives.run(20, rate=0)
+    lives.station.stop(lives.clock.now())
+
+    assert list(range(2400)) == lives.numbers()
+    assert 1000 < lives.station.report.counts["frames_recorded_before"] < 2400
+
+
+def test_lives_one_after_the_other():
+    """Asked to end and started again, twelve times: what comes meanwhile waits in the ring; none lost, none twice. (S1-08)"""
+    lives = Lives(segment_s=60)
+    for _ in range(12):
+        lives.run(7)
+        lives.station.stop(lives.clock.now())
+        lives.hear(5)
+        lives.clock.advance(SECOND)
+        lives.start()
+    lives.run(5)
+    lives.station.stop(lives.clock.now())
+
+    assert list(range(lives.sent)) == lives.numbers()
+    assert {"stop"} == {made.cause for made in lives.seals()}
+    assert [] == [gap for made in lives.seals() for gap in made.gaps]
+
+
+def test_what_did_not_fit_the_ring_is_stated():
+    """A ring that overflows while nobody reads it: as many frames as it lost are stated as dropped by the next life. (S2-092)"""
+    lives = Lives(segment_s=60, ring_block_kb=64, ring_block_count=4)
+    lives.run(5)
+    lives.hear(4000)
+    lives.kill()
+    lives.run(20)
+    lives.station.stop(lives.clock.now())
+    dropped = sum(made.drops.get("ring_full", 0) for made in lives.seals())
+
+    assert dropped > 0
+    assert lives.sent == len(lives.numbers()) + dropped
+    assert len(set(lives.numbers())) == len(lives.numbers())
+
+
+def test_after_a_power_cut_there_is_a_gap_again():
+    """Rings end with the machine: what a new one did not hear is a gap, and said to be one. (S2-092)"""
+    lives = Lives(segment_s=60)
+    lives.run(20)
+    lives.store.clear()
+    lives.clock.advance(9 * SECOND)
+    lives.kill()
+    lives.run(5)
+    lives.station.stop(lives.clock.now())
+
+    assert ["interrupted"] == [gap.cause for made in lives.seals() for gap in made.gaps]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "comes", "known"),
+    [
+        ("abcd", ["cdef"], [2]),
+        ("abcd", ["efgh"], [0]),
+        ("abcd", ["cd", "ef"], [2, 0]),
+        ("abcdef", ["cd", "efgh", "ij"], [2, 2, 0]),
+        ("abcdef", ["cx", "ef"], [0, 0]),
+        ("aab", ["abc"], [2]),
+        ("", ["ab"], [0]),
+        ("ab", [""], [0]),
+    ],
+)  # fmt: skip
+def test_an_overlap_is_a_run_at_the_end_and_at_the_beginning(recorded, comes, known):
+    """What was recorded last and what comes first, over any borders of blocks; a run that breaks off was none."""
+    packets = {letter: Packet(ord(letter), letter.encode(), 1) for letter in "abcdefghijx"}
+    overlap = Overlap([packets[letter] for letter in recorded])
+
+    assert known == [overlap.known([packets[letter] for letter in piece]) for piece in comes]
+    assert overlap.is_over
