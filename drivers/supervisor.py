@@ -6,11 +6,44 @@ so a process cannot tell them apart.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 
-class Supervisor(Protocol):
-    """What one process says about itself."""
+class Standing(Enum):
+    """How an heir stands."""
+
+    STARTING = "starting"
+    READY = "ready"  # Everything is loaded and built; it waits for its turn.
+    FAILED = "failed"
+
+
+class Heir(Protocol):
+    """Another version of this process, started by it, that is to go on in its place."""
+
+    def fileno(self) -> int:
+        """Readable when `standing` may have changed; -1 where there is none (simulator)."""
+        ...
+
+    def standing(self) -> Standing:
+        """How it stands now. Never blocks."""
+        ...
+
+    def announce(self) -> None:
+        """From now on the keeper watches it, and not us. Only one that is ready."""
+        ...
+
+    def hand_over(self) -> None:
+        """Our stations have stopped: it is its turn, and what we kept is in its hands. Announced before."""
+        ...
+
+    def dismiss(self) -> None:
+        """End it; we go on."""
+        ...
+
+
+class Watched(Protocol):
+    """What a process's loop has to do with whoever watches it."""
 
     def ready(self, status: str) -> None:
         """Started, recovered and working."""
@@ -26,6 +59,26 @@ class Supervisor(Protocol):
 
     def stop_requested(self) -> bool:
         """Whether the keeper asked this process to end."""
+        ...
+
+    def await_turn(self) -> bool:
+        """Whether to begin. At once for who is no heir; an heir is ready with this, and waits for its elder's word.
+
+        False: the elder ended without one. The keeper will start whoever is right; this process ends.
+        """
+        ...
+
+
+class Supervisor(Watched, Protocol):
+    """What one process says about itself, what it leaves with its keeper, and whom it leaves its work to."""
+
+    def bequeath(self, command: Sequence[str], environment: Mapping[str, str]) -> Heir:
+        """Start this command as our heir, with this beside our own environment. It loads and builds everything, and then waits."""
+        ...
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether an heir was announced: who stops now need not finish what the heir goes on with."""
         ...
 
     @property

@@ -17,6 +17,8 @@ from firmware.console.settings import ConsoleSettings
 from firmware.core import report
 from firmware.core.settings import Settings, setting
 from firmware.core.station import Station, run
+from firmware.core.succession import Launch, Succession
+from firmware.core.versions import IMAGE
 from firmware.deidentify.settings import DeidentifySettings
 from firmware.group.settings import GroupSettings
 from firmware.health.settings import HealthSettings
@@ -239,17 +241,25 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
 }
 
 
-def run_process(process: Process, board: Board, settings: Settings) -> None:
-    """Run one process of a role until it is asked to end."""
+def run_process(
+    process: Process, board: Board, settings: Settings, *, running: str = IMAGE, launch: Launch | None = None
+) -> None:
+    """Run one process of a role until it is asked to end, or another version of it goes on.
+
+    running: the version this is; launch: how another is started. None: this process is not replaced while it runs.
+    """
     if process.serve is not None:
         process.serve(board, settings)
         return
     assert process.build is not None, "a process has stations or serves a page"
     board.disk.mkdir("state")
+    stations = list(process.build(board, settings))
+    succession = None if launch is None else Succession(board, process.name, running=running, launch=launch)
     run(
-        process.build(board, settings),
+        [*stations, *([] if succession is None else [succession])],
         clock=board.clock,
         bell=board.bell(),
         supervisor=board.supervisor,
         publish_reports=lambda reports, now: report.publish(board.disk, process.name, reports, now),
+        heir=(lambda: None) if succession is None else succession.heir,
     )

@@ -2,7 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 
-from drivers.supervisor import Ended, Ready
+from drivers.supervisor import Ended, Ready, Standing
+
+
+class SimulatedHeir:
+    """An heir that is as the world says. said: what its elder did, in order."""
+
+    def __init__(self, elder: "SimulatedSupervisor", command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.command, self.environment = tuple(command), dict(environment)
+        self.stands = Standing.STARTING
+        self.said: list[str] = []
+        self._elder = elder
+
+    def fileno(self) -> int:
+        return -1
+
+    def standing(self) -> Standing:
+        return self.stands
+
+    def announce(self) -> None:
+        assert self.stands is Standing.READY, "who is not ready does not take over"
+        self._elder.hands_over = True
+        self.said.append("announced")
+
+    def hand_over(self) -> None:
+        self.said.append("handed over")
+
+    def dismiss(self) -> None:
+        self.said.append("dismissed")
+        self.stands = Standing.FAILED
 
 
 class SimulatedSupervisor:
@@ -14,6 +42,8 @@ class SimulatedSupervisor:
     def __init__(self, store: dict[str, int] | None = None) -> None:
         self.said: list[tuple[str, str]] = []
         self.stop = False
+        self.hands_over = False
+        self.heirs: list[SimulatedHeir] = []
         self.store: dict[str, int] = {} if store is None else store
 
     def ready(self, status: str) -> None:
@@ -27,6 +57,13 @@ class SimulatedSupervisor:
 
     def stop_requested(self) -> bool:
         return self.stop
+
+    def bequeath(self, command: Sequence[str], environment: Mapping[str, str]) -> SimulatedHeir:
+        self.heirs.append(SimulatedHeir(self, command, environment))
+        return self.heirs[-1]
+
+    def await_turn(self) -> bool:
+        return True
 
     @property
     def keeps(self) -> bool:

@@ -17,19 +17,21 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from drivers.supervisor import Ended, Ready
+from drivers.supervisor import Ended, Ready, Standing
 
 # As systemd names them (sd_listen_fds(3)), but that LISTEN_FDS counts from descriptor 3 on; the keeper of a laptop starts its
 # processes with other numbers, and says them.
 NUMBERS_VARIABLE = "SCRUBJAY_LISTEN_NUMBERS"
+HEIR_VARIABLE = "SCRUBJAY_HEIR"  # the descriptor on which an heir hears from its elder
 FIRST_NUMBER = 3  # SD_LISTEN_FDS_START
 KEPT_MAX = 32  # descriptors of one process; a recorder of eight interfaces keeps eight
 KEEPER_VARIABLE = "SCRUBJAY_KEEPER"  # the keeper's process id, so that a child can tell that its keeper is gone
-PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 LOG_BYTES_MAX = 4 << 20  # A log longer than this is put aside at the next start of its process, and the one before it forgotten.
+READY_WORD, TURN_WORD = b"ready", "turn"  # what an heir says, and what its elder says at the end
 READ_BYTES = 4096  # one notification; systemd's own limit
 
 
@@ -45,8 +47,12 @@ class LinuxSupervisor:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         self._kept = _inherited(self._environment)
+        self._elder = _elder(self._environment)
+        self._elder_id = os.getppid()
+        self._hands_over = False
+        self._is_reborn = False  # an heir whose elder may not be gone yet: the keeper is not its parent before
         if environment is None:
-            for name in (NUMBERS_VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            for name in (NUMBERS_VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", HEIR_VARIABLE):
                 os.environ.pop(name, None)  # They were meant for us, not for a program that we start.
 
     def listen(self, ring: Callable[[], None]) -> None:
@@ -59,10 +65,16 @@ class LinuxSupervisor:
                 continue  # nohup(1): it was asked to survive its terminal
             former = signal.signal(number, self._asked)
             self._former.setdefault(number, former)
+        if self._elder is not None:
+            self._is_reborn = KEEPER_VARIABLE in self._environment
+        else:
+            self._follow_keeper()
+
+    def _follow_keeper(self) -> None:
+        """A keeper killed with SIGKILL cannot stop its children; the kernel tells them."""
         keeper = self._environment.get(KEEPER_VARIABLE)
         if keeper is not None:
-            # A keeper killed with SIGKILL cannot stop its children; the kernel tells them. Asked first, looked at second.
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # Asked first, looked at second.
             if str(os.getppid()) != keeper:
                 self._stop = True
 
@@ -80,12 +92,43 @@ class LinuxSupervisor:
 
     def alive(self) -> None:
         self._say("WATCHDOG=1")
+        if self._is_reborn and os.getppid() != self._elder_id:
+            self._is_reborn = False
+            self._follow_keeper()
 
     def stopping(self) -> None:
         self._say("STOPPING=1")
 
     def stop_requested(self) -> bool:
         return self._stop
+
+    def bequeath(self, command: Sequence[str], environment: Mapping[str, str]) -> "LinuxHeir":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            own = {**self._environment, **environment, HEIR_VARIABLE: str(theirs.fileno())}
+            process = subprocess.Popen(list(command), env=own, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+        ours.setblocking(False)
+        return LinuxHeir(self, process, ours)
+
+    def await_turn(self) -> bool:
+        if self._elder is None:
+            return True
+        elder, self._elder = self._elder, None
+        with elder:
+            try:
+                elder.send(READY_WORD)
+                word, descriptors, _, _ = socket.recv_fds(elder, READ_BYTES, KEPT_MAX, socket.MSG_CMSG_CLOEXEC)
+            except OSError:
+                return False
+        mark, *titles = word.decode("ascii", "replace").split("\n")
+        if mark != TURN_WORD:
+            return False
+        self._kept = dict(zip(titles, descriptors, strict=False))
+        return True
+
+    @property
+    def hands_over(self) -> bool:
+        return self._hands_over
 
     @property
     def keeps(self) -> bool:
@@ -99,10 +142,13 @@ class LinuxSupervisor:
         # descriptor, as if it had come a moment earlier.
         self.forget(title)
         self._say(f"FDSTORE=1\nFDPOLL=0\nFDNAME={title}", descriptor)
+        self._kept[title] = os.dup(descriptor)  # ours too, for an heir
 
     def forget(self, title: str) -> None:
         if self.keeps:
             self._say(f"FDSTOREREMOVE=1\nFDNAME={title}")
+            if title in self._kept:
+                os.close(self._kept.pop(title))
 
     def kept(self) -> Mapping[str, int]:
         return self._kept
@@ -122,13 +168,62 @@ class LinuxSupervisor:
             pass  # Nobody listens, or not fast enough: a process does not end because its watcher did.
 
 
+class LinuxHeir:
+    """A process started by its elder. They speak over a socket of their own: "ready", and once the turn with all descriptors."""
+
+    def __init__(self, elder: LinuxSupervisor, process: "subprocess.Popen[bytes]", wire: socket.socket) -> None:
+        self._elder = elder
+        self._process = process
+        self._wire = wire
+        self._standing = Standing.STARTING
+
+    def fileno(self) -> int:
+        return self._wire.fileno() if self._standing is Standing.STARTING else -1
+
+    def standing(self) -> Standing:
+        if self._standing is not Standing.FAILED:
+            try:
+                word = self._wire.recv(READ_BYTES)
+                self._standing = Standing.READY if word == READY_WORD else Standing.FAILED
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._standing = Standing.FAILED
+        return self._standing
+
+    def announce(self) -> None:
+        assert self._standing is Standing.READY, "who is not ready does not take over"
+        self._elder._hands_over = True
+        # Before the turn is handed over: were we to end in between, the keeper would start a third one beside the heir.
+        self._elder._say(f"MAINPID={self._process.pid}")
+
+    def hand_over(self) -> None:
+        kept = self._elder.kept()
+        self._wire.setblocking(True)
+        try:
+            socket.send_fds(self._wire, ["\n".join([TURN_WORD, *kept]).encode()], list(kept.values()))
+        except OSError:
+            pass  # It ended. The keeper notices, and starts another; what we kept is the keeper's as well.
+        self._wire.close()
+
+    def dismiss(self) -> None:
+        self._standing = Standing.FAILED
+        self._process.kill()
+        self._process.wait()
+        self._wire.close()
+
+
 @dataclass(slots=True, eq=False)
 class _Kept:
     name: str
-    process: "subprocess.Popen[bytes]"
-    pidfd: int
+    process: "subprocess.Popen[bytes]"  # as it was started; its group is that of all its heirs
+    main: int  # the process that is watched: the one started, or its heir
+    pidfd: int  # of that one
     notify: socket.socket
     deadline_ns: int  # monotonic; killed when it is past
+    elders: list[int] = field(
+        default_factory=list
+    )  # ended or about to; the one started stays a zombie, which keeps its number its own
     watched: bool = False  # has said it is ready: from now on the watchdog's time counts
     stopping: bool = False
 
@@ -149,6 +244,7 @@ class LinuxKeeper:
         self._kept: dict[str, _Kept] = {}
         self._stored: dict[str, dict[str, int]] = {}  # by process: title to descriptor; for its next life
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # An heir is ours when its elder has ended, as on the box it is systemd's.
         self._timer = int(self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC))
         self._epoll = select.epoll()
         self._epoll.register(self._timer, select.EPOLLIN)
@@ -181,7 +277,7 @@ class LinuxKeeper:
                 pass_fds=tuple(stored.values()),
             )  # fmt: skip
         pidfd = os.pidfd_open(process.pid)
-        self._kept[name] = _Kept(name, process, pidfd, notify, _monotonic() + self._start_ns)
+        self._kept[name] = _Kept(name, process, process.pid, pidfd, notify, _monotonic() + self._start_ns)
         self._epoll.register(pidfd, select.EPOLLIN)
         self._epoll.register(notify.fileno(), select.EPOLLIN)
         self._set_timer()
@@ -191,6 +287,7 @@ class LinuxKeeper:
         for kept in list(self._kept.values()):
             for text, descriptors in _received(kept.notify):
                 self._store(kept.name, text, descriptors)
+                self._follow_heir(kept, text)
                 if b"READY=1" in text and not kept.watched:
                     kept.watched = True
                     happened.append(Ready(kept.name))
@@ -198,6 +295,7 @@ class LinuxKeeper:
                     kept.stopping, kept.deadline_ns = True, _monotonic() + self._stop_ns
                 elif kept.watched and not kept.stopping:
                     kept.deadline_ns = _monotonic() + self._watchdog_ns
+            kept.elders = [elder for elder in kept.elders if not _is_reaped(elder)]
             if _has_ended(kept.pidfd):
                 happened.append(self._buried(kept))
             elif kept.deadline_ns <= _monotonic():
@@ -210,7 +308,7 @@ class LinuxKeeper:
         kept = self._kept.get(name)
         if kept is not None and not kept.stopping:
             kept.stopping, kept.deadline_ns = True, _monotonic() + self._stop_ns
-            kept.process.send_signal(signal.SIGTERM)
+            signal.pidfd_send_signal(kept.pidfd, signal.SIGTERM)
             self._set_timer()
 
     def kill(self, name: str) -> None:
@@ -227,6 +325,7 @@ class LinuxKeeper:
             for descriptor in stored.values():
                 os.close(descriptor)
         self._stored.clear()
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
         self._epoll.close()
         os.close(self._timer)
         shutil.rmtree(self._sockets, ignore_errors=True)
@@ -242,10 +341,29 @@ class LinuxKeeper:
         for descriptor in descriptors:
             os.close(descriptor)
 
+    def _follow_heir(self, kept: _Kept, text: bytes) -> None:
+        """MAINPID=: the process watched under this name is another from now on. Only one of its own group: it was started by it."""
+        word = next((row.removeprefix(b"MAINPID=") for row in text.splitlines() if row.startswith(b"MAINPID=")), b"")
+        try:
+            heir = int(word)
+            if os.getpgid(heir) != kept.process.pid:
+                return
+            pidfd = os.pidfd_open(heir)
+        except (ValueError, OSError):
+            return
+        self._epoll.unregister(kept.pidfd)
+        os.close(kept.pidfd)
+        if kept.main != kept.process.pid:
+            kept.elders.append(kept.main)
+        kept.main, kept.pidfd = heir, pidfd
+        kept.deadline_ns = _monotonic() + self._watchdog_ns
+        self._epoll.register(pidfd, select.EPOLLIN)
+
     def _buried(self, kept: _Kept) -> Ended:
         # While it is not reaped its number cannot be given to anybody else: the last moment to end what it left behind.
         _signal_group(kept.process.pid)
-        code = kept.process.wait()
+        codes = {kept.process.pid: kept.process.wait()} | _reaped(kept.process.pid)
+        code = codes.get(kept.main, -int(signal.SIGKILL))
         for text, descriptors in _received(kept.notify):
             self._store(kept.name, text, descriptors)  # its last words; a ring left a moment before the end is left
         self._epoll.unregister(kept.pidfd)
@@ -276,8 +394,34 @@ def _log(path: Path) -> Path:
     return path
 
 
+def _reaped(group: int) -> dict[int, int]:
+    """Process to exit status of whoever of this group became ours; all of it was killed."""
+    codes: dict[int, int] = {}
+    while True:
+        try:
+            process, status = os.waitpid(-group, 0)
+        except ChildProcessError:
+            return codes
+        codes[process] = os.waitstatus_to_exitcode(status)
+
+
+def _is_reaped(elder: int) -> bool:
+    try:
+        return os.waitpid(elder, os.WNOHANG)[0] == elder
+    except ChildProcessError:
+        return False  # Its own elder has not ended yet, so that it is not ours.
+
+
+def _elder(environment: Mapping[str, str]) -> socket.socket | None:
+    number = environment.get(HEIR_VARIABLE, "")
+    if not number.isdecimal():
+        return None
+    os.set_inheritable(int(number), False)
+    return socket.socket(fileno=int(number))
+
+
 def _received(notify: socket.socket) -> list[tuple[bytes, list[int]]]:
-    said = []
+    said: list[tuple[bytes, list[int]]] = []
     while True:
         try:
             text, descriptors, _, _ = socket.recv_fds(notify, READ_BYTES, KEPT_MAX, socket.MSG_CMSG_CLOEXEC)

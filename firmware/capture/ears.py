@@ -27,13 +27,17 @@ NEVER = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Frames of a block, from `index` at `offset` on, up to the first whose stamp is until_ns or later; and their interface's number."""
+    """Frames of a block, from `index` at `offset` on, up to the first whose stamp is until_ns or later; and their interface's number.
+
+    first_ns: the stamp of the first of them, UTC.
+    """
 
     interface: int
     block: Block
     index: int
     offset: int
     until_ns: int
+    first_ns: int
 
 
 @dataclass(slots=True)
@@ -114,7 +118,7 @@ class Ears:
         others = [other.last_ns for other in self._places if other is not None]
         # One frame at least: the chosen one's next is not behind anybody's last.
         until_ns = min((last_ns + 1 for last_ns in others), default=NEVER)
-        return Heard(chosen, place.block, place.index, place.offset, max(until_ns, place.next_ns + 1))
+        return Heard(chosen, place.block, place.index, place.offset, max(until_ns, place.next_ns + 1), place.next_ns)
 
     def leave(self, heard: Heard, index: int, offset: int) -> None:
         """It was taken up to its until_ns; the rest comes when its turn comes."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.outlet import Outlet
-from drivers.supervisor import Supervisor
+from drivers.supervisor import Watched
 from firmware.capture.copy import CopyStation
 from firmware.capture.meter import Meter, Summary, sample_of
 from firmware.capture.settings import CaptureSettings
@@ -135,7 +135,7 @@ class _Timer:
 class _Until:
     """The board's supervisor, which also asks to stop when this is so."""
 
-    def __init__(self, supervisor: Supervisor, reached: Callable[[], bool]) -> None:
+    def __init__(self, supervisor: Watched, reached: Callable[[], bool]) -> None:
         self._supervisor = supervisor
         self._reached = reached
 
@@ -147,6 +147,9 @@ class _Until:
 
     def stopping(self) -> None:
         self._supervisor.stopping()
+
+    def await_turn(self) -> bool:
+        return self._supervisor.await_turn()
 
     def stop_requested(self) -> bool:
         return self._reached() or self._supervisor.stop_requested()

@@ -12,7 +12,7 @@ from enum import Enum
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import TapRequest
-from firmware.capture.cut import Cut, cut_after, first_moment
+from firmware.capture.cut import MAD_NS, Cut, cut_after, first_moment
 from firmware.capture.ear import Ear, Standing
 from firmware.capture.ears import Ears, Heard, offset_of, stamp_of
 from firmware.capture.ledger import Ledger
@@ -72,6 +72,7 @@ class CaptureStation:
         self._stretch = Stretch(STRETCH_BYTES)
         self._stretch_since: Monotonic | None = None
         self._state = State.STOPPED
+        self._longest_wait_ms = 0  # of a frame in the ring; beyond what the ring holds it would be lost there
         self._chain = Chain(0, None)
         self._has_begun = False  # since when this process knows by itself what was lost
         self._writer: SegmentWriter | None = None
@@ -124,19 +125,23 @@ class CaptureStation:
     def stop(self, now: Now) -> None:
         self._time.look(now)
         # What was heard before the end was asked for, to the last frame. What comes after is for the next life, where the keeper keeps
-        # the rings for one; else nothing more is heard.
-        if self._keeps:
+        # the rings for one; else nothing more is heard. An heir reads on in milliseconds: all that waits, waits for it.
+        hands_over = self._keeps and self._board.supervisor.hands_over
+        if not hands_over:
             self._take_round(now)
-            self._ears.catch_up()
+            if self._state is State.RECORDING:
+                self._flush(now)  # With blocks in our hands a ring is readable, and cannot be waited on.
+            if self._keeps:
+                self._ears.catch_up()
+            else:
+                self._ears.finish()
             self._take_round(now)
-        else:
-            self._ears.finish()
-            self._take_round(now)
-            self._ears.note_left(now)
+            if not self._keeps:
+                self._ears.note_left(now)
         if self._state is State.RECORDING:
             self._flush(now)
         if self._state is State.RECORDING:
-            self._end(now, "stop")
+            self._end(now, "handover" if hands_over else "stop")
         if self._writer is not None:
             self._writer.close()  # What could not be sealed is for the next start.
         self._ears.close()
@@ -199,6 +204,8 @@ class CaptureStation:
             if heard is None:
                 self._note_heard(now)  # One may have gone.
                 return count
+            self._longest_wait_ms = max(self._longest_wait_ms, min(now.utc_ns - heard.first_ns, MAD_NS) // MS)
+            self.report.gauge("longest_wait_ms", self._longest_wait_ms)
             self._record(heard, now)
             self.report.count("blocks")
         return BLOCKS_A_STEP

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware.cli import versions
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
 from firmware.cli.given import board_of, directory_for, key_from, settings_of
 from firmware.core.errors import BadSettings
@@ -58,7 +59,9 @@ def _run(a: argparse.Namespace) -> int:
     if unknown:
         raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
     if a.process is not None:
-        run_process(processes[a.process], board_of(a, settings, keeps_time=a.process == "clock"), settings)
+        versions.become_official(a.root, a.process)
+        board = board_of(a, settings, keeps_time=a.process == "clock")
+        run_process(processes[a.process], board, settings, running=versions.running(), launch=versions.launch_in(a.root))
         return 0
     _check_values(a.role, settings)
     _keep(a, [name for name in processes if name not in a.without])

@@ -20,7 +20,7 @@ from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_b
 from firmware.core.timestamp import Timestamp
 
 VERSION = 3  # Each version says what the one before could not; a seal is written as the lowest that can say it.
-CAUSES = ("time", "size", "stop", "interrupted", "disk_failed")
+CAUSES = ("time", "size", "stop", "interrupted", "disk_failed", "handover")
 GAPS_MAX = 64  # Further ones are counted into the last; a seal stays a page.
 SEAL_BYTES_MAX = 65_536
 _DOMAIN = b"scrubjay seal %d"
@@ -48,7 +48,7 @@ class Seal:
     opened, made: the box's clock with its source, state and uncertainty. frames_digest, index_digest: SHA-256 of the files.
     piece_bytes: frames_digest is that of pieces of this many bytes (firmware/core/digest.py); None: of the file as one.
     previous: SHA-256 of the previous seal, None at the first. cause: why it was cut, one of CAUSES ("interrupted": a power cut or
-    crash, found at the next start). public_key: whose signature it is, to be compared with the box's known key.
+    crash, found at the next start; "handover": another version of the recorder went on with the same ring). public_key: whose signature it is, to be compared with the box's known key.
     time: how good time was all through the segment, and the devices' offsets; None in one sealed without having watched.
     """
 

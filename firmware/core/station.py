@@ -6,7 +6,7 @@ from typing import Protocol
 from drivers.bell import Bell
 from drivers.clock import Clock, Monotonic, Now
 from drivers.errors import DiskFailed, DiskFull
-from drivers.supervisor import Supervisor
+from drivers.supervisor import Heir, Watched
 from firmware.core.report import Report
 
 # The keeper's watchdog is 10 s; a sign of life five times as often survives two slow disks in a row.
@@ -58,7 +58,7 @@ class Loop:
         *,
         clock: Clock,
         bell: Bell,
-        supervisor: Supervisor,
+        supervisor: Watched,
         publish_reports: Callable[[Sequence[Report], Now], None],
     ) -> None:
         self._stations = stations
@@ -100,6 +100,14 @@ class Loop:
             station.stop(self._clock.now())
         self._report(self._clock.now())
 
+    def hand_over(self, heir: Heir) -> None:
+        """As `stop`, for an heir that goes on at once. The keeper watches it from the first word on, so it is told of no end."""
+        heir.announce()
+        for station in self._stations:
+            station.stop(self._clock.now())
+        self._report(self._clock.now())
+        heir.hand_over()
+
     def _report(self, now: Now) -> None:
         try:
             self._publish_reports([station.report for station in self._stations], now)
@@ -113,14 +121,24 @@ def run(
     *,
     clock: Clock,
     bell: Bell,
-    supervisor: Supervisor,
+    supervisor: Watched,
     publish_reports: Callable[[Sequence[Report], Now], None],
+    heir: Callable[[], Heir | None] = lambda: None,
 ) -> None:
-    """Run the stations of one process until the keeper asks it to end."""
+    """Run the stations of one process until the keeper asks it to end, or an heir is ready to go on.
+
+    heir: the one that is ready now, as the station that watches for one says (firmware/core/succession.py).
+    """
+    if not supervisor.await_turn():
+        return
     loop = Loop(stations, clock=clock, bell=bell, supervisor=supervisor, publish_reports=publish_reports)
     loop.start()
     while not supervisor.stop_requested():
         until = loop.turn()
+        ready = heir()
+        if ready is not None:
+            loop.hand_over(ready)
+            return
         if until > clock.now().monotonic:
             bell.wait(until)
     loop.stop()

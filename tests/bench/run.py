@@ -8,7 +8,21 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("recorder", "parts", "habits", "alarm", "uplink", "memory", "density", "reduction", "time", "compression", "find", "day")
+NAMES = (
+    "recorder",
+    "parts",
+    "habits",
+    "alarm",
+    "uplink",
+    "memory",
+    "density",
+    "reduction",
+    "time",
+    "compression",
+    "find",
+    "update",
+    "day",
+)
 
 
 def main(names: list[str]) -> int:

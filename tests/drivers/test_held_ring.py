@@ -22,7 +22,7 @@ def lab(test: Callable[[], None]) -> Callable[[], None]:
     return pytest.mark.lab(pytest.mark.skipif(REASON is not None, reason=REASON or "")(test))
 
 
-REQUEST = TapRequest(wire.HEARS, block_bytes=1 << 16, block_count=8, retire_ms=5, lasting=True)
+REQUEST = TapRequest(wire.HEARS, block_bytes=1 << 16, block_count=128, retire_ms=20, lasting=True)
 USER = 1
 
 
@@ -81,11 +81,11 @@ def test_a_ring_is_known_by_interface_and_rules():
         assert found is not None
         os.close(found.descriptor)
 
-        assert (1 << 16, 8, 5) == (found.block_bytes, found.block_count, found.retire_ms)
+        assert (1 << 16, 128, 20) == (found.block_bytes, found.block_count, found.retire_ms)
         assert held_ring(TapRequest(wire.HEARS, filter="udp"), kept) is None
         assert held_ring(TapRequest(wire.HEARS, snap_bytes=96), kept) is None
         assert held_ring(TapRequest("other"), kept) is None
-        for title in ("ring", "ring/hears", title_of(REQUEST).replace("8", "x"), "/////"):
+        for title in ("ring", "ring/hears", title_of(REQUEST).replace("/128/", "/many/"), "/////"):
             assert held_ring(REQUEST, {title: any_descriptor.fileno()}) is None
         assert held_ring(REQUEST, {title_of(REQUEST): 1 << 20}) is None
 
