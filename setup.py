@@ -16,6 +16,12 @@ setup(
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),
         Extension(
+            "firmware.core._turnstile",
+            sources=["firmware/core/turnstile.c"],
+            libraries=["m"],
+            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
+        ),
+        Extension(
             "firmware.core._dense",
             sources=["firmware/core/dense.c"],
             libraries=["m"],

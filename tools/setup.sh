@@ -155,7 +155,7 @@ fi
 [ "$check_only" = no ] || { say "missing .venv, or it is out of date"; exit 1; }
 [ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
 rm -f .venv/set-up-from
-say "installing Scrubjay, editable, with its simulator and its tests into .venv (compiles one C extension) …"
+say "installing Scrubjay, editable, with its simulator and its tests into .venv (compiles its C) …"
 .venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,simulator,sdc]'
 printf '%s\n' "$stamp" >.venv/set-up-from
 say "done: .venv/bin/scrubjay"

@@ -1,4 +1,4 @@
-/* One pass over every frame, to record it and to find it again. The firmware's other C is dense.c.
+/* One pass over every frame, to record it and to find it again. The firmware's other C: dense.c, digest.c, turnstile.c.
  *
  * Why C: a Gbit/s of small frames is 1.5 million a second. Python spends about a microsecond on one call, so it may touch blocks
  * and stretches, never frames. Everything here runs with the interpreter lock released and allocates nothing per frame.

@@ -213,8 +213,13 @@ def _identified(message: Message) -> tuple[bytes, bytes]:
     return identity, cbor_head(5, count + 3) + bytes((0, VERSION, 1)) + b"\x50" + identity + row
 
 
+def stamp_tail(uncertainty_ns: int, source: str, state: ClockState) -> bytes:
+    """What stands behind the moment in a packed stamp: the same for many messages (turnstile.py)."""
+    return cbor_head(0, uncertainty_ns) + _word(source) + _word(state.value)
+
+
 def _stamp(stamp: Timestamp) -> bytes:
-    return b"\x84" + _integer(stamp.tai_ns) + cbor_head(0, stamp.uncertainty_ns) + _word(stamp.source) + _word(stamp.state.value)
+    return b"\x84" + _integer(stamp.tai_ns) + stamp_tail(stamp.uncertainty_ns, stamp.source, stamp.state)
 
 
 def _integer(value: int) -> bytes:

@@ -141,6 +141,16 @@ def marked_spans(text: str) -> Iterator[tuple[int, int]]:
         yield opened, len(text)
 
 
+def bare_names(text: str) -> Iterator[str]:
+    """What stands in a text as a field's name would: before `=` or `:`."""
+    return (match[1] for match in _BARE_NAME.finditer(text))
+
+
+def is_harmless(name: str, names: SensitiveNames) -> bool:
+    """Whether this name, of a field or in a text, never makes anything sensitive by itself."""
+    return name not in names and "#" not in name and not _is_resource_type(name)
+
+
 def has_marker(text: str) -> bool:
     """Whether an opening or closing marker is in it."""
     return _MARKER.search(text) is not None

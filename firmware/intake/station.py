@@ -7,7 +7,6 @@ from drivers.clock import Monotonic, Now
 from drivers.tap import Block, Tap, TapRequest
 from firmware.core import arrivals, clock_page, missed
 from firmware.core.arrivals import Arrivals
-from firmware.core.block import frames
 from firmware.core.certificate import DeviceOffset, account_from
 from firmware.core.durable import make_directory, read_or_none, replace
 from firmware.core.entrance import message_of
@@ -18,6 +17,7 @@ from firmware.core.message import Priority, joined
 from firmware.core.report import Report
 from firmware.core.spool import FLOOD_ITEMS, Spool
 from firmware.core.timestamp import MS, SECOND
+from firmware.core.turnstile import Turnstile
 from firmware.intake import coverage
 from firmware.intake.alerting import Alerting
 from firmware.intake.backlog import FLOOD, Backlog, Waiting
@@ -75,6 +75,7 @@ class IntakeStation:
         self._alerting = Alerting(board, settings, self._rules, self.report, self._taking)
         self._crowded = settings.backlog_count // 2
         self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
+        self._turnstile = Turnstile(self._rules)
         self._coverage = Coverage(None)
         self._mark_at = Monotonic(0)
         self._has_news = False  # since the mark was kept
@@ -195,29 +196,37 @@ class IntakeStation:
             self._lost_before[cause] = count
 
     def _read(self, block: Block, now: Now) -> None:
-        heard = 0
-        try:
-            for row in frames(block.data, block.frame_count):
-                heard += 1
-                self._behind_utc_ns = row.stamp_ns
-                if len(row.data) < row.wire_bytes:
-                    self.report.drop("cut_frame")
-                    continue
-                self._hear_frame(bytes(row.data), row.stamp_ns, now)
-        except BadItem:
+        rows, notes, is_whole = self._turnstile.hear(block, now)
+        for row in rows:
+            device, wire_bytes, data, _, stamp_ns = row
+            if device is not None:
+                self._taking.take_plain(row, now.monotonic)
+            elif len(data) < wire_bytes:
+                self.report.drop("cut_frame")
+            else:
+                self._hear_frame(data, stamp_ns, now)
+        for address, stamp_tai_ns, arrived_tai_ns in notes:
+            self._arrivals.note(address, stamp_tai_ns=stamp_tai_ns, arrived_tai_ns=arrived_tai_ns, now=now.monotonic)
+        if rows:
+            self._behind_utc_ns = rows[-1][-1]
+        if not is_whole:
             self.report.drop("bad_block")
         self._has_news = True
-        self.report.count("frames", heard)
+        self.report.count("frames", len(rows))
 
     def _hear_frame(self, data: bytes, stamp_ns: int, now: Now) -> None:
+        """What the turnstile did not let through: read in full."""
         datagram = self._hearing.datagram(data, stamp_ns)
         if datagram is None:
             return
         address = ip_text(datagram.source_ip)
+        offset = self._offsets.get(address)
         message = message_of(
             datagram.payload, source_ip=datagram.source_ip, port=datagram.port, stamp_utc_ns=stamp_ns, now=now,
-            rules=self._rules, count=self.report.count, is_altered=datagram.is_altered, offset=self._offsets.get(address),
+            rules=self._rules, count=self.report.count, is_altered=datagram.is_altered, offset=offset,
         )  # fmt: skip
+        if not datagram.is_altered:
+            self._turnstile.learn(datagram.payload, message, source_ip=datagram.source_ip, address=address, offset=offset)
         if message.origin_time.source == "device":
             self._arrivals.note(
                 address, stamp_tai_ns=message.origin_time.tai_ns, arrived_tai_ns=message.received_time.tai_ns, now=now.monotonic
@@ -298,7 +307,10 @@ class IntakeStation:
         disk = self._board.disk
         try:
             account = account_from(read_or_none(disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX) or b"")
-            self._offsets = {row.device: row for row in account.devices}
+            offsets = {row.device: row for row in account.devices}
+            if offsets != self._offsets:
+                self._offsets = offsets
+                self._turnstile.forget_sources()
             if self._arrivals.has_news:
                 disk.mkdir("state")
                 disk.write(arrivals.STATE_HIDDEN, self._arrivals.packed(now))

@@ -6,6 +6,7 @@ from firmware.core.entrance import EVERYBODY, Rules, entry_of
 from firmware.core.message import Message, Priority
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
+from firmware.core.turnstile import Row
 from firmware.intake.backlog import FLOOD, Backlog, Waiting
 
 DEVICES_MAX = 1_024  # allowances remembered; a device forgotten begins with a full one
@@ -63,6 +64,21 @@ class Taking:
             lane = FLOOD
         self._backlog.add(lane, Waiting(entry.single, message.device, stamp_utc_ns, key), now)
         return False
+
+    def take_plain(self, row: Row, now: Monotonic) -> None:
+        """`take` for what the turnstile let through: subscribed to, and its sender waits for no answer."""
+        device, number, key, single, stamp_utc_ns = row
+        assert device is not None, "the turnstile names whom it lets through"
+        if self._is_copy(key):
+            self._report.drop("duplicate")
+            return
+        self._report.count("messages")
+        self._report.count(_COUNTERS[number])
+        lane = number
+        if number == Priority.P1 and not self._may_alarm(device, now):
+            self._report.count("flood")
+            lane = FLOOD
+        self._backlog.add(lane, Waiting(single, device, stamp_utc_ns), now)
 
     def _may_alarm(self, device: str, now: Monotonic) -> bool:
         allowance = self._alarms.pop(device, None) or Allowance(at_once=self._alarms_at_once, every_ns=self._alarm_every_ns)

@@ -1,9 +1,10 @@
 """How many published messages a second one core takes: four priority ports, the kernel's ring, the inbox on the disk.
 
 The process `roomside` of the box, on one processor; a sender on another, through the loopback interface; CBOR messages as a robot's
-publisher sends them, 25 of 100 to each port. What was offered is compared with what lies in the inbox, message by message. Beside
-it, in the same run: a bare Python loop that receives the same datagrams from a socket and appends them to a file, understanding
-nothing and syncing once a second.
+publisher sends them, 25 of 100 to each port. What was offered is compared with what lies in the inbox, message by message. Then the
+same with `gate` on the same processor, which groups and de-identifies meanwhile: it need not keep up, the inbox is its buffer, but
+everything must be in the inbox or in the kept groups. Beside them, in the same run: a bare Python loop that receives the same datagrams
+from a socket and appends them to a file, understanding nothing and syncing once a second. Recorder, uplink and broker are not in it.
 """
 
 import argparse
@@ -16,11 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from drivers.linux.clock import LinuxClock
-from firmware.core.message import unpacked
+from firmware.core import release
+from firmware.core.message import Message, unpacked
 from firmware.intake.publisher import PORTS, Publisher
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +70,8 @@ def offered(rate: float, seconds: float, first: int, processor: int) -> tuple[in
 
 
 @contextmanager
-def roomside(root: Path, processor: int) -> Iterator[subprocess.Popen[str]]:
-    """The box's process, ready, on one processor."""
+def process_of_the_box(name: str, root: Path, processor: int, *, ready: str) -> Iterator[subprocess.Popen[str]]:
+    """One of its processes on one processor, from when this file is there."""
     command = [
         "taskset",
         "-c",
@@ -80,7 +82,7 @@ def roomside(root: Path, processor: int) -> Iterator[subprocess.Popen[str]]:
         "run",
         "box",
         "--process",
-        "roomside",
+        name,
         f"--root={root}",
     ]
     with subprocess.Popen(
@@ -88,9 +90,9 @@ def roomside(root: Path, processor: int) -> Iterator[subprocess.Popen[str]]:
     ) as process:
         try:
             until = time.monotonic() + 30
-            while not (root / "intake" / "mark").exists():
+            while not (root / ready).exists():
                 if time.monotonic() > until or process.poll() is not None:
-                    raise SystemExit("roomside was not ready within 30 s; run as root")
+                    raise SystemExit(f"{name} was not ready within 30 s; run as root")
                 select.select([], [], [], 0.05)
             yield process
         finally:
@@ -112,27 +114,39 @@ def settled(inbox: Path) -> None:
         select.select([], [], [], SETTLE_S)
 
 
-def measured(rate: float, seconds: float) -> dict[str, float]:
-    """One row: what was offered, what lies in the inbox, what it cost."""
-    with tempfile.TemporaryDirectory(prefix="scrubjay-bench-", dir=ROOT / "build") as place:
-        root = Path(place)
-        with roomside(root, 1 % (os.cpu_count() or 1)) as process:
-            before = seconds_of(process)
-            sent, took = offered(rate, seconds, 0, 0)
+def numbers_in(root: Path) -> tuple[list[int], list[int]]:
+    """Of the messages that wait in the inbox, and of those in groups."""
+    waiting = [unpacked(path.read_bytes()) for path in root.glob("inbox/[!.]*")]
+    grouped = [unpacked(release.unpacked(path.read_bytes()).body) for path in root.glob("groups/*/[!.]*")]
+    return numbers_of(waiting), numbers_of(grouped)
+
+
+def numbers_of(batches: list[list[Message]]) -> list[int]:
+    return [int((message.text or "0")[:8]) for messages in batches for message in messages]
+
+
+def measured(rate: float, seconds: float, *, with_gate: bool) -> dict[str, float]:
+    """One row: what was offered, what is on the disk, what it cost."""
+    with tempfile.TemporaryDirectory(prefix="scrubjay-bench-", dir=ROOT / "build") as place, ExitStack() as box:
+        root, processor = Path(place), 1 % (os.cpu_count() or 1)
+        process = box.enter_context(process_of_the_box("roomside", root, processor, ready="intake/mark"))
+        if with_gate:
+            box.enter_context(process_of_the_box("gate", root, processor, ready="state/gate.json"))
+        before = seconds_of(process)
+        sent, took = offered(rate, seconds, 0, 0)
+        if not with_gate:
             settled(root / "inbox")
-            used = seconds_of(process) - before
-        numbers = [
-            int((message.text or "0")[:8])
-            for path in (root / "inbox").iterdir()
-            if not path.name.startswith(".")
-            for message in unpacked(path.read_bytes())
-        ]
-        heard = max(1, len(numbers))
+        else:
+            select.select([], [], [], SETTLE_S)  # The last batches' time; gate may still be at work for as long again.
+        used = seconds_of(process) - before
         report = json.loads((root / "state" / "roomside.json").read_text())["stations"]["intake"]
+        box.close()
+        waiting, grouped = numbers_in(root)
+        distinct = len({*waiting, *grouped})
         return {
-            "offered": sent, "offered_per_s": round(sent / took), "inbox": len(numbers), "distinct": len(set(numbers)), "lost": sent - len(set(numbers)),
-            "ring_full": report["drops"].get("ring_full", 0), "items": report["counts"]["items"], "core_us_a_message": round(used / heard * 1e6, 1),
-            "core_load": round(used / took, 2), "ceiling_per_s": round(heard / used),
+            "offered": sent, "offered_per_s": round(sent / took), "inbox": len(set(waiting)), "grouped": len(set(grouped)), "distinct": distinct,
+            "lost": sent - distinct, "ring_full": report["drops"].get("ring_full", 0), "items": report["counts"]["items"],
+            "core_us_a_message": round(used / max(1, distinct) * 1e6, 1), "core_load": round(used / took, 2), "ceiling_per_s": round(distinct / used),
         }  # fmt: skip
 
 
@@ -183,7 +197,6 @@ def bare(rate: float, seconds: float) -> dict[str, float]:
         "offered": sent,
         "offered_per_s": round(sent / took),
         "inbox": int(count),
-        "distinct": int(count),
         "lost": sent - int(count),
     }
     return row | {
@@ -205,9 +218,23 @@ def main() -> None:
         sys.exit(1)
     (ROOT / "build").mkdir(exist_ok=True)
     rates = arguments.rate or [10_000.0]
-    rows = {f"intake, {rate:,.0f}/s for {arguments.seconds:.0f} s": measured(rate, arguments.seconds) for rate in rates}
+    rows = {}
+    for rate in rates:
+        for with_gate in (False, True):
+            name = f"intake{' and gate' if with_gate else ''}, {rate:,.0f}/s for {arguments.seconds:.0f} s"
+            rows[name] = measured(rate, arguments.seconds, with_gate=with_gate)
     rows["bare Python receiver, no understanding"] = bare(rates[0], min(arguments.seconds, 20.0))
-    columns = ("offered", "offered_per_s", "distinct", "lost", "ring_full", "core_us_a_message", "core_load", "ceiling_per_s")
+    columns = (
+        "offered",
+        "offered_per_s",
+        "inbox",
+        "grouped",
+        "lost",
+        "ring_full",
+        "core_us_a_message",
+        "core_load",
+        "ceiling_per_s",
+    )
     print(f"{'':44}" + "".join(f"{name:>18}" for name in columns))
     for name, row in rows.items():
         print(f"{name:44}" + "".join(f"{row.get(column, float('nan')):>18,.6g}" for column in columns))
