@@ -47,7 +47,7 @@ class CommandStation:
         self._allowance = Allowance(at_once=settings.notices_per_minute, every_ns=60 * SECOND // settings.notices_per_minute)
 
     def start(self, now: Now) -> None:
-        self._received.start()
+        self._received.start(self.report.drop)
         for deed in DEEDS:
             make_directory(self._board.disk, f"{VERIFIED}/{deed}")
         for directory in (REFUSED, COUNTERS):

@@ -11,7 +11,7 @@ not synced, because what it guards against is an item that ends the process, not
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from drivers.disk import Buffer, Disk
@@ -49,10 +49,14 @@ class Spool:
         self.path = path
         self.quarantine = f"quarantine/{path}"
         self.quarantined_count = 0
-        self.evicted_count = 0  # of those in quarantine, for which there was no room any more
+        self._drop: Callable[[str], object] | None = None
 
-    def start(self) -> None:
-        """Make the directory, and remove what a writer left hidden. Called by the consumer and by no one else."""
+    def start(self, drop: Callable[[str], object]) -> None:
+        """Make the directory, and remove what a writer left hidden. Called by the consumer and by no one else.
+
+        drop: told "quarantine_full" for each item that had to leave quarantine, for there is no other place to count it (Report.drop).
+        """
+        self._drop = drop
         make_directory(self.disk, self.path)
         make_directory(self.disk, self.quarantine)
         for name in self.disk.list(self.path):
@@ -224,7 +228,8 @@ class Spool:
                 except Missing:
                     continue
             size -= sizes.pop(entry)
-            self.evicted_count += 1
+            if self._drop is not None:
+                self._drop("quarantine_full")
 
     def _forget(self, entry: str) -> None:
         try:

@@ -83,7 +83,7 @@ class DeidentifyStation:
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        self._release.start()
+        self._release.start(self.report.drop)
         make_directory(self._disk, "outbox")
 
     def step(self, now: Now) -> Monotonic | None:

@@ -58,8 +58,8 @@ class GroupStation:
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        self._inbox.start()
-        self._flush.start()
+        self._inbox.start(self.report.drop)
+        self._flush.start(self.report.drop)
         self._flushing.clear()
         make_directory(self._disk, "release")
         for spool, _ in self._noticed.values():

@@ -42,7 +42,7 @@ class Outgoing:
     def start(self) -> None:
         """Begin with what lies there."""
         make_directory(self._board.disk, OUTGOING)
-        self._spool.start()
+        self._spool.start(self._report.drop)
         self._commands.clear()
 
     def look(self, now: Now) -> None:

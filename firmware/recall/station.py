@@ -48,7 +48,7 @@ class RecallStation:
         self._number = 0
 
     def start(self, now: Now) -> None:
-        self._missed.start()
+        self._missed.start(self.report.drop)
         make_directory(self._board.disk, INBOX)
         # A name must not repeat in the next life of this process, even where the clock stood still in between.
         self._number = int.from_bytes(self._board.identity.entropy(4), "big")

@@ -63,7 +63,7 @@ class RelayStation:
     def start(self, now: Now) -> None:
         for directory in (OUTBOX, SENT, PRESENCE):
             make_directory(self._board.disk, directory)
-        self._passing.start()
+        self._passing.start(self.report.drop)
         self._incoming.start()
         for name in self._board.disk.list(PRESENCE):
             self._board.disk.remove(f"{PRESENCE}/{name}")  # Who was here before us may be gone.

@@ -82,7 +82,7 @@ class RetrievalStation:
     def start(self, now: Now) -> None:
         self._plans.clear()
         self._active.clear()
-        self._orders.start()
+        self._orders.start(self.report.drop)
         make_directory(self._board.disk, RELEASE)
         self._notices.start()
         self._journal.start(self._identities())

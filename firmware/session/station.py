@@ -67,8 +67,8 @@ class SessionStation:
         for priority in Priority:
             make_directory(self._board.disk, f"{GROUPS}/p{int(priority)}")
         make_directory(self._board.disk, FLUSH)
-        self._noticed.start()
-        self._orders.start()
+        self._noticed.start(self.report.drop)
+        self._orders.start(self.report.drop)
         self._notices.start()
         self._marks.start()
         self._session = read(self._board.disk, CURRENT)

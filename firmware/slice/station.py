@@ -49,7 +49,7 @@ class SliceStation:
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        self._noticed.start()
+        self._noticed.start(self.report.drop)
         make_directory(self._board.disk, ORDERS)
         self._journal.start()
         self._notices.start()

@@ -77,7 +77,6 @@ class UplinkStation:
         self._now_open: Open | Closed = Open()
         self._was_open = True
         self._outbox = Spool(board.disk, OUTBOX)
-        self._evicted = 0  # from its quarantine, as far as it was counted
         self._inward = Inward(board, self.report)
         self._shedding = Shedding(board, self.report, bytes_max=settings.outbox_bytes_max, items_max=settings.outbox_items_max)
         self._waiting = Waiting()
@@ -98,7 +97,7 @@ class UplinkStation:
         self._inward.start(forwards=self._forwards)
         if self._forwards:
             make_directory(self._board.disk, PRESENCE)
-        self._outbox.start()
+        self._outbox.start(self.report.drop)
 
     def step(self, now: Now) -> Monotonic | None:
         self._hear(now)
@@ -562,9 +561,6 @@ class UplinkStation:
             self.report.drop("not_quarantined")
             return
         self.report.drop("not_an_envelope")
-        if self._outbox.evicted_count > self._evicted:
-            self.report.drop("quarantine_full", self._outbox.evicted_count - self._evicted)
-            self._evicted = self._outbox.evicted_count
 
     def _discard(self, name: str) -> None:
         """It waited too long for its sender to want it sent (S2-053): the original stays in groups/, and health tells of the loss.

@@ -44,7 +44,7 @@ def test_consumer_that_starts_meanwhile_loses_nothing(at: str) -> None:
     def start_consumer(number: int, what: str, path: str) -> None:
         if what == at and path.startswith(f"{INBOX}/."):
             board.disk.before = None
-            Spool(board.disk, INBOX).start()
+            Spool(board.disk, INBOX).start(lambda cause: None)
 
     board.disk.before = start_consumer
     _say(notices, board, "still here")

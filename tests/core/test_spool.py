@@ -17,7 +17,7 @@ SEEDS = range(12)  # how the undecided is decided, for each operation lost
 
 def spool_on(disk: SimulatedDisk, path: str = "in") -> Spool:
     spool = Spool(disk, path)
-    spool.start()
+    spool.start(lambda cause: None)
     return spool
 
 

@@ -19,14 +19,15 @@ def test_so_many_items_and_what_is_least_important_goes() -> None:
     """(S2-060) Beyond 500 what sorts last goes, item and reason, and is counted; what is there of P1 stays."""
     disk = SimulatedDisk()
     box = Spool(disk, "outbox")
-    box.start()
+    lost: list[str] = []
+    box.start(lost.append)
     rejected(box, 3, prefix="p1")
     rejected(box, spool.QUARANTINE_ITEMS_MAX)
     names = disk.list("quarantine/outbox")
 
     assert 2 * spool.QUARANTINE_ITEMS_MAX == len(names)
     assert 6 == sum(name.startswith("p1-") for name in names)
-    assert 3 == box.evicted_count
+    assert ["quarantine_full"] * 3 == lost
 
 
 def test_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,8 +35,9 @@ def test_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "QUARANTINE_BYTES_MAX", 1000)
     disk = SimulatedDisk()
     box = Spool(disk, "outbox")
-    box.start()
+    lost: list[str] = []
+    box.start(lost.append)
     rejected(box, 20, size=100)
 
     assert 10 == sum(not name.endswith(".reason") for name in disk.list("quarantine/outbox"))
-    assert 10 == box.evicted_count
+    assert ["quarantine_full"] * 10 == lost

@@ -9,7 +9,7 @@ from simulator.disk import SimulatedDisk
 @pytest.fixture
 def spool() -> Spool:
     spool = Spool(SimulatedDisk(), "inbox")
-    spool.start()
+    spool.start(lambda cause: None)
     spool.publish_all([(f"item-{n}", b"%d" % n) for n in range(6)])
     return spool
 
