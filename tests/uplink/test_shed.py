@@ -149,7 +149,7 @@ def test_more_than_is_held_in_memory(count: int) -> None:
     away(world)
     identities = [world.put(4, number) for number in range(count)]
     world.run(5)
-    assert len(world.station._waiting) <= HELD_MAX
+    assert len(world.station._standing.waiting) <= HELD_MAX
     alarm = world.put(1, 1)
     back(world)
     world.run(300, until=lambda: not names(world))

@@ -1,0 +1,254 @@
+"""What goes out: alarms whole and at once, everything else at the pace of the link, in pieces where it is long."""
+
+import hashlib
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core.envelope import Chunk, Envelope, chunk_packed, unpacked
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected, TooLarge, Trouble
+from firmware.core.expiry import is_expired
+from firmware.core.message import Priority
+from firmware.core.presence import PRESENCE_BYTES_MAX
+from firmware.core.report import Report
+from firmware.core.spool import Item, Spool
+from firmware.core.timestamp import MS, SECOND
+from firmware.uplink.lane import Lane
+from firmware.uplink.looking import OUTBOX, Looking
+from firmware.uplink.pace import PIECE_BYTES, Pace
+from firmware.uplink.settings import UplinkSettings
+from firmware.uplink.standing import Standing
+from firmware.uplink.transfer import Transfer
+from firmware.uplink.wire import Wire
+
+PRESENCE = "presence"  # a relay's: <box>, what it said last about being there
+STEP_PUBLICATIONS_MAX = 64  # So that a step stays bounded, whatever the window.
+REFUSED_NS_MAX = 5 * SECOND  # Longest pause after the broker took nothing, or nobody listened to it.
+AGAIN_NS = 5 * SECOND  # After a full or failed disk.
+LEAVE_NS = SECOND  # For the farewell and the end of TCP and TLS before a connection window closes.
+_CHUNK_HEAD_BYTES = 256  # what topic, packet and CBOR put around a piece, rounded up
+
+
+class _TooOld(Trouble):
+    """An item that is not worth sending any more. Settle it, count it."""
+
+
+class Sending:
+    """One scheduler for both lanes: strictly by priority, then by time.
+
+    forwards: as a relay's, which speaks for whoever made an envelope.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        settings: UplinkSettings,
+        report: Report,
+        *,
+        standing: Standing,
+        looking: Looking,
+        wire: Wire,
+        pace: Pace,
+        forwards: bool,
+    ) -> None:
+        self._disk = board.disk
+        self._name = board.identity.name
+        self._settings = settings
+        self._report = report
+        self._standing = standing
+        self._looking = looking
+        self._wire = wire
+        self._pace = pace
+        self._forwards = forwards
+        self._outbox = Spool(board.disk, OUTBOX)
+        self._hold: Monotonic | None = None
+        self._refusals = 0
+        self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
+
+    def start(self) -> None:
+        """The outbox is ours to consume."""
+        self._outbox.start(self._report.drop)
+
+    def begin(self) -> None:
+        """A new connection: what held us up was the former one's."""
+        self._said.clear()
+        self.works()
+
+    def works(self) -> None:
+        """The hub has answered."""
+        self._hold, self._refusals = None, 0
+
+    def pause(self, now: Monotonic, ns: int) -> None:
+        """Nothing goes out for so long."""
+        until = now.after(ns)
+        self._hold = until if self._hold is None or until > self._hold else self._hold
+
+    def refused(self, now: Monotonic) -> None:
+        """The broker has refused a publication, or nobody was there to hear it: wait, longer each time."""
+        self.pause(now, self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(self._refusals, 10))))
+        self._refusals += 1
+
+    def next_wish(self) -> Monotonic | None:
+        """When a pause ends, if anything waits for that."""
+        return self._hold if self._standing.waiting and not self._looking.is_blind else None
+
+    def send(self, now: Now, *, closes_in_ns: int | None) -> bool:
+        """Put what may go on the wire. Returns whether more could go at once. closes_in_ns: the connection window; None: it does not."""
+        if self._looking.is_blind or (self._hold is not None and now.monotonic < self._hold):
+            return False
+        self._hold = None
+        for _ in range(STEP_PUBLICATIONS_MAX):
+            if not self._wire.a.connection.is_up:
+                return False
+            waiting = self._standing.waiting
+            urgent = bool(waiting.urgent)
+            name = (waiting.urgent or waiting.bulk or [None])[0]
+            if name is None:
+                if waiting.is_cut:
+                    waiting.is_cut = False
+                    self._looking.soon()  # Those held are on their way: look for the rest.
+                    return True
+                return False
+            try:
+                if not (self._send_urgent(name, now) if urgent else self._send_bulk(name, now, closes_in_ns)):
+                    return False
+            except NotConnected:
+                return False  # Disconnected is on its way.
+            except (Missing, BadItem) as trouble:
+                self._give_up(name, trouble)
+            except _TooOld:
+                self._discard(name)
+            except TooLarge:
+                # This broker takes no item of this size; another in the list may.
+                self._report.drop("too_large_for_broker")
+                self.pause(now.monotonic, AGAIN_NS)
+                return False
+            except (DiskFull, DiskFailed):
+                self._report.drop("disk_failed")
+                self.pause(now.monotonic, AGAIN_NS)
+                return False
+        return True
+
+    def _send_urgent(self, name: str, now: Now) -> bool:
+        """A whole alarm, on A, at once. False: it has to wait, and all that is less important with it."""
+        a = self._wire.a
+        if len(self._standing.flights) >= self._window(a) or len(a) >= self._window(a):
+            return False
+        if self._disk.size(f"{OUTBOX}/{name}") > self._piece_bytes_max(a):
+            self._standing.waiting.is_long(name)
+            return True
+        data, envelope = self._read(name, now)
+        self._publish_whole(a, name, data, envelope, now.monotonic)
+        return True
+
+    def _send_bulk(self, name: str, now: Now, closes_in_ns: int | None) -> bool:
+        """The next item of the bulk, or its next piece. False: it has to wait, and what is behind it as well."""
+        lane = self._wire.lane_for_bulk(now.monotonic)
+        # A quarter is kept for alarms: with the window full of statistics an alarm would wait for a round trip.
+        if (
+            lane is None
+            or len(self._standing.flights) >= self._window(lane) - self._window(lane) // 4
+            or len(lane) >= self._window_of_pieces(lane)
+        ):
+            return False
+        if closes_in_ns is not None and closes_in_ns <= LEAVE_NS + self._pace.lasting_ns():
+            return False  # It could not be answered before the connection window closes.
+        longest = self._piece_bytes_max(lane)
+        piece_bytes = self._pace.piece_bytes(longest)
+        transfer = self._standing.transfers.get(name)
+        if transfer is None:
+            size = self._disk.size(f"{OUTBOX}/{name}")
+            if size <= min(longest, max(PIECE_BYTES, piece_bytes)):
+                if not self._pace.has_room(size):
+                    return False
+                data, envelope = self._read(name, now)
+                self._publish_whole(lane, name, data, envelope, now.monotonic)
+                return True
+            data, envelope = self._read(name, now)
+            transfer = Transfer(envelope.identity, envelope.box, len(data), hashlib.sha256(data).digest(), moved=now.monotonic)
+            self._standing.transfers[name] = transfer
+        ahead_bytes = self._settings.chunk_bytes * self._settings.bulk_window
+        piece = transfer.next_piece(piece_bytes=piece_bytes, ahead_bytes=ahead_bytes)
+        if piece is None or not self._pace.has_room(piece.size):
+            return False
+        data = self._disk.read(f"{OUTBOX}/{name}", offset=piece.offset, size=piece.size)
+        if len(data) != piece.size:
+            raise BadItem(f"expected {piece.size} bytes at {piece.offset}, the file has become shorter")
+        chunk = Chunk(piece.offset, transfer.size, transfer.digest, data)
+        topic = self._wire.topic("bulk", transfer.identity.hex(), box=transfer.box)
+        self._publish(lane, topic, chunk_packed(chunk), transfer.identity, now.monotonic, is_bulk=True)
+        self._standing.transfers[name] = transfer = transfer.sending(piece, now.monotonic)
+        self._report.count("chunks")
+        if transfer.is_all_sent:
+            self._standing.waiting.drop(name)
+            self._standing.flights.add(transfer.identity, name, now.monotonic)
+            self._report.count("published")
+        return True
+
+    def _publish_whole(self, lane: Lane, name: str, data: bytes, envelope: Envelope, now: Monotonic) -> None:
+        topic = self._wire.topic(f"p{int(envelope.priority)}", box=envelope.box)
+        self._publish(lane, topic, data, envelope.identity, now, is_bulk=name >= "p3")
+        self._standing.waiting.drop(name)
+        self._standing.flights.add(envelope.identity, name, now)
+        self._report.count("published")
+
+    def _publish(self, lane: Lane, topic: str, payload: bytes, identity: bytes, now: Monotonic, *, is_bulk: bool) -> None:
+        token = lane.publish(topic, payload, identity, now)
+        if is_bulk:
+            self._pace.sending((lane is self._wire.a, token), len(payload), now)
+        self._report.count("bytes", len(payload))
+
+    def _read(self, name: str, now: Now) -> tuple[bytes, Envelope]:
+        data = self._disk.read(f"{OUTBOX}/{name}")
+        envelope = unpacked(data)
+        if envelope.box != self._name and not self._forwards:
+            raise BadItem("expected an envelope of this box; only a relay speaks for others")
+        if is_expired(envelope.facts, now) and envelope.priority != Priority.P1:
+            raise _TooOld
+        return data, envelope
+
+    def _window(self, lane: Lane) -> int:
+        return min(lane.connection.receive_maximum, self._settings.window)
+
+    def _window_of_pieces(self, lane: Lane) -> int:
+        """Publications on the lane at once: pieces are many for one item, and the pace bounds their bytes."""
+        return lane.connection.receive_maximum - (lane is self._wire.a)
+
+    def _piece_bytes_max(self, lane: Lane) -> int:
+        return max(1, min(self._settings.chunk_bytes, lane.connection.packet_bytes_max - _CHUNK_HEAD_BYTES))
+
+    def speak_for_others(self, now: Now) -> None:
+        """A relay's: whether its boxes are there, as they say it or their broker does."""
+        a = self._wire.a
+        if not self._forwards or not a.connection.is_up:
+            return
+        try:
+            for box in self._disk.list(PRESENCE):
+                said = b"" if box.startswith(".") else self._disk.read(f"{PRESENCE}/{box}", size=PRESENCE_BYTES_MAX)
+                if said and self._said.get(box) != said and len(a) < self._window(a):
+                    a.publish(self._wire.topic("state", box=box), said, None, now.monotonic, retain=True)
+                    self._said[box] = said
+        except (Missing, DiskFailed, NotConnected, TooLarge):
+            return  # With the next thing that happens.
+
+    def _give_up(self, name: str, trouble: Missing | BadItem) -> None:
+        self._standing.drop(name)
+        if isinstance(trouble, Missing):
+            self._report.drop("vanished")
+            return
+        # Not `take`: its count of attempts would send an alarm to quarantine because the power failed five times.
+        try:
+            self._disk.rename(f"{OUTBOX}/{name}", f"{OUTBOX}/{name}~1")
+            self._outbox.reject(Item(name, 1, b""), str(trouble))
+        except (Missing, DiskFull, DiskFailed):
+            self._report.drop("not_quarantined")
+            return
+        self._report.drop("not_an_envelope")
+
+    def _discard(self, name: str) -> None:
+        """It waited too long for its sender to want it sent (S2-053): the original stays in groups/, and health tells of the loss.
+
+        Never an alarm: this station cannot say what it was, and an alarm does not go in silence.
+        """
+        self._standing.waiting.drop(name)
+        self._outbox.settle(Item(name, 0, b""))
+        self._report.drop(f"expired_{name[:2]}")

@@ -1,0 +1,93 @@
+"""Where every item of the outbox stands: waiting, begun, in flight, kept by a relay. Names and figures only; no contact with the world."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from drivers.clock import Monotonic
+from firmware.uplink.flight import Flights
+from firmware.uplink.transfer import Transfer
+from firmware.uplink.waiting import Waiting
+
+
+class Standing:
+    """waiting: not begun, or begun and not all on the wire. flights: sent and not acknowledged. transfers: begun long items, by name."""
+
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+        self.flights = Flights()
+        self.transfers: dict[str, Transfer] = {}
+
+    def ground(self) -> None:
+        """The connection is gone: nothing that was in flight may be assumed delivered, all of it waits again."""
+        self.flights.clear()
+        self.ask_all_again()
+
+    def wait_again(self, identity: bytes) -> None:
+        """It is in flight no longer and waits in its place again."""
+        for name in self.flights.take(identity):
+            if name in self.transfers:
+                self.transfers[name] = self.transfers[name].asking_again()
+            self.waiting.again(name)
+
+    def ask_again(self, identity: bytes) -> None:
+        """The receiver has to say how much of this one it has."""
+        for name, transfer in self.transfers.items():
+            if transfer.identity == identity:
+                self.transfers[name] = transfer.asking_again()
+
+    def ask_all_again(self) -> None:
+        """Likewise of all that have begun."""
+        self.transfers = {name: transfer.asking_again() for name, transfer in self.transfers.items()}
+
+    def ask_overdue_again(self, now: Monotonic, *, limit_ns: int) -> int:
+        """Likewise of those of which nothing was heard or sent for so long; how many."""
+        overdue = [name for name, moved in self._moved() if now.since(moved) >= limit_ns]
+        for name in overdue:
+            self.transfers[name] = self.transfers[name].asking_again()
+        return len(overdue)
+
+    def hear_offsets(self, offsets: Mapping[bytes, int], now: Monotonic) -> None:
+        """What the receiver has of long items, by identity."""
+        for name, transfer in self.transfers.items():
+            if transfer.identity in offsets:
+                self.transfers[name] = transfer.hearing(offsets[transfer.identity], now)
+
+    def keep(self, identity: bytes, now: Monotonic) -> bool:
+        """A relay has it on its disk. False for one that was not under way."""
+        for name in self.names_begun(identity):
+            self.flights.add(identity, name, now)  # It had the whole before we had sent it all.
+        return self.flights.keep(identity, now)
+
+    def acknowledged(self, identity: bytes) -> Sequence[str]:
+        """The hub has it: the names of the items it was; none for one that is not under way."""
+        names = self.flights.take(identity) or self.names_begun(identity)
+        for name in names:
+            self.transfers.pop(name, None)
+        return names
+
+    def names_begun(self, identity: bytes) -> tuple[str, ...]:
+        """Of a long item that is not all sent, and waits no longer now.
+
+        The hub had it all before we had sent it all: the answer to the question after a reconnect.
+        """
+        names = tuple(name for name, transfer in self.transfers.items() if transfer.identity == identity)
+        for name in names:
+            self.waiting.drop(name)
+        return names
+
+    def drop(self, name: str) -> None:
+        """It is not to be sent."""
+        self.transfers.pop(name, None)
+        self.waiting.drop(name)
+
+    def forget_others(self, names: Collection[str]) -> None:
+        """Long items that are neither in flight nor among these are gone."""
+        for name in self.transfers.keys() - set(names):
+            if name not in self.flights:
+                del self.transfers[name]
+
+    def next_moved(self) -> Monotonic | None:
+        """When the begun one of which nothing was heard or sent for longest last moved."""
+        return min((moved for _, moved in self._moved()), default=None)
+
+    def _moved(self) -> list[tuple[str, Monotonic]]:
+        return [(name, entry.moved) for name, entry in self.transfers.items() if entry.sent and name not in self.flights]
