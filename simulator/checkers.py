@@ -39,10 +39,22 @@ from simulator.world import Life, Machine, WorldBoard
 
 FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
 MessageKey = tuple[object, ...]
-SPOOLS = ("missed", "inbox", "release", "outbox", "commands/received", "commands/verified/retrieval")
+SPOOLS = (
+    "missed", "inbox", "noticed/session", "noticed/slice", "flush", "release", "outbox", "commands/received",
+    "commands/verified/retrieval", "commands/verified/session",
+)  # fmt: skip
 WHOLE_BYTES_MAX = 8192  # as the storm's settings say (chunk_bytes): what is longer goes in pieces, behind every whole alarm
 # A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
-OWN_PROCESSES = ("capture", "clock", "command", "health", "retention", "retrieval")  # what the box says itself names nobody
+OWN_PROCESSES = (
+    "capture",
+    "clock",
+    "command",
+    "health",
+    "retention",
+    "retrieval",
+    "session",
+    "slice",
+)  # what the box says itself names nobody
 MEASURING_S = 1.0  # A probe is under way for a tenth of a second, and published with the next look at the clock.
 NOTICED_NS = 3 * SECOND
 
@@ -276,6 +288,13 @@ def token_of(message: Message) -> str:
     return next((word for word in words if word.startswith("tok-")), f"{message.process}/{message.kind}")
 
 
+def counted(database: str) -> dict[str, int]:
+    """How much of what only now and then happens there was, by the hub's word: for the table."""
+    ((sessions,),) = _rows(database, "select count(*) from sessions where state = 'complete'")
+    ((slices,),) = _rows(database, "select count(*) from commands where signer = box")
+    return {"sessions": sessions, "slices": slices}
+
+
 def findings(witness: Witness, database: str) -> list[str]:
     """Everything that should not be, after the faults are over and all is drained and stopped."""
     return [
@@ -287,6 +306,7 @@ def findings(witness: Witness, database: str) -> list[str]:
         *_cold(witness),
         *_pinned(witness),
         *_commands(witness, database),
+        *_sessions(database),
         *_leftovers(witness),
         *_hub_holds(witness, database),
     ]
@@ -419,8 +439,22 @@ def _commands(witness: Witness, database: str) -> Iterator[str]:
             yield f"order {asked.identity.hex()[:8]}: {got} frames of evidence, the store holds {least} to {len(held)}"
     for identity in rows.keys() & witness.forged:
         yield f"a forged or foreign order {identity.hex()[:8]} was carried out"
-    for identity in rows.keys() - {asked.identity for asked in witness.asked} - witness.forged:
+    # What the box asks of itself because of an event is in its own name.
+    own = {row[0] for row in _rows(database, "select identity from commands where signer = box")}
+    for identity in rows.keys() - {asked.identity for asked in witness.asked} - witness.forged - own:
         yield f"evidence nobody asked for: {identity.hex()[:8]}"
+    for identity in own - {identity for identity, row in rows.items() if row[2]}:
+        yield f"a slice {identity.hex()[:8]} was ordered and never came in full"
+
+
+def _sessions(database: str) -> Iterator[str]:
+    """Of each session that was closed everything is at the hub, and it knows; no two are open."""
+    rows = _rows(database, "select session, state, missing from sessions")
+    for session, state, missing in rows:
+        if state == "closed":
+            yield f"session {session} is closed and not complete: {missing} messages of it are missing"
+    if sum(state == "open" for _, state, _ in rows) > 1:
+        yield "more than one session is open"
 
 
 def _leftovers(witness: Witness) -> Iterator[str]:

@@ -33,7 +33,7 @@ from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.retention.pins import pin
 from firmware.roles import BOX, HUB, RELAY, SECTIONS, Process
-from simulator.checkers import SPOOLS, Asked, Witness, findings
+from simulator.checkers import SPOOLS, Asked, Witness, counted, findings
 from simulator.clock import TAI_OFFSET_S
 from simulator.daemon import SimulatedDaemon
 from simulator.disk import Failing
@@ -67,6 +67,13 @@ p1_interval_s = 10
 p2_interval_s = 15
 p3_interval_s = 20
 p4_interval_s = 20
+[session]
+opens = ["test: event=event-*[05]", "exercise: event=event-*[8]"]
+closes = ["any: event=event-*[27]"]
+restart_min = 1
+settle_ms = 500
+[slice]
+rules = ["storm: event=event-*[469] -> around=3 send=3"]
 [cold]
 cold_after_h = 0
 [health]
@@ -129,7 +136,21 @@ class StormResult:
         return f"{self.seed:6d}  {figures}  {self.virtual_s:7.0f}  {self.real_s:6.1f}  {'ok' if not self.findings else 'FAILED'}"
 
 
-COLUMNS = ("frames", "messages", "orders", "forged", "cuts", "kills", "disk", "link", "clock", "cold", "deleted")
+COLUMNS = (
+    "frames",
+    "messages",
+    "orders",
+    "forged",
+    "cuts",
+    "kills",
+    "disk",
+    "link",
+    "clock",
+    "cold",
+    "deleted",
+    "sessions",
+    "slices",
+)
 HEADER = "  seed  " + "  ".join(f"{name:>6}" for name in COLUMNS) + "  virtual    real"
 
 
@@ -259,6 +280,7 @@ class _Storm:
             "segments": len(self.box.disk.list("segments")), "synced": len(self.witness.synced), "certified": self.witness.certified,
             "deleted": len(self.box.disk.list("receipts")), "pinned": len(self.witness.pinned),
             "cold": sum(Store(self.box.disk).segment(name).is_cold() for name in Store(self.box.disk).names()),
+            **counted(self.database),
         }  # fmt: skip
         return [*findings(self.witness, self.database), *self._relay_findings()]
 
