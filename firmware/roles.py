@@ -20,6 +20,7 @@ from firmware.core.station import Station, run
 from firmware.core.succession import Launch, Succession
 from firmware.core.versions import IMAGE
 from firmware.deidentify.settings import DeidentifySettings
+from firmware.feedback.settings import FeedbackSettings
 from firmware.group.settings import GroupSettings
 from firmware.health.settings import HealthSettings
 from firmware.hub.settings import HubSettings
@@ -137,6 +138,12 @@ def _gate(board: Board, settings: Settings) -> Sequence[Station]:
     ]
 
 
+def _feedback(board: Board, settings: Settings) -> Sequence[Station]:
+    from firmware.feedback.station import FeedbackStation
+
+    return [FeedbackStation(board, settings.of(FeedbackSettings))]
+
+
 def _uplink(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.uplink.station import UplinkStation
 
@@ -208,6 +215,7 @@ BOX = (
     Process("gate", _gate),
     Process("uplink", _uplink),
     Process("steward", _steward),
+    Process("feedback", _feedback),
     Process("console", _console),
 )
 RELAY = (Process("relay", _relay),)
@@ -226,6 +234,7 @@ _BOX_SECTIONS: Mapping[str, type] = {
     "session": SessionSettings,
     "slice": SliceSettings,
     "retrieval": RetrievalSettings,
+    "feedback": FeedbackSettings,
     "uplink": UplinkSettings,
     "command": CommandSettings,
     "retention": RetentionSettings,

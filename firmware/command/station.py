@@ -23,10 +23,8 @@ RECEIVED = "commands/received"
 VERIFIED = "commands/verified"
 REFUSED = "commands/refused"
 COUNTERS = "commands/counters"
-DEEDS = (
-    "retrieval",
-    "session",
-)  # What this box knows how to do; each has a directory below VERIFIED and a station that reads it.
+# What this box knows how to do; each has a directory below VERIFIED and a station that reads it.
+DEEDS = ("retrieval", "session", "feedback")
 LOOKED_AT_MAX = 64  # Commands put in order of their counters at once; beyond it, those with the first names go first.
 AGAIN_NS = 5 * SECOND  # After a full or failed disk.
 

@@ -1,6 +1,6 @@
 """The serial line: what a person with a cable can ask the box, before there is a network and when there is none.
 
-Reads     the serial line, state/, segments/, receipts/, summary/, session/
+Reads     the serial line, state/, segments/, receipts/, summary/, session/, feedback/
 Writes    the serial line; a stick that is plugged in; exports/ (who carried what away), inbox/; commands/verified/session/
 Trusts    nothing typed; whoever holds the cable may look, say when a session begins and ends and, as settings allow, carry evidence
           away, and can change nothing else

@@ -165,6 +165,8 @@ class ConsoleStation:
                     return views.segments(self._board)
                 case ("show", "session"):
                     return views.session(self._board)
+                case ("show", "feedback"):
+                    return views.feedback(self._board)
                 case ("session", "close") | ("session", "start", _):
                     return self._order_session(path[2] if len(path) > 2 else None)
                 case ("show", "clock"):

@@ -9,13 +9,16 @@ from drivers.disk import Disk
 from firmware.console.words import COMMANDS
 from firmware.core import clock_page, exported, shelf, state
 from firmware.core import session as sessions
+from firmware.core.advice import FEEDBACK_BYTES_MAX, advisory_unpacked
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.state import columns
+from firmware.core.timestamp import SECOND, iso
 from firmware.core.verify import verify
 
-_ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">"})
+_ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">", "“": '"', "”": '"'})
 EXPORTS, EXPORTS_MAX = "exports", 100
+FEEDBACK, FEEDBACK_MAX = "feedback", 20
 STATEMENTS_MAX = 1000  # of a verdict
 SettingRow = tuple[str, object, object, str, str]
 
@@ -80,6 +83,20 @@ def session(board: Board) -> list[str]:
         tai_offset_s=board.clock.now().tai_offset_s,
     )  # fmt: skip
     return [row.translate(_ASCII) for row in found]
+
+
+def feedback(board: Board) -> list[str]:
+    """`show feedback`: what is advised and not too old, the latest first."""
+    now, rows = board.clock.now(), []
+    for name in board.disk.list(FEEDBACK)[::-1][:FEEDBACK_MAX]:
+        try:
+            advisory = advisory_unpacked(read_or_none(board.disk, f"{FEEDBACK}/{name}", size=FEEDBACK_BYTES_MAX + 1) or b"")
+        except BadItem:
+            continue
+        if advisory.expires_tai_ns >= now.timestamp.tai_ns:
+            made = iso(advisory.made_tai_ns - now.tai_offset_s * SECOND)
+            rows.append(f"{made}  {advisory.given_by}: {advisory.sentence}".translate(_ASCII))
+    return rows or ["nothing is advised now"]
 
 
 def exports(board: Board) -> list[str]:

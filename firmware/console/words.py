@@ -13,6 +13,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("show", "media"): "sticks that are plugged in, and their room",
     ("show", "exports"): "what was carried away, by whom, why and when",
     ("show", "session"): "the session that is open, and the last one",
+    ("show", "feedback"): "what the hub advises; advice is for a person to judge",
     ("session", "start", "procedure"): "a procedure begins now; one that is open ends",
     ("session", "start", "exercise"): "the same for an exercise",
     ("session", "start", "test"): "the same for a test run",

@@ -67,7 +67,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a command asks for. deed: "retrieval", "session". counter: strictly increasing for each signer as it signs, not as they arrive. Times: ns TAI."""
+    """What a command asks for. deed: "retrieval", "session", "feedback". counter: strictly increasing for each signer as it signs, not as they arrive. Times: ns TAI."""
 
     identity: bytes
     signer: str

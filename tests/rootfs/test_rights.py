@@ -111,9 +111,10 @@ def test_what_sees_identities_has_no_way_out():
     }
     for process in PROCESSES:
         families = unit(process)["RestrictAddressFamilies"].split()
-        assert ("AF_INET" in families) == (process in ("uplink", "clock", "roomside"))
-    assert "~eth0" == unit("roomside")["RestrictNetworkInterfaces"]
+        assert ("AF_INET" in families) == (process in ("uplink", "clock", "roomside", "feedback"))
+    assert "~eth0" == unit("roomside")["RestrictNetworkInterfaces"] == unit("feedback")["RestrictNetworkInterfaces"]
     assert {"inbox", "state"} == {d for d in directories() if may_write("clock", d)}
+    assert {"segments", "groups", "outbox"} & {d for d in directories() if may_read("feedback", d)} == set()
 
 
 def test_time_keepers_are_told_by_one_place():
