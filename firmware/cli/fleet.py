@@ -7,16 +7,47 @@ from collections.abc import Callable
 from contextlib import closing
 
 from firmware.cli.commands import Commands, frames_arguments
-from firmware.cli.given import Output
+from firmware.cli.given import Output, text_of
+from firmware.core.advice import ADVICE
 from firmware.core.timestamp import parse_utc
 
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
-    fleet = commands.group("fleet", "the operator's side: list, watch, retrieve")
+    fleet = commands.group("fleet", "the operator's side: boxes, messages, frames, sessions, service calls, advice, rules")
 
     _add(fleet, "list", _list, "the boxes of a hub and how they are")
     _add(fleet, "watch", _watch, "messages as they arrive")
+
+    sub = _add(fleet, "sessions", _sessions, "procedures, exercises and test runs, and whether all of each is here")
+    sub.add_argument("--box", help="of one box")
+
+    sub = _add(fleet, "session", _session, "have a box begin a session now, or end the one that is open")
+    sub.add_argument("do", choices=("start", "close"))
+    sub.add_argument("kind", nargs="?", choices=("procedure", "exercise", "test"), help="with start")
+    sub.add_argument("--box", required=True)
+
+    sub = _add(fleet, "calls", _calls, "service calls that are not closed")
+    sub.add_argument("--all", action="store_true", help="closed ones, too")
+
+    sub = _add(fleet, "call", _call, "acknowledge or close a service call")
+    sub.add_argument("number", type=int)
+    sub.add_argument("to", choices=("acknowledge", "close"))
+    sub.add_argument("--by", required=True, metavar="NAME")
+    sub.add_argument("--note", default="", help="for whoever reads it later")
+
+    sub = _add(
+        fleet, "advise", _advise, "advise the people around a box; without --advice: what was advised, and whether it was shown"
+    )
+    sub.add_argument("--box")
+    sub.add_argument("--advice", choices=tuple(ADVICE))
+    sub.add_argument("--about", metavar="IDENTITY", help="the message it is about")
+    sub.add_argument("--device", help="the device it is about")
+    sub.add_argument("--reason", help="in your words; shown as such")
+    sub.add_argument("--expires", type=int, default=300, metavar="SECONDS", help="not shown after this (default %(default)s)")
+
+    sub = _add(fleet, "rules", _rules, "what the hub does by itself about messages; a file of other rules replaces them")
+    sub.add_argument("file", nargs="?", metavar="FILE")
 
     sub = _add(fleet, "cancel", _cancel, "end a request for frames; what was found until then is complete")
     sub.add_argument("order", metavar="COMMAND", help="32 hexadecimal digits, as retrieve says them")
@@ -57,6 +88,78 @@ def _watch(a: argparse.Namespace) -> int:
         for message in Fleet(a.hub).watch():
             print(json.dumps(message) if a.json else message_line(message), flush=True)
     return 0
+
+
+def _sessions(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, session_line, understood
+
+    with understood(a.hub):
+        rows = Fleet(a.hub).sessions(a.box)
+        print(json.dumps(rows, indent=1) if a.json else "\n".join(map(session_line, rows)) or "the hub has heard of no session")
+    return 0
+
+
+def _session(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, understood
+
+    if (a.do == "start") != (a.kind is not None):
+        raise ValueError("expected start with procedure, exercise or test; or close and nothing more")
+    with understood(a.hub):
+        order = Fleet(a.hub).session(a.box, a.kind)
+    print(json.dumps({"command": order}) if a.json else f"asked {a.box}; `fleet sessions` tells when it is so")
+    return 0
+
+
+def _calls(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, call_line, understood
+
+    with understood(a.hub):
+        rows = Fleet(a.hub).calls(everything=a.all)
+        print(json.dumps(rows, indent=1) if a.json else "\n".join(map(call_line, rows)) or "no service call is open")
+    return 0
+
+
+def _call(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, call_line, understood
+
+    with understood(a.hub):
+        to = {"acknowledge": "acknowledged", "close": "closed"}[a.to]
+        call = Fleet(a.hub).change_call(a.number, to=to, by=a.by, note=a.note)
+        print(json.dumps(call) if a.json else call_line(call))
+    return 0
+
+
+def _advise(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, advice_line, understood
+
+    if (a.box is None) != (a.advice is None):
+        raise ValueError("expected --box and --advice together, or neither")
+    with understood(a.hub):
+        fleet = Fleet(a.hub)
+        if a.advice is None:
+            rows = fleet.feedback()
+            print(json.dumps(rows, indent=1) if a.json else "\n".join(map(advice_line, rows)) or "nothing was advised")
+            return 0
+        wish = {
+            "box": a.box,
+            "advice": a.advice,
+            "about": a.about,
+            "device": a.device,
+            "reason": a.reason,
+            "expires_s": a.expires,
+        }
+        order = fleet.advise({name: value for name, value in wish.items() if value is not None})
+    print(json.dumps({"command": order}) if a.json else f"asked {a.box} to show it; `fleet advise` tells when it was")
+    return 0
+
+
+def _rules(a: argparse.Namespace) -> int:
+    from firmware.hub.fleet import Fleet, understood
+
+    with understood(a.hub):
+        found = Fleet(a.hub).rules(text_of(a.file, "a file of rules (TOML)") if a.file else None)
+        print(json.dumps(found, indent=1) if a.json else found["text"].rstrip())
+    return 0 if found["trouble"] is None else 1
 
 
 def _cancel(a: argparse.Namespace) -> int:

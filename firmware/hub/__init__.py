@@ -1,6 +1,6 @@
 """The fleet's messages in one place, as they arrive, and evidence on request.
 
-Reads     the brokers, commands/outgoing/
+Reads     the brokers, commands/outgoing/, policy/ (the rules)
 Writes    the database, evidence/, incoming/, quarantine/, news/; acknowledgements and signed commands to the boxes
 Trusts    the broker for which box speaks (its topic); what is inside is checked, and shown as text and nothing else
 Fails     anything malformed is quarantined, counted by cause and acknowledged as such, so that no box sends it for ever; database

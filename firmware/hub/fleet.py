@@ -1,8 +1,10 @@
 """`scrubjay fleet`: the operator's side, on a command line. It speaks to the hub as the page does and knows no more than it."""
 
+import base64
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,12 +88,18 @@ class Wish:
 
 
 class Fleet:
-    """One hub, by the address of its page."""
+    """One hub, by the address of its page; where the site has set people, as http://NAME:TOKEN@host:port."""
 
     def __init__(self, address: str) -> None:
         if not address.startswith(("http://", "https://")):
             raise HubFailed("expected the hub's address as http://host:port or https://host:port")
-        self._address = address.rstrip("/")
+        parts = urllib.parse.urlsplit(address.rstrip("/"))
+        self._headers = {"Content-Type": "application/json"}
+        if parts.username is not None:
+            who = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(who.encode()).decode()}"
+        # Without them: the address is repeated in messages.
+        self._address = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def boxes(self) -> list[Plain]:
         """Every box the hub has heard of."""
@@ -126,6 +134,38 @@ class Fleet:
         ended: str = self._json(f"/api/evidence/{command}/cancel", body={})["command"]
         return ended
 
+    def sessions(self, box: str | None) -> list[Plain]:
+        """The latest sessions, of one box or of all."""
+        found: list[Plain] = self._json("/api/sessions" + (f"?{urllib.parse.urlencode({'box': box})}" if box else ""))["sessions"]
+        return found
+
+    def calls(self, *, everything: bool) -> list[Plain]:
+        """Service calls that are not closed, or all."""
+        found: list[Plain] = self._json("/api/calls" + ("?all=1" if everything else ""))["calls"]
+        return found
+
+    def change_call(self, number: int, *, to: str, by: str, note: str) -> Plain:
+        """Acknowledge or close one; as it is then."""
+        return self._json(f"/api/calls/{number}", body={"to": to, "by": by, "note": note})
+
+    def session(self, box: str, kind: str | None) -> str:
+        """Have a box begin a session, or end it (None); the order's identity."""
+        wish = {"do": "close"} if kind is None else {"do": "start", "kind": kind}
+        return str(self._json("/api/sessions", body={"box": box, **wish})["command"])
+
+    def advise(self, wish: Plain) -> str:
+        """Advise the people around a box; the order's identity."""
+        return str(self._json("/api/feedback", body=wish)["command"])
+
+    def feedback(self) -> list[Plain]:
+        """The latest advice, and whether it was shown."""
+        found: list[Plain] = self._json("/api/feedback")["feedback"]
+        return found
+
+    def rules(self, text: str | None = None) -> Plain:
+        """The rules as the hub uses them. text: other ones from now on."""
+        return self._json("/api/rules", body=None if text is None else {"text": text})
+
     def download(self, path: str, into: Sink) -> int:
         """Bytes written."""
         size = 0
@@ -143,7 +183,7 @@ class Fleet:
         self, path: str, *, timeout: float, body: Plain | None = None
     ) -> Any:  # Any: urllib's answer has no type of its own
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._address}{path}", data=data, headers={"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self._address}{path}", data=data, headers=self._headers)
         try:
             return urllib.request.urlopen(request, timeout=timeout)
         except urllib.error.HTTPError as refusal:
@@ -159,12 +199,38 @@ def box_line(box: Plain) -> str:
     return f"{box['name']:24} {box['site']:16} {box['state']:10} seen {box['seen']}"
 
 
+def call_line(call: Plain) -> str:
+    """A service call for people."""
+    often = f" ({call['times']} times, last {call['last']})" if call["times"] > 1 else ""
+    said = f"  {call['by']}: {call['note']}" if call["note"] else f"  {call['by']}" if call["by"] else ""
+    return f"{call['number']:>5}  {call['state']:12}  {call['opened']}  {call['about'] or 'fleet'}: {_safe(call['text'] or call['rule'])}{often}{_safe(said)}"
+
+
+def session_line(session: Plain) -> str:
+    """A session for people."""
+    end = session["end"] or "now"
+    missing = f", {session['missing']} not here yet" if session["missing"] else ""
+    return f"{session['box']:24} {session['kind']:10} {session['state']:9} {session['start']} – {end}  {session['messages']} messages{missing}  [{session['session']}]"
+
+
+def advice_line(row: Plain) -> str:
+    """Advice for people."""
+    where = f" ({row['device']})" if row["device"] else ""
+    detail = f", {row['detail']}" if row["detail"] else ""
+    return f"{row['made']}  {row['box']}{_safe(where)}: {_safe(row['sentence'])}  [{row['state']}{_safe(detail)}]"
+
+
 def message_line(message: Plain) -> str:
     """A message for people; text of foreign origin is stripped of what a terminal would obey."""
     text = message["text"] or ", ".join(f"{name}={value}" for name, value in message["fields"].items())
-    safe = "".join(c if c.isprintable() else "�" for c in text)
+    safe = _safe(text)
     where = f"{message['box']} {message['device']}/{message['process']}"
     return f"{message['origin']} P{message['priority']} {where}: {safe}  [{message['identity']}]"
+
+
+def _safe(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _next_event(stream: Any) -> None:  # Any: as above

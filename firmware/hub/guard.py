@@ -7,6 +7,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from firmware.hub.people import People
+
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     # Nothing from elsewhere, no inline script or style, in nobody's frame.
@@ -23,8 +25,9 @@ HEADERS = {
 class Guard:
     """Refuses a Host we are not called by (DNS rebinding), and changes asked for by another site's page (CSRF)."""
 
-    def __init__(self, app: ASGIApp, *, names: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, *, names: Sequence[str], people: People) -> None:
         self._app = app
+        self._people = people
         self._names = {name.lower() for name in (*ALWAYS, *names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,12 +40,25 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope["method"], headers) or self._unknown(scope["method"], scope["path"], headers)
         if refusal is not None:
             status, text = refusal
-            await JSONResponse({"error": text}, status)(scope, receive, send_with_headers)
+            asking = {"WWW-Authenticate": 'Basic realm="Scrubjay hub", charset="UTF-8"'} if status == 401 else None
+            await JSONResponse({"error": text}, status, headers=asking)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
+
+    def _unknown(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
+        """Somebody this site does not know, or whose role does not include this (S2-123)."""
+        if not self._people.known:
+            return None
+        who = self._people.who(headers.get("authorization", ""))
+        if who is None:
+            return 401, "expected the name and token of somebody this site knows (setting people)"
+        if not self._people.may(who[1], method, path):
+            return 403, f"expected another role than {who[1].name.lower()} for this"
+        return None
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")

@@ -47,20 +47,33 @@ def _ordered(
     expires_tai_ns: int,
 ) -> Order:
     with repository.transaction():
-        signer = board.identity.name
-        order = Order(
-            identity=board.identity.entropy(IDENTITY_SIZE),
-            signer=signer,
-            box=box,
-            deed=RETRIEVAL,
-            counter=repository.next_counter(signer, made_tai_ns),
-            made_tai_ns=made_tai_ns,
+        return made(
+            board, repository, box=box, deed=RETRIEVAL, parameters=parameters, about=about, made_tai_ns=made_tai_ns,
             expires_tai_ns=expires_tai_ns,
-            parameters=parameters,
-        )
-        repository.add_command(order, about=about, now_tai_ns=made_tai_ns)
-        # Within the transaction: a counter published and not remembered would be used twice, and the second order refused.
-        publish(board, order)
+        )  # fmt: skip
+
+
+def made(
+    board: Board,
+    repository: Repository,
+    *,
+    box: str,
+    deed: str,
+    parameters: Mapping[str, int | str | None],
+    about: bytes | None,
+    made_tai_ns: int,
+    expires_tai_ns: int,
+) -> Order:
+    """An order of any deed, within the caller's transaction: durable and on its way when that is."""
+    signer = board.identity.name
+    order = Order(
+        identity=board.identity.entropy(IDENTITY_SIZE), signer=signer, box=box, deed=deed,
+        counter=repository.next_counter(signer, made_tai_ns), made_tai_ns=made_tai_ns, expires_tai_ns=expires_tai_ns,
+        parameters=parameters,
+    )  # fmt: skip
+    repository.add_command(order, about=about, now_tai_ns=made_tai_ns)
+    # Within the transaction: a counter published and not remembered would be used twice, and the second order refused.
+    publish(board, order)
     return order
 
 

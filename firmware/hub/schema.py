@@ -56,5 +56,29 @@ create table if not exists sessions (
     changed_tai_ns integer not null, primary key (box, session)
 ) without rowid;
 
+create table if not exists matches (
+    rule text not null, key text not null, box text not null, identity blob not null,
+    at_tai_ns integer not null, value real,                      -- when the box received it; the field whose rise is looked for
+    primary key (rule, box, identity)
+) without rowid;
+create index if not exists matches_by_key on matches (rule, key, at_tai_ns);
+
+create table if not exists firings (
+    number integer primary key autoincrement, rule text not null, key text not null,
+    box text not null, cause blob not null, device text not null, times integer not null, -- cause: the message, the group or the session
+    message_tai_ns integer not null, at_tai_ns integer not null,
+    state text not null, done text not null default '[]',        -- 'due', 'done', 'dropped'; what was done, as JSON
+    unique (rule, box, cause)
+);
+create index if not exists firings_by_key on firings (rule, key, at_tai_ns);
+create index if not exists firings_due on firings (state, number);
+
+create table if not exists calls (
+    number integer primary key autoincrement, rule text not null, key text not null, box text not null, text text not null,
+    state text not null, times integer not null default 1,
+    opened_tai_ns integer not null, last_tai_ns integer not null, changed_tai_ns integer not null,
+    by text not null default '', note text not null default ''
+);
+
 create table if not exists figures (name text primary key, count integer not null) without rowid;
 """

@@ -28,4 +28,7 @@ class HubSettings:
     command_expires_s: int = setting(3600, "A command nobody has answered by then is given up.", low=10, high=604_800)
     page_host: str = setting("127.0.0.1", "Address the page listens on.")
     page_port: int = setting(8470, "Port the page listens on; 0 chooses a free one.", low=0, high=65_535)
+    people: tuple[str, ...] = setting(
+        (), 'Who may use the page: "NAME surgeon|service|administrator SHA256-OF-TOKEN". Empty: whoever reaches it.'
+    )
     page_names: tuple[str, ...] = setting((), "Further host names under which browsers may ask for the page.")

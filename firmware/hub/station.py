@@ -9,7 +9,7 @@ from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import durable, presence
 from firmware.core.envelope import Envelope, Order, chunk_unpacked, content_of, unpacked
-from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.errors import BadItem, BadSettings, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
 from firmware.core.message import Message, decoded_cbor
 from firmware.core.message import unpacked as messages_unpacked
@@ -18,9 +18,12 @@ from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
 from firmware.hub import sessions
+from firmware.hub.affairs import POLICY, RULES
 from firmware.hub.evidence import Evidence, TooFarAhead
+from firmware.hub.judge import as_message, carry_out, judge, judge_session
 from firmware.hub.outgoing import OUTGOING, Outgoing
 from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
+from firmware.hub.rules import AS_IT_COMES, RULES_BYTES_MAX, rules_of
 from firmware.hub.settings import HubSettings
 
 QUARANTINE = "quarantine/hub"
@@ -28,6 +31,7 @@ NEWS = "news"  # A name appears here after each commit; the page's process liste
 SEEN_EVERY_NS = SECOND
 SEARCHED, CANCELLED = "searched", "cancelled"
 DETAIL_MAX = 1024  # characters of what is said about a command
+POLICY_NS = SECOND  # How often it is looked whether the rules have changed.
 LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages.
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
@@ -56,6 +60,10 @@ class HubStation:
         self._repository = Repository(settings.database)
         self._ports = [Port(board, settings, broker, role="hub", hears=HUB_SUBSCRIPTIONS) for broker in settings.brokers]
         self._seen: dict[tuple[str, str, str | None], int] = {}  # when a box was last written down as seen, ns TAI
+        self._rules = rules_of(AS_IT_COMES)
+        self._policy = b""  # as the rules were last read
+        self._policy_due = Monotonic(0)
+        self._is_fired = True  # something may be due from before
         self._unsettled: set[str] = set()  # boxes that have spoken since their sessions were looked at
         self._look_due = Monotonic(0)
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
@@ -64,7 +72,9 @@ class HubStation:
 
     def start(self, now: Now) -> None:
         durable.make_directory(self._board.disk, QUARANTINE)
+        durable.make_directory(self._board.disk, POLICY)
         self._board.disk.mkdir(NEWS)
+        self._read_policy(now)
         self._incoming.start()
         self._evidence.start()
         self._outgoing.start()
@@ -76,10 +86,12 @@ class HubStation:
             heard = [(port, received) for port in self._ports for received in port.hear(now)]
             if heard:
                 self._take_in(heard, now)
+            self._read_policy(now)
             self._greet()
             self._outgoing.look(now)
             self._outgoing.send(self._ports, now)
             self._look_at_sessions(now)
+            self._carry_out(now)
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
@@ -95,6 +107,8 @@ class HubStation:
         if again is not None:
             # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
             return again
+        if self._is_fired:
+            return now.monotonic
         wishes = [
             self._outgoing.next_wish(),
             self._look_due if self._unsettled else None,
@@ -103,7 +117,7 @@ class HubStation:
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
-        return (OUTGOING,)
+        return (OUTGOING, POLICY)
 
     def descriptors(self) -> Sequence[int]:
         return [port.connection.link.fileno() for port in self._ports]
@@ -121,11 +135,51 @@ class HubStation:
         with self._repository.transaction():
             for box in sorted(self._unsettled):
                 complete = sessions.look(self._repository, box, now.timestamp.tai_ns)
+                for session in complete:
+                    self._is_fired |= bool(
+                        judge_session(
+                            self._repository,
+                            self._rules,
+                            box,
+                            session,
+                            now_tai_ns=now.timestamp.tai_ns,
+                            count=self._repository.count,
+                        )
+                    )
                 if complete:
                     self._repository.count("sessions_complete", len(complete))
                     self.report.count("sessions_complete", len(complete))
         self._unsettled.clear()
         self._knock()
+
+    def _read_policy(self, now: Now) -> None:
+        """The rules, when somebody has changed them; a file that cannot be used changes nothing, and is told about."""
+        if now.monotonic < self._policy_due:
+            return
+        self._policy_due = now.monotonic.after(POLICY_NS)
+        text = durable.read_or_none(self._board.disk, f"{POLICY}/{RULES}", size=RULES_BYTES_MAX + 1)
+        data = AS_IT_COMES.encode() if text is None else text
+        if data == self._policy:
+            return
+        self._policy = data
+        try:
+            self._rules = rules_of(data.decode(), where=f"{POLICY}/{RULES}")
+        except (BadSettings, UnicodeDecodeError) as problem:
+            self.report.drop("bad_rules")
+            self.report.gauge("rules_trouble", str(problem)[:200])
+        else:
+            self.report.gauge("rules", len(self._rules))
+            self.report.gauge("rules_trouble", "none")
+
+    def _carry_out(self, now: Now) -> None:
+        """What rules have fired for, some at a time."""
+        if not self._is_fired:
+            return
+        done = carry_out(self._board, self._repository, self._rules, now=now, expires_s=self._settings.command_expires_s)
+        self._is_fired = done > 0
+        if done:
+            self.report.count("firings_done", done)
+            self._knock()
 
     # In.
 
@@ -297,6 +351,9 @@ class HubStation:
         new = self._repository.add_messages(messages, box=envelope.box, envelope=envelope.identity, now_tai_ns=stamp)
         count("messages", new)
         self._unsettled.add(envelope.box)
+        for on, rows in (("message", messages), ("group", [as_message(envelope, messages)])):
+            fired = judge(self._repository, self._rules, envelope.box, rows, on=on, now_tai_ns=stamp, count=count)
+            self._is_fired |= fired > 0
         if new < len(messages):
             count("duplicate_messages", len(messages) - new)
         for message in messages:

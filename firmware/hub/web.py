@@ -10,12 +10,13 @@ POST /api/evidence/<command>/cancel   end it; what was found until then is compl
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
 GET  /evidence/<command>.pcapng
+and what affairs.py lists: sessions, calls, advice, rules
 """
 
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 
@@ -30,20 +31,23 @@ from starlette.routing import Route
 from drivers.board import Board
 from firmware.core import report
 from firmware.core.durable import make_directory
-from firmware.core.envelope import is_name
-from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
+from firmware.core.envelope import Order, is_name
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, Trouble
 from firmware.core.report import Report
 from firmware.core.request import Request, from_parameters
 from firmware.core.station import ALIVE_EVERY_NS
 from firmware.core.timestamp import SECOND, iso
-from firmware.hub import questions
+from firmware.hub import calls, questions, sessions
+from firmware.hub.affairs import feedback, firings, give_advice, order_session, rules, set_rules
 from firmware.hub.clocks import clocks
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
 from firmware.hub.order import cancel_evidence, request_evidence
 from firmware.hub.outgoing import OUTGOING
+from firmware.hub.people import People
 from firmware.hub.questions import Selection
 from firmware.hub.repository import Repository, RepositoryFailed
+from firmware.hub.rules import RULES_BYTES_MAX
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import NEWS
 
@@ -59,6 +63,10 @@ AROUND_S_MAX = 3600
 QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
 PIECE_BYTES = 1 << 20
 FILES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+
+
+class TooLong(Trouble):
+    """Somebody sent more than an answer to it could need. Nothing was done."""
 
 
 class Newsroom:
@@ -109,13 +117,36 @@ class Page:
             Route("/api/evidence", self._newest_evidence, methods=["GET"]),
             Route("/api/evidence/{command}", self._progress, methods=["GET"]),
             Route("/api/evidence/{command}/cancel", self._cancel, methods=["POST"]),
+            Route("/api/sessions", self._sessions, methods=["GET"]),
+            Route(
+                "/api/sessions",
+                self._change(lambda wish, box: order_session(self._board, self._repository(), wish, box=box)),
+                methods=["POST"],
+            ),
+            Route("/api/feedback", self._feedback, methods=["GET"]),
+            Route(
+                "/api/feedback",
+                self._change(lambda wish, box: give_advice(self._board, self._repository(), wish, box=box)),
+                methods=["POST"],
+            ),
+            Route("/api/calls", self._calls, methods=["GET"]),
+            Route("/api/calls/{number:int}", self._change_call, methods=["POST"]),
+            Route("/api/firings", self._firings, methods=["GET"]),
+            Route("/api/rules", self._rules, methods=["GET"]),
+            Route("/api/rules", self._set_rules, methods=["POST"]),
             Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
         ]
         names = (self._settings.page_host, *self._settings.page_names)
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Guard, names=names)],
-            exception_handlers={RepositoryFailed: _unavailable, DiskFull: _unavailable, DiskFailed: _unavailable, BadItem: _bad},
+            middleware=[Middleware(Guard, names=names, people=People.of(self._settings.people))],
+            exception_handlers={
+                RepositoryFailed: _unavailable,
+                DiskFull: _unavailable,
+                DiskFailed: _unavailable,
+                BadItem: _bad,
+                TooLong: _too_long,
+            },
         )
 
     # Looking.
@@ -176,21 +207,14 @@ class Page:
     # Evidence.
 
     async def _ask(self, request: HttpRequest) -> Response:
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > BODY_BYTES_MAX:
-                return JSONResponse({"error": f"expected at most {BODY_BYTES_MAX} bytes"}, 413)
-        command = await run_in_threadpool(self._order, body)
+        command = await run_in_threadpool(self._order, await _body(request))
         return JSONResponse({"command": command.hex()}, 202)
 
     def _order(self, body: bytes) -> bytes:
         wish = _json_object(body)
         now = self._board.clock.now()
         repository = self._repository()
-        box, about = wish.get("box"), _identity(wish.get("message"))
-        if not isinstance(box, str) or not is_name(box) or box not in {name for _, name in repository.boxes()}:
-            raise BadItem("expected box: the name of a box this hub has heard of")
+        box, about = self._box(wish), _identity(wish.get("message"))
         if about is not None:
             origin = questions.origin_utc_ns(repository, box=box, identity=about, tai_offset_s=now.tai_offset_s)
             if origin is None:
@@ -263,7 +287,72 @@ class Page:
         for offset in range(0, size, PIECE_BYTES):
             yield self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, size - offset))
 
+    # Sessions, calls, advice, rules: affairs.py says which.
+
+    def _sessions(self, request: HttpRequest) -> Response:
+        box = request.query_params.get("box") or None
+        return JSONResponse({"sessions": sessions.listed(self._repository(), box=box, tai_offset_s=self._tai_offset_s())})
+
+    def _feedback(self, request: HttpRequest) -> Response:
+        return JSONResponse({"feedback": feedback(self._repository(), tai_offset_s=self._tai_offset_s())})
+
+    def _firings(self, request: HttpRequest) -> Response:
+        return JSONResponse({"firings": firings(self._repository(), tai_offset_s=self._tai_offset_s())})
+
+    def _calls(self, request: HttpRequest) -> Response:
+        everything = request.query_params.get("all") == "1"
+        found = calls.listed(self._repository(), tai_offset_s=self._tai_offset_s(), everything=everything)
+        return JSONResponse({"calls": found})
+
+    def _rules(self, request: HttpRequest) -> Response:
+        return JSONResponse(rules(self._board))
+
+    async def _set_rules(self, request: HttpRequest) -> Response:
+        body = await _body(request, longest=2 * RULES_BYTES_MAX)
+        return JSONResponse(await run_in_threadpool(lambda: set_rules(self._board, _json_object(body))))
+
+    async def _change_call(self, request: HttpRequest) -> Response:
+        body = await _body(request)
+        call = await run_in_threadpool(self._changed_call, request.path_params["number"], body)
+        return JSONResponse(call) if call else JSONResponse({"error": "expected the number of a call"}, 404)
+
+    def _changed_call(self, number: int, body: bytes) -> dict[str, object] | None:
+        wish = _json_object(body)
+        to, by, note = (str(wish.get(name, "")) for name in ("to", "by", "note"))
+        now = self._board.clock.now()
+        found = calls.change(
+            self._repository(),
+            min(number, 1 << 62),
+            to=to,
+            by=by,
+            note=note,
+            now_tai_ns=now.timestamp.tai_ns,
+            tai_offset_s=now.tai_offset_s,
+        )
+        self._newsroom.knock()
+        return found
+
+    def _change(self, ordered: Callable[[dict[str, object], str], Order]) -> Callable[[HttpRequest], Awaitable[Response]]:
+        """An answer to what becomes an order to one box."""
+
+        def order(body: bytes) -> Order:
+            wish = _json_object(body)
+            with self._ordering:
+                return ordered(wish, self._box(wish))
+
+        async def answer(request: HttpRequest) -> Response:
+            made = await run_in_threadpool(order, await _body(request))
+            return JSONResponse({"command": made.identity.hex()}, 202)
+
+        return answer
+
     # Small print.
+
+    def _box(self, wish: dict[str, object]) -> str:
+        box = wish.get("box")
+        if not isinstance(box, str) or not is_name(box) or box not in {name for _, name in self._repository().boxes()}:
+            raise BadItem("expected box: the name of a box this hub has heard of")
+        return box
 
     def _repository(self) -> Repository:
         # One a thread of the library's pool (40 at most): SQLite's connections are nobody's to share.
@@ -348,6 +437,16 @@ def _selection(request: HttpRequest) -> Selection:
     return Selection(after or 0, before, priorities, values.get("box") or None, newest)
 
 
+async def _body(request: HttpRequest, *, longest: int = BODY_BYTES_MAX) -> bytes:
+    """Raises TooLong."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > longest:
+            raise TooLong(f"expected at most {longest} bytes")
+    return body
+
+
 def _json_object(body: bytes) -> dict[str, object]:
     try:
         wish = json.loads(body)
@@ -387,6 +486,10 @@ def _moment(wish: dict[str, object], name: str) -> int:
 
 def _bad(request: HttpRequest, trouble: Exception) -> Response:
     return JSONResponse({"error": str(trouble)}, 400)
+
+
+def _too_long(request: HttpRequest, trouble: Exception) -> Response:
+    return JSONResponse({"error": str(trouble)}, 413)
 
 
 def _unavailable(request: HttpRequest, trouble: Exception) -> Response:
