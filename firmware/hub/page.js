@@ -429,6 +429,7 @@ async function look() {
     showEmpty();
     showClocks((await get(`/api/clocks${chosen.box ? `?${new URLSearchParams({ box: chosen.box })}` : ""}`)).clocks);
     await lookAtEvidence();
+    await lookAtAffairs(chosen.box);
   } catch (problem) {
     connection("away", `the hub does not answer (${problem.message})`);
   }

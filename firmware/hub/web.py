@@ -62,7 +62,10 @@ BODY_BYTES_MAX = 8192
 AROUND_S_MAX = 3600
 QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
 PIECE_BYTES = 1 << 20
-FILES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+FILES = {
+    "/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/affairs.js": ("affairs.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}  # fmt: skip
 
 
 class TooLong(Trouble):

@@ -11,9 +11,11 @@ import pytest
 from drivers.clock import ClockState, Timestamp
 from drivers.linux.board import LinuxBoard
 from drivers.linux.supervisor import LinuxSupervisor
+from firmware.core.envelope import Order
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.topics import Topic
+from firmware.hub.calls import open_call
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
@@ -28,6 +30,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, 
 
 SECOND = 1_000_000_000
 TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
+COMMAND = bytes(range(16))
 RIGHT_TO_LEFT = "\u202e"
 NONE: Mapping[str, Field] = {}
 HOSTILE = f"<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script> {RIGHT_TO_LEFT}gpj.exe"
@@ -474,3 +477,42 @@ def test_the_devices_clocks_are_drawn(hub: Hub, watched: Watched, tmp_path: Path
     assert 0 == clocks.locator("b").count()
     assert not watched.scrolls_sideways()
     watched.page.screenshot(path=str(tmp_path / "clocks.png"))
+
+
+def test_calls_sessions_and_advice(hub: Hub, watched: Watched) -> None:
+    """(S2-123, S2-124, S2-131) A service call is acknowledged and closed by somebody with a name; sessions say whether all of them is
+    here; advice says whether it was shown. What a rule or a box says stands there as text, at any width."""
+    session = ("box-1", "00112233aabbccdd", "procedure", "complete", TAI, 0, "event", TAI + 600 * SECOND, TAI)
+    summary = '{"priorities": {"1": 2}, "events": {}, "slices": 1}'
+    with hub.repository.transaction():
+        open_call(hub.repository, "wears", "box-1 arm-2", "box-1", HOSTILE, TAI)
+        open_call(hub.repository, "wears", "box-1 arm-2", "box-1", HOSTILE, TAI + 60 * SECOND)
+        hub.repository.change(
+            "insert into sessions (box, session, kind, state, start_tai_ns, start_uncertainty_ns, opened_by, end_tai_ns, changed_tai_ns,"
+            " streams, summary) values (?, ?, ?, ?, ?, ?, ?, ?, ?, '[[\"arm-2\", \"joint\", 40, 7]]', ?)",
+            *session, summary,
+        )  # fmt: skip
+        order = Order(
+            COMMAND, "box-1", "box-1", "feedback", 1, TAI, TAI + 300 * SECOND, {"advice": "replace-tool", "device": "arm-2"}
+        )
+        hub.repository.add_command(order, about=None, now_tai_ns=TAI)
+        hub.repository.set_command(COMMAND, "done", detail="shown: box", now_tai_ns=TAI)
+    hub.knock()
+    page, call = watched.page, watched.page.locator("#calls > li")
+    expect(call).to_contain_text("2 times")
+    expect(page.locator("#sessions > li")).to_contain_text("complete")
+    expect(page.locator("#sessions > li")).to_contain_text("40 messages, 2 of them alarms, evidence of 1 event")
+    expect(page.locator("#advice > li")).to_contain_text("(arm-2) a person should consider replacing the tool")
+    expect(page.locator("#advice > li")).to_contain_text("shown: box")
+
+    page.get_by_role("button", name="Acknowledge call 1").click()
+    expect(page.locator("#calls-news")).to_contain_text("Write your name first")
+    page.get_by_label("Your name").fill("Kim")
+    page.get_by_role("button", name="Acknowledge call 1").click()
+    expect(call).to_contain_text("acknowledged")
+    expect(call).to_contain_text("Kim")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert not watched.scrolls_sideways()
+    page.get_by_role("button", name="Close call 1").click()
+    expect(page.locator("#calls-section")).to_be_hidden()
+    assert [("closed", "Kim")] == [(row["state"], row["by"]) for row in hub.repository.rows("select state, by from calls")]
