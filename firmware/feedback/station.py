@@ -49,7 +49,7 @@ class FeedbackStation:
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        self._orders.start()
+        self._orders.start(self.report.drop)
         make_directory(self._board.disk, SHOWN)
         for name in self._board.disk.list(SHOWN):
             if name.startswith("."):

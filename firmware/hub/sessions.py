@@ -7,6 +7,7 @@ holds as many, the session is processed for the last time, and what it came to i
 import json
 import re
 
+from firmware.core.entrance import OWN_KINDS
 from firmware.core.message import Message
 from firmware.core.session import KINDS
 from firmware.core.timestamp import SECOND, iso
@@ -95,10 +96,11 @@ def _summary(repository: Repository, box: str, start: int, end: int) -> Plain:
     span = (box, start, end)
     where = "where box = ? and received_tai_ns between ? and ?"
     priorities = repository.rows(f"select priority, count(*) as count from messages {where} group by priority", *span)
+    own = ", ".join("?" * len(OWN_KINDS))  # What the box says of its own work is no event of the session's.
     events = repository.rows(
-        f"select event, count(*) as count from messages {where} and event is not null and kind not in ('session', 'command-result')"
+        f"select event, count(*) as count from messages {where} and event is not null and kind not in ({own})"
         " group by event order by count(*) desc, event limit ?",
-        *span, EVENTS_MAX,
+        *span, *sorted(OWN_KINDS), EVENTS_MAX,
     )  # fmt: skip
     (slices,) = repository.rows(f"select count(*) as count from messages {where} and kind = 'slice'", *span)
     return {
