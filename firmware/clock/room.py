@@ -58,7 +58,7 @@ class Room:
         self._rest: list[tuple[int, bytes]] = []  # frames of the last block not yet looked at: stamp, bytes
         self._second: tuple[Monotonic, int] = (Monotonic(0), 0)
         self._is_flooded = False
-        self._is_impersonated = False
+        self._impersonated_at: Monotonic | None = None
         self._dropped = 0
         self.devices = Devices(settings.devices)
         self.masters = Masters(yields=settings.yields, priority1=settings.priority1)
@@ -170,8 +170,8 @@ class Room:
         ):
             # The tap does not hear what this box sends itself: somebody else speaks in its name, or plays its words again.
             self._report.drop("ptp_in_our_name")
-            if not self._is_impersonated:
-                self._is_impersonated = True
+            before, self._impersonated_at = self._impersonated_at, now.monotonic
+            if before is None or now.monotonic.since(before) > IMPERSONATED_NS:
                 found.append(
                     warning("impersonated", "somebody on the room network sends PTP in this box's name", address=address)
                 )

@@ -28,6 +28,10 @@ STATE = "state"
 STATE_FILE = "clock"  # Without .json: state/clock.json is this process's report.
 OFFSET = "offset_"  # gauges: offset_low_ns/10.77.0.21 and the like
 GAUGED_MAX = 64  # three of a health message's 1,024 fields each; the page for people and the seals have all
+AT_ONCE, AGAIN_NS = (
+    20,
+    30 * SECOND,
+)  # of one kind of news: a room's devices at once, then two a minute; there are some twenty kinds
 TRACKING_NS = 5 * SECOND  # Five questions without an answer: chronyd is gone or hangs.
 
 
@@ -41,7 +45,7 @@ class ClockStation:
         self._board = board
         self._settings = settings
         self._notices = Notices(board, self.name)
-        self._allowance = Allowance(at_once=20, every_ns=30 * SECOND)  # A clock that flaps is counted, not sung about.
+        self._allowances: dict[str, Allowance] = {}
         self._before: Now | None = None
         self._due: Monotonic | None = None
         self._step_total_ns = 0
@@ -206,7 +210,7 @@ class ClockStation:
 
     def _tell(self, found: Sequence[News], now: Now) -> None:
         for news in found:
-            if not self._allowance.take(now.monotonic):
+            if not self._may_say(news.event, now.monotonic):
                 self.report.drop("notice_withheld")
                 continue
             uncertainty_ns = self._quality.uncertainty_ns if self._quality is not None else now.timestamp.uncertainty_ns
@@ -218,8 +222,13 @@ class ClockStation:
             except DiskFailed:
                 self.report.drop("notice_disk_failed")
 
-    def _gauge_offsets(self, offsets: Sequence[DeviceOffset]) -> None:
-        """For health messages, from which the hub draws them; those of devices that are gone go, too."""
+    def _may_say(self, event: str, moment: Monotonic) -> bool:
+        """A clock that flaps is counted, not sung about; each kind of news by itself, so that a hundred odd clocks hide no forger."""
+        allowance = self._allowances.setdefault(event, Allowance(at_once=AT_ONCE, every_ns=AGAIN_NS))
+        return allowance.take(moment)
+
+    def _gauge_offsets(self, offsets: Sequence[DeviceOffset], now: Now) -> None:
+        """For health messages, from which the hub draws them as of now; those of devices that are gone go, too."""
         for name in [name for name in self.report.gauges if name.startswith(OFFSET)]:
             del self.report.gauges[name]
         for row in offsets[:GAUGED_MAX]:

@@ -6,7 +6,7 @@ import pytest
 
 from firmware.core.certificate import Method, corrected
 from firmware.core.message import Priority
-from firmware.core.ptp import MessageType, PortIdentity, PtpMessage, packed
+from firmware.core.ptp import ClockQuality, MessageType, PortIdentity, PtpMessage, packed
 from firmware.core.ptp_datasets import PortState
 from firmware.core.timestamp import SECOND, ClockState, Timestamp
 from simulator.ptp.box_end import udp_frame
@@ -171,6 +171,69 @@ def test_the_boxs_own_step_accuses_nobody(make_hall) -> None:
 
 
 def test_uneven_ways_cost_width_not_truth(make_hall) -> None:
+@pytest.mark.parametrize("tai", [False, True])
+def test_a_leap_second_certifies_nobody_a_second_wrong(make_hall, tai: bool) -> None:
+    """UTC says a second twice: who is led by it is a second off until it was set, who keeps TAI never; the truth stays inside,
+    in what is published for others, too. (S2-010, S2-014)"""
+    hall = make_hall(tai=tai)
+    hall.add(A)
+    hall.add(B, "free", offset_ns=300_000, drift_ppm=15)
+    hall.run(20)
+    hall.clock.leap()
+    hall.run(0)
+    at_once = [row for row in hall.account().devices if row.method.is_measured]
+    looked = wrong = 0
+
+    def look() -> None:
+        # A is set a second back when it hears of it, between two probes: it is judged at the moment it was measured.
+        nonlocal looked, wrong
+        for row in hall.account().devices:
+            if row.method.is_measured:
+                looked += 1
+                wrong += (
+                    not row.low_ns <= hall.error_ns(row.device, age_ns=hall.clock.timeline.tai_ns - row.at_tai_ns) <= row.high_ns
+                )
+
+    hall.run(20, each=look)
+
+    assert wrong == 0 and looked > 50
+    assert [] == at_once
+    assert (1 * SECOND if not tai else 0) == pytest.approx(hall.error_ns(B), abs=2_000_000)
+    assert ["tai_offset"] == [event for event in hall.events() if event not in ("device_off", "device_right", "device_jumped")]
+
+
+def test_a_row_holds_for_the_moment_of_its_measurement(make_hall) -> None:
+    """A device that answers no more keeps its last certificate as it was measured, with that moment: who reads it knows its age."""
+    hall = make_hall()
+    hall.add(A, "free", offset_ns=300_000)
+    hall.run(20)
+    hall.net.place(A).is_cut = True
+    rows = [hall.account().of(A)]
+    cut_tai_ns = hall.clock.now().timestamp.tai_ns
+    for _ in range(2):
+        hall.run(20)
+        rows.append(hall.account().of(A))
+
+    assert 1 == len({(row.low_ns, row.high_ns, row.at_tai_ns // 1_000) for row in rows[1:]})
+    assert cut_tai_ns - SECOND < rows[-1].at_tai_ns <= cut_tai_ns
+    assert rows[-1].low_ns <= 300_000 <= rows[-1].high_ns
+
+
+def test_cheap_news_hides_no_forger(make_hall) -> None:
+    """A box that is set every second uses up the allowance of that news; who forges its name or leads in its place is said. (S2-010)"""
+    hall = make_hall(yields=False)
+    for number in range(60):
+        hall.later(number * SECOND, lambda: hall.clock.step(SECOND))
+    hall.run(60)
+    assert hall.station.report.drops["notice_withheld"] > 30
+    ours = PortIdentity(bytes.fromhex("020000fffe00000a"), 1)
+    hall.box.hear_frame(udp_frame(packed(PtpMessage(MessageType.SYNC, ours, 1)), source=B, destination="224.0.1.129"))
+    hall.add_master("10.77.0.66", Claim(priority1=1, quality=ClockQuality(6, 0x20, 0x4E5D), interval_log=-2))
+    hall.run(5)
+
+    assert {"impersonated", "rogue_master"} <= set(hall.events())
+
+
     """4 ms more one way than back: a slave is 2 ms wrong and says it is right; the interval is wide and contains the truth. (S2-012)"""
     hall = make_hall()
     hall.add(A, offset_ns=100_000)
