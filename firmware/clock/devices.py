@@ -43,16 +43,21 @@ class Device:
     is_off: bool = False
 
     def offsets(self, now: Now, *, claim_ns: int) -> Iterator[DeviceOffset]:
-        """All that is known. claim_ns: how long a claim is repeated."""
-        moment, tai_ns = now.monotonic, now.timestamp.tai_ns
+        """All that is known, each for the moment it was measured, claimed or heard. claim_ns: how long a claim is repeated."""
+        moment = now.monotonic
+
+        def box_time(then: Monotonic) -> int:
+            return now.timestamp.tai_ns - moment.since(then)
+
         for method, track in self.tracks.items():
-            interval, then = track.at(moment), track.measured_at
+            then = track.measured_at
+            interval = None if then is None else track.at(then)
             if interval is not None and then is not None and moment.since(then) <= MEASURED_AGE_NS:
-                yield DeviceOffset(self.address, method, interval.low_ns, interval.high_ns, tai_ns)
+                yield DeviceOffset(self.address, method, interval.low_ns, interval.high_ns, box_time(then))
         if self.reported is not None and moment.since(self.reported[1]) <= claim_ns and self.port_state is PortState.SLAVE:
             offset_ns = self.reported[0].offsetFromMaster >> 16
-            yield DeviceOffset(self.address, Method.REPORTED, offset_ns, offset_ns, tai_ns)
-        yield DeviceOffset(self.address, Method.PRESENT, None, None, tai_ns)
+            yield DeviceOffset(self.address, Method.REPORTED, offset_ns, offset_ns, box_time(self.reported[1]))
+        yield DeviceOffset(self.address, Method.PRESENT, None, None, box_time(self.heard_at or self.since))
 
     def forget(self) -> None:
         """What was measured may be about another clock than the one that is there now."""

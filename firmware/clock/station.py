@@ -236,6 +236,8 @@ class ClockStation:
             if row.low_ns is not None and row.high_ns is not None:
                 self.report.gauge(f"{OFFSET}low_ns/{row.device}", row.low_ns)
                 self.report.gauge(f"{OFFSET}high_ns/{row.device}", row.high_ns)
+            if row.method.is_measured:
+                row = row.at(now.timestamp.tai_ns)
 
     def _publish(self, now: Now, quality: Quality, ours: Ptp4l | None, offsets: Sequence[DeviceOffset]) -> None:
         for name, value in (
@@ -247,7 +249,7 @@ class ClockStation:
             self.report.gauge("devices", len(offsets))
             self.report.gauge("devices_certified", sum(row.method.is_measured for row in offsets))
             self.report.gauge("ptp_port", ours.state.name.lower() if ours is not None else "unknown")
-            self._gauge_offsets(offsets)
+            self._gauge_offsets(offsets, now)
         state: Mapping[str, object] = state_of(
             now, quality, ours, offsets, masters=self._room.masters.rows() if self._room is not None else (),
             devices=self._room.devices if self._room is not None else (), steps=self.report.counts.get("steps", 0),

@@ -48,7 +48,7 @@ class DeviceOffset:
     """One device's clock against the box's.
 
     device: its address on the room network. low_ns, high_ns: the offset lies between them; None where that side is open.
-    at_tai_ns: the box's time it holds for.
+    at_tai_ns: the box's time it holds for: when it was measured, claimed or heard.
     """
 
     device: str
