@@ -37,6 +37,7 @@ MISSED_MAX = 5
 SLOW_NS = 30 * SECOND
 # A busy room of 64 devices says some 2,000 words a second at the fastest profile in use; ten times the default here.
 FLOOD_A_SECOND = 2_000
+IMPERSONATED_NS = 600 * SECOND  # Somebody who was quiet for so long and begins again is news again.
 _OWN_PORT = 0xF5CB  # Not ptp4l's port 1: who asks is told apart from who serves by its port number.
 _MULTICAST6 = "ff0e::181"  # §D.3, the scope linuxptp uses
 

@@ -103,12 +103,15 @@ class ClockStation:
         if before is None:
             return
         jumped_ns = stepped_ns(before, now, step_ns=self._settings.step_ms * MS)
-        if jumped_ns:
-            self.report.count("steps")
+        # A leap second is no step of TAI, but of UTC: of the frames' stamps, and of every device that is led by it.
+        if jumped_ns or now.tai_offset_s != before.tai_offset_s:
             self._stepped_at = now.monotonic
-            self._step_total_ns += jumped_ns
+            self._due = None  # What is published is about another clock, and others read it.
             if self._room is not None:
                 self._room.box_stepped()
+        if jumped_ns:
+            self.report.count("steps")
+            self._step_total_ns += jumped_ns
             text = f"clock stepped by {jumped_ns / SECOND:+.3f} s; frames before and after are labelled with the time of each"
             self._tell([warning("clock_stepped", text, stepped_ns=jumped_ns)], now)
         if now.tai_offset_s != before.tai_offset_s:
@@ -233,11 +236,11 @@ class ClockStation:
             del self.report.gauges[name]
         for row in offsets[:GAUGED_MAX]:
             self.report.gauge(f"{OFFSET}method/{row.device}", row.method.value)
+            if row.method.is_measured:
+                row = row.at(now.timestamp.tai_ns)
             if row.low_ns is not None and row.high_ns is not None:
                 self.report.gauge(f"{OFFSET}low_ns/{row.device}", row.low_ns)
                 self.report.gauge(f"{OFFSET}high_ns/{row.device}", row.high_ns)
-            if row.method.is_measured:
-                row = row.at(now.timestamp.tai_ns)
 
     def _publish(self, now: Now, quality: Quality, ours: Ptp4l | None, offsets: Sequence[DeviceOffset]) -> None:
         for name, value in (

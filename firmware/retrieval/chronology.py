@@ -59,7 +59,7 @@ def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now
     """Every message once, however often the mirror port carried it. Raises BadItem for a query that cannot be understood, or when
     there are more than MESSAGES_MAX: then it has to be narrowed."""
     store = Store(disk)
-    certificates = _Certificates(store, disk, rules)
+    certificates = _Certificates(store, disk, rules, tai_offset_s=now.tai_offset_s)
     hearing = Hearing(rules.ports, drop=_nothing, count=_nothing)
     found: dict[bytes, Happened] = {}
     damages = Damages()
@@ -86,20 +86,25 @@ def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now
 class _Certificates:
     """What the seals say of the devices' clocks: for each moment the nearer of its own segment's and the one before it."""
 
-    def __init__(self, store: Store, disk: Disk, rules: Rules) -> None:
+    def __init__(self, store: Store, disk: Disk, rules: Rules, *, tai_offset_s: int) -> None:
+        """tai_offset_s: TAI minus UTC now, for the segment that has no seal yet."""
         self._store = store
         self._disk = disk
         self._rules = rules
+        self._tai_offset_s = tai_offset_s
         self._names = store.names()
-        self._known: dict[str, Account | None] = {}
+        self._known: dict[str, tuple[Account | None, int | None]] = {}
 
     def of(self, address: str, segment: str, tai_ns: int) -> DeviceOffset | None:
-        """Of the clock of who has this address. None when nothing is certified, or the box's own clock jumped meanwhile."""
-        own = self._account(segment)
-        if own is None:
-            return None
+        """Of the clock of who has this address. None when nothing is certified, or the box's own clock jumped meanwhile.
+
+        Nor when there was a leap second since the segment before: until each device was told of it they are a second apart.
+        """
+        own, tai_offset_s = self._account(segment)
         at = self._names.index(segment) if segment in self._names else 0
-        before = self._account(self._names[at - 1]) if at else None
+        before, tai_offset_before_s = self._account(self._names[at - 1]) if at else (None, tai_offset_s)
+        if own is None or tai_offset_before_s not in (None, tai_offset_s):
+            return None
         # A device on the mirror port and on the room interface has two addresses and one name.
         name = self._rules.devices.get(address, address)
         rows = [
@@ -111,21 +116,23 @@ class _Certificates:
         ]
         return min(rows, key=lambda row: abs(row.at_tai_ns - tai_ns), default=None)
 
-    def _account(self, segment: str) -> Account | None:
+    def _account(self, segment: str) -> tuple[Account | None, int | None]:
+        """What its seal certifies, and TAI minus UTC then; None where nobody can say."""
         if segment not in self._known:
             self._known[segment] = self._read(segment)
         return self._known[segment]
 
-    def _read(self, segment: str) -> Account | None:
+    def _read(self, segment: str) -> tuple[Account | None, int | None]:
         try:
             made: Seal | None = self._store.segment(segment).seal()
         except (Corrupt, Missing):
-            return None  # verify names it; what it certified is worth nothing
+            return None, None  # verify names it; what it certified is worth nothing
         if made is None:
-            return account_from(read_or_none(self._disk, STATE, size=STATE_BYTES_MAX) or b"")  # still being recorded
+            state = read_or_none(self._disk, STATE, size=STATE_BYTES_MAX)
+            return account_from(state or b""), self._tai_offset_s  # still being recorded
         if made.time is None or made.time.steps:
-            return None
-        return Account(made.time.grandmaster, made.time.devices)
+            return None, made.tai_offset_s
+        return Account(made.time.grandmaster, made.time.devices), made.tai_offset_s
 
 
 def _packets(hit: Hit) -> Iterator[pcapng.Packet]:

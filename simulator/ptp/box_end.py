@@ -66,7 +66,8 @@ class BoxEnd:
         # Stamped by the box's clock, as wrong as it is: the world's true time is only its maker's.
         true_ns = heard.stamp_ns if heard.stamp_ns is not None else self._clock.timeline.tai_ns - TAI_OFFSET_S * SECOND
         frame = udp_frame(heard.data, source=heard.source, destination=self._address)
-        self._tap.hear([HeardFrame(true_ns + self._clock.offset_ns, frame, len(frame))])
+        leapt_ns = (self._clock.tai_offset_s - TAI_OFFSET_S) * SECOND
+        self._tap.hear([HeardFrame(true_ns + self._clock.offset_ns - leapt_ns, frame, len(frame))])
         self._rings()
 
 

@@ -179,7 +179,10 @@ class VirtualRoom:
         More than one when the box's clock was set back and showed it twice.
         """
         found = []
+        set_ns = self._settings[0][0]
         for at, (since_ns, offset_ns, ahead_ns) in enumerate(self._settings):
+            if at and offset_ns != self._settings[at - 1][1]:
+                set_ns = since_ns  # A leap second is no such excuse: whoever keeps TAI knows of it in that moment.
             until_ns = self._settings[at + 1][0] if at + 1 < len(self._settings) else self.utc_ns + SECOND
             moment_ns = box_tai_ns - TAI_NS - offset_ns
             lives = [(born_ns, life) for born_ns, life in self._switched.get(address, ()) if born_ns <= moment_ns]
@@ -192,7 +195,7 @@ class VirtualRoom:
                     row.since_ns for before, row in pairwise(rows) if abs(before.reads(row.since_ns) - row.reads_ns) > STEP_NS
                 ]
                 # No further back than was looked: what was set before that is not seen (storm seed 751).
-                steady_ns = moment_ns - max([born_ns, since_ns, moment_ns - EVEN_NS, *steps])
+                steady_ns = moment_ns - max([born_ns, set_ns, moment_ns - EVEN_NS, *steps])
                 found.append(TrueOffset(life.utc_ns(moment_ns) - moment_ns - ahead_ns, steady_ns / SECOND, is_even))
         return found
 

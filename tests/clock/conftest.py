@@ -63,7 +63,7 @@ class Hall:
         number = int(address.rpartition(".")[2])
         made = Grandmaster(
             identity=identity or identity_of(number), line=self.net.join(Place(address, lambda heard: made.hear(heard))),
-            reads=lambda true_ns: true_ns + self._tai_s * SECOND + ahead_ns, claim=claim, true_ns=self.true_ns,
+            reads=lambda true_ns: true_ns + self._tai_s * SECOND - self._leapt_ns + ahead_ns, claim=claim, true_ns=self.true_ns,
         )  # fmt: skip
         self._turn(made.step)
         return made
@@ -109,9 +109,19 @@ class Hall:
         read: dict[str, object] = json.loads(self.disk.read("state/clock"))
         return read
 
-    def error_ns(self, address: str) -> int:
-        """How far a device's clock is ahead of the box's, as only the world knows."""
-        return self.devices[address].clock.error_ns(self.true_ns) - self._tai_s * SECOND - self.clock.offset_ns
+    def error_ns(self, address: str, *, age_ns: int = 0) -> int:
+        """How far a device's clock is ahead of the box's, or was so long ago, as only the world knows."""
+        return (
+            self.devices[address].clock.error_ns(self.true_ns - age_ns)
+            - self._tai_s * SECOND
+            - self.clock.offset_ns
+            + self._leapt_ns
+        )
+
+    @property
+    def _leapt_ns(self) -> int:
+        """Leap seconds so far, by which UTC has fallen behind our true time; TAI knows of none."""
+        return 0 if self._tai_s else (self.clock.tai_offset_s - TAI_OFFSET_S) * SECOND
 
     def said(self) -> list[Message]:
         """In inbox/."""

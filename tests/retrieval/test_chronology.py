@@ -61,6 +61,22 @@ def test_a_box_that_was_stepped_certifies_nothing(board: SimulatedBoard) -> None
     assert found.lines()[2].startswith("~")
 
 
+def test_a_leap_second_certifies_nothing(board: SimulatedBoard) -> None:
+    """From the segment before on there was a leap second: for a while a device that was told of it and one that was not are a second
+    apart, so nothing of this segment is certain; of the next one it is again. (S2-014, S2-015)"""
+    sealed(board, [said(board, "before", source=AHEAD, sent_ms=1)])
+    for text in ("leap", "after"):
+        board.clock.advance(300 * SECOND)
+        if text == "leap":
+            board.clock.leap()
+        sealed(board, [said(board, text, source=AHEAD, sent_ms=1)])
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert {"before": True, "leap": False, "after": True} == {
+        row.happened.message.text: entry["certified"] for row, entry in zip(found.rows, found.as_json(), strict=True)
+    }
+
+
 def test_while_it_is_being_recorded(board: SimulatedBoard) -> None:
     """The open segment has no seal yet: the clock station's account of now serves."""
     begin_segment(board, [[said(board, "a", source=AHEAD, sent_ms=1)]])
