@@ -9,6 +9,7 @@ from drivers.bell import Bell
 from drivers.clock import Clock
 from drivers.daemon import Daemon
 from drivers.disk import Disk
+from drivers.hardware_clock import HardwareClock
 from drivers.identity import Identity
 from drivers.link import Link
 from drivers.listener import Listener, ListenRequest
@@ -51,6 +52,10 @@ class Board(Protocol):
 
     def asker(self, interface: str) -> Asker:
         """A new asker on this interface; raises NotConnected."""
+        ...
+
+    def hardware_clock(self, interface: str) -> HardwareClock | None:
+        """The clock by which this interface stamps frames; None where it has none, or none this process may read."""
         ...
 
     def daemon(self, address: str) -> Daemon:

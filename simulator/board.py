@@ -8,6 +8,7 @@ from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
 from drivers.errors import BadFilter, ListenFailed, Missing, NotConnected, TapFailed
+from drivers.hardware_clock import HardwareClock
 from drivers.link import Link
 from drivers.listener import Listener, ListenRequest
 from drivers.tap import Tap, TapRequest
@@ -55,6 +56,7 @@ class SimulatedBoard:
         make_asker: Callable[[str], Asker] | None = None,
         daemons: dict[str, Daemon] | None = None,
         supervisor: SimulatedSupervisor | None = None,
+        hardware_clocks: dict[str, HardwareClock] | None = None,
     ) -> None:
         self.disk = disk or SimulatedDisk()
         self.clock = clock or SimulatedClock()
@@ -67,6 +69,7 @@ class SimulatedBoard:
         self.ttys = ttys or {}
         self.make_asker = make_asker or (lambda interface: SimulatedAsker(self.clock))
         self.daemons = daemons or {}
+        self.hardware_clocks = hardware_clocks or {}
         self.plugs = SimulatedSticks()
 
     def bell(self) -> SimulatedBell:
@@ -85,6 +88,9 @@ class SimulatedBoard:
 
     def asker(self, interface: str) -> Asker:
         return self.make_asker(interface)
+
+    def hardware_clock(self, interface: str) -> HardwareClock | None:
+        return self.hardware_clocks.get(interface)
 
     def daemon(self, address: str) -> Daemon:
         return self.daemons.get(address) or SimulatedDaemon()

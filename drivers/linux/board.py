@@ -6,6 +6,7 @@ from pathlib import Path
 from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
+from drivers.hardware_clock import HardwareClock
 from drivers.link import Link
 from drivers.linux.bell import LinuxBell
 from drivers.linux.clock import LinuxClock
@@ -79,6 +80,11 @@ class LinuxBoard:
         from drivers.linux.asker import LinuxAsker
 
         return LinuxAsker(interface)
+
+    def hardware_clock(self, interface: str) -> HardwareClock | None:
+        from drivers.linux.hardware_clock import hardware_clock
+
+        return hardware_clock(interface)
 
     def daemon(self, address: str) -> Daemon:
         from drivers.linux.daemon import LinuxDaemon

@@ -3,30 +3,27 @@
 Both answer for the network namespace of the caller; sysfs would answer for the one it was mounted in.
 """
 
-import ctypes
 import errno
-import fcntl
 import ipaddress
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+
+from drivers.linux.ethtool import TimeStamping, ethtool, time_stamping
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, NLMSG_ERROR, NLMSG_DONE = 16, 18, 20, 22, 2, 3
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFA_ADDRESS, IFA_LOCAL = 1, 3, 4, 18, 1, 1, 2
 IFF_UP, IFF_RUNNING, IFF_NOARP = 1, 0x40, 0x80
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
-SIOCETHTOOL, ETHTOOL_GSET, ETHTOOL_GDRVINFO, ETHTOOL_GET_TS_INFO = 0x8946, 0x01, 0x03, 0x41
+ETHTOOL_GSET, ETHTOOL_GDRVINFO = 0x01, 0x03
 SPEED_UNKNOWN = (0, 0xFFFF, 0xFFFFFFFF)
-HARDWARE_RECEIVES = 1 << 2 | 1 << 6  # SOF_TIMESTAMPING_RX_HARDWARE, _RAW_HARDWARE
-FILTER_ALL = 1 << 1  # HWTSTAMP_FILTER_ALL
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
-_DRIVER, _TIMES, _SPEED = struct.Struct("=I32s32s32s32s32s12s5I"), struct.Struct("=11I"), struct.Struct("=IIIHBBBBBBIIHBBI2I")
+_DRIVER, _SPEED = struct.Struct("=I32s32s32s32s32s12s5I"), struct.Struct("=IIIHBBBBBBIIHBBI2I")
 ANSWER_BYTES = 1 << 16
 
 
@@ -79,12 +76,12 @@ class _Link:
 
 def _interface(control: socket.socket, link: _Link, addresses: tuple[str, ...]) -> Interface:
     state = "down" if not link.flags & IFF_UP else "up" if link.flags & IFF_RUNNING else "no carrier"
-    driver = _ethtool(control, link.name, ETHTOOL_GDRVINFO, _DRIVER)
+    driver = ethtool(control, link.name, ETHTOOL_GDRVINFO, _DRIVER)
     return Interface(
         name=link.name, state=state, mac=link.mac.hex(":"), mtu=link.mtu, addresses=addresses,
         driver=(driver[1].split(b"\0")[0].decode("ascii", "replace") if driver else "") or link.kind,
-        speed_mbit_per_s=_speed(_ethtool(control, link.name, ETHTOOL_GSET, _SPEED)),
-        stamps=_stamps(_ethtool(control, link.name, ETHTOOL_GET_TS_INFO, _TIMES)),
+        speed_mbit_per_s=_speed(ethtool(control, link.name, ETHTOOL_GSET, _SPEED)),
+        stamps=_stamps(time_stamping(control, link.name)),
         answers_arp=link.hardware == ARPHRD_ETHER and not link.flags & IFF_NOARP,
         is_ethernet=link.hardware in (ARPHRD_ETHER, ARPHRD_LOOPBACK),
     )  # fmt: skip
@@ -97,24 +94,10 @@ def _speed(answer: tuple[int, ...] | None) -> int | None:
     return None if speed in SPEED_UNKNOWN else speed
 
 
-def _stamps(answer: tuple[int, ...] | None) -> str:
-    if answer is None or answer[1] & HARDWARE_RECEIVES != HARDWARE_RECEIVES:
+def _stamps(found: TimeStamping) -> str:
+    if not found.receives:
         return "software"
-    return "hardware" if answer[7] & FILTER_ALL else "hardware (PTP only)"
-
-
-def _ethtool(
-    control: socket.socket, name: str, command: int, layout: struct.Struct
-) -> tuple[Any, ...] | None:  # as the layout says
-    """The kernel's answer as this structure; None where the driver has none."""
-    answer = ctypes.create_string_buffer(layout.size)
-    struct.pack_into("=I", answer, 0, command)
-    request = struct.pack("=16sQ16x", name.encode()[:15], ctypes.addressof(answer))
-    try:
-        fcntl.ioctl(control, SIOCETHTOOL, request)
-    except OSError:
-        return None
-    return layout.unpack(answer.raw)
+    return "hardware" if found.all_frames else "hardware (PTP only)"
 
 
 def _links(kernel: socket.socket) -> Iterator[_Link]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from drivers.linux import interfaces as driver
+from drivers.linux.ethtool import stamping_of
 from drivers.linux.interfaces import Interface, interfaces
 from firmware.capture.options import table
 
@@ -73,9 +74,9 @@ def test_who_stamps():
     """Hardware that stamps every frame, hardware that stamps PTP only, and none, told apart by what the driver says of itself."""
     answer = lambda flags, filters: (0x41, flags, 0, 0, 0, 0, 0, filters, 0, 0, 0)  # noqa: E731
 
-    assert "hardware" == driver._stamps(answer(0x5F, 1 | 1 << 1))
-    assert "hardware (PTP only)" == driver._stamps(answer(0x5F, 1 | 1 << 12))
-    assert "software" == driver._stamps(answer(0x18, 0)) == driver._stamps(None)
+    assert "hardware" == driver._stamps(stamping_of(answer(0x5F, 1 | 1 << 1)))
+    assert "hardware (PTP only)" == driver._stamps(stamping_of(answer(0x5F, 1 | 1 << 12)))
+    assert "software" == driver._stamps(stamping_of(answer(0x18, 0))) == driver._stamps(stamping_of(None))
     assert 40_000 == driver._speed(driver._SPEED.unpack(struct.pack("=IIIHBBBBBBIIHBBI2I", 1, 0, 0, 40_000, *[0] * 14)))
     assert 100_000 == driver._speed(
         driver._SPEED.unpack(struct.pack("=IIIHBBBBBBIIHBBI2I", 1, 0, 0, 100_000 & 0xFFFF, *[0] * 8, 1, 0, 0, 0, 0, 0))
