@@ -22,13 +22,14 @@ def state_of(
     devices: Iterable[Device],
     steps: int,
     step_total_ns: int,
+    hardware: str = "",
 ) -> Mapping[str, object]:
     """state/clock, as JSON. "offsets" and "grandmaster" are what seals take over (core/certificate.py)."""
     stamp, moment = now.timestamp, now.monotonic
     return {
         "at": iso(now.utc_ns), "at_tai_ns": stamp.tai_ns, "monotonic_ns": moment.ns, "source": quality.source,
         "state": quality.state.value, "uncertainty_ns": quality.uncertainty_ns, "reference": quality.reference,
-        "tai_offset_s": now.tai_offset_s, "steps": steps, "step_total_ns": step_total_ns, "leap": quality.leap,
+        "tai_offset_s": now.tai_offset_s, "steps": steps, "step_total_ns": step_total_ns, "leap": quality.leap, "hardware_clock": hardware,
         "grandmaster": ours.grandmaster.hex() if ours is not None else "",
         "ptp": None if ours is None else {
             "port": ours.state.name.lower(), "is_grandmaster": ours.is_grandmaster, "offset_ns": ours.offset_ns,

@@ -7,6 +7,7 @@ from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now
 from drivers.daemon import Daemon
 from firmware.clock.account import state_of
+from firmware.clock.hardware import HardwareWatch
 from firmware.clock.news import News, notice, warning
 from firmware.clock.ptp4l import Conversation, Ptp4l, announced
 from firmware.clock.room import Room
@@ -57,6 +58,8 @@ class ClockStation:
         self._tracking: tuple[Tracking, Monotonic] | None = None
         self._conversation = Conversation(settings)
         self._room = Room(board, settings, self.report) if settings.interface else None
+        # With hardware stamps ptp4l serves what the interface's own clock shows, and phc2sys is who keeps that.
+        self._watch = HardwareWatch(board, settings) if settings.interface and settings.time_stamping == "hardware" else None
         self._had_ptp4l = False
         self._stepped_at = Monotonic(0)
 
@@ -94,6 +97,8 @@ class ClockStation:
                 daemon.close()
         if self._room is not None:
             self._room.close()
+        if self._watch is not None:
+            self._watch.close()
 
     # The box's own clock.
 
@@ -133,6 +138,8 @@ class ClockStation:
         offsets: list[DeviceOffset] = []
         if self._room is not None:
             self._tell(self._of_ptp4l(ours), now)
+            if self._watch is not None:
+                self._tell(self._watch.look(now), now)
             claim_ns = 3 * self._settings.ask_s * SECOND
             offsets = self._room.devices.strongest(now, claim_ns=claim_ns)
         offsets = self._with_bounds(offsets, now)
@@ -177,8 +184,9 @@ class ClockStation:
         if self._ptp4l is not None and all(self._send(self._ptp4l, question) for question in self._conversation.questions()):
             ours = self._conversation.view(now.monotonic)
             if ours is not None and ours.is_grandmaster:
+                served_ns = self._watch.off_ns if self._watch is not None else 0
                 wanted = announced(
-                    state=quality.state, uncertainty_ns=quality.uncertainty_ns, source=quality.source,
+                    state=quality.state, uncertainty_ns=quality.uncertainty_ns + served_ns, source=quality.source,
                     tai_offset_s=now.tai_offset_s, leap=quality.leap, is_tai=self._settings.time_stamping == "hardware",
                 )  # fmt: skip
                 statement = self._conversation.statement(wanted)
@@ -251,12 +259,14 @@ class ClockStation:
         if self._room is not None:
             self.report.gauge("devices", len(offsets))
             self.report.gauge("devices_certified", sum(row.method.is_measured for row in offsets))
+            if self._watch is not None:
+                self.report.gauge("hardware_clock", self._watch.words)
             self.report.gauge("ptp_port", ours.state.name.lower() if ours is not None else "unknown")
             self._gauge_offsets(offsets, now)
         state: Mapping[str, object] = state_of(
             now, quality, ours, offsets, masters=self._room.masters.rows() if self._room is not None else (),
             devices=self._room.devices if self._room is not None else (), steps=self.report.counts.get("steps", 0),
-            step_total_ns=self._step_total_ns,
+            step_total_ns=self._step_total_ns, hardware=self._watch.words if self._watch is not None else "",
         )  # fmt: skip
         try:
             # Not synced: it is about now, and a sync a second would wear the card for nothing.

@@ -40,6 +40,8 @@ def _page(state: Mapping[str, Any], rows: Sequence[DeviceOffset], now: Now) -> l
     if state["steps"]:
         found.append(f"stepped   {state['steps']} times since start, {state['step_total_ns'] / SECOND:+.3f} s in all")
     found.append(f"ptp       {_ptp(state)}")
+    if state.get("hardware_clock"):
+        found.append(f"          the interface's own clock {state['hardware_clock']}")
     found += [
         f"          also announces: {row['name']} from {row['address']}, grandmaster {row['grandmaster']}, "
         f"priority1 {row['priority1']}, {row['heard_s']:.0f} s ago"
