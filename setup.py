@@ -11,6 +11,11 @@ setup(
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),
         Extension(
+            "drivers.linux._stamps",
+            sources=["drivers/linux/stamps.c"],
+            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
+        ),
+        Extension(
             "firmware.core._digest",
             sources=["firmware/core/digest.c"],
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],

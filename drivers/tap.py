@@ -10,7 +10,7 @@ and a copy is what we cannot afford; a tap without a ring packs its frames into 
            12  4  bytes captured     16  4  bytes on the wire   20  4  status (VLAN and checksum flags, TP_STATUS_*)
            24  2  offset of the link-layer header (from this frame's start)  26  2  offset of the network header
            28  4  rxhash             32  4  VLAN tag control information     36  2  VLAN protocol identifier   38  10 padding
-All in the machine's byte order, as the kernel writes it. Stamps are UTC.
+All in the machine's byte order, as the kernel writes it. Stamps are UTC, those of the interface's own clock, too (`to_utc`).
 """
 
 import struct
@@ -18,11 +18,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from drivers.hardware_clock import Translation
+
 BLOCK_HEADER = struct.Struct("=IIIIIIQIIII")
 FRAME_HEADER = struct.Struct("=IIIIIIHHIIHH8x")
 FRAME_ALIGNMENT = 16  # TPACKET_ALIGNMENT
 STATUS_USER = 1  # TP_STATUS_USER: ours to read
 STATUS_HARDWARE_STAMP = 1 << 31  # TP_STATUS_TS_RAW_HARDWARE
+STATUS_STAMP_TRANSLATED = 1 << 30  # TP_STATUS_TS_SYS_HARDWARE: such a stamp as the system's clock would show it; set by `to_utc`
 STATUS_VLAN_VALID = 1 << 4
 STATUS_VLAN_PROTOCOL_VALID = 1 << 6
 
@@ -36,6 +39,7 @@ class TapRequest:
     block_bytes: a power of two, at least a page; block_count: how many; retire_ms: a block is handed over at the latest this
     long after its first frame. At low rate the ring holds block_count × retire_ms, at high rate its bytes.
     lasting: where an earlier life of this process left its ring with the keeper, go on with that one, in its own geometry.
+    hardware_stamps: the interface is asked to stamp every frame by its own clock; where it can, each says whether it was (STATUS_…).
     """
 
     interface: str
@@ -45,6 +49,7 @@ class TapRequest:
     block_count: int = 64
     retire_ms: int = 100
     lasting: bool = False
+    hardware_stamps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +70,26 @@ class TapCounters:
     """Since the tap was opened. dropped: by cause, frames; causes are this driver's own words ("ring_full", "interface").
 
     has_carrier: whether there is a cable, and somebody at its other end, now. Without one an interface stays open and is silent.
+    stamps_refused: frames whose hardware stamp was of no moment at which they can have come; kept, with a software stamp.
     """
 
     received: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     has_carrier: bool = True
+    stamps_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HeardFrame:
-    """One frame outside a block, for taps without a ring and for tests. stamp_ns: UTC; wire_bytes: length before snapping."""
+    """One frame outside a block, for taps without a ring and for tests. stamp_ns: UTC; wire_bytes: length before snapping.
+
+    is_hardware: the stamp is of the interface's own clock: UTC only after `to_utc`.
+    """
 
     stamp_ns: int
     data: bytes
     wire_bytes: int
+    is_hardware: bool = False
 
 
 class Tap(Protocol):
@@ -102,6 +113,11 @@ class Tap(Protocol):
     @property
     def is_taken_over(self) -> bool:
         """Whether an earlier life of this process listened through it before: since then nothing passed unheard."""
+        ...
+
+    @property
+    def stamps_itself(self) -> bool:
+        """Whether its interface stamps frames by its own clock; not necessarily every one."""
         ...
 
     def fileno(self) -> int:
@@ -156,7 +172,8 @@ def pack_block(frames: Iterable[HeardFrame], *, sequence: int) -> bytes:
         seconds, ns = divmod(frame.stamp_ns, 1_000_000_000)
         parts.append(
             FRAME_HEADER.pack(
-                following, seconds & 0xFFFFFFFF, ns, len(frame.data), frame.wire_bytes, STATUS_USER,
+                following, seconds & 0xFFFFFFFF, ns, len(frame.data), frame.wire_bytes,
+                STATUS_USER | (STATUS_HARDWARE_STAMP if frame.is_hardware else 0),
                 FRAME_HEADER.size, FRAME_HEADER.size + 14, 0, 0, 0, 0,
             )
         )  # fmt: skip
@@ -168,3 +185,31 @@ def pack_block(frames: Iterable[HeardFrame], *, sequence: int) -> bytes:
         first[0] & 0xFFFFFFFF, first[1], last[0] & 0xFFFFFFFF, last[1],
     )  # fmt: skip
     return header + body
+
+
+def to_utc(block: bytearray, translation: Translation, *, earliest_ns: int, latest_ns: int) -> tuple[int, int]:
+    """The hardware stamps in a block into UTC, in place; (how many, how many more were refused).
+
+    Between these two every frame of the block arrived. A stamp that says otherwise is of a clock that was set meanwhile, or of none: the
+    frame is then stamped with the nearer of the two, and not called stamped by hardware. Twice is as good as once: a ring may outlive who
+    read it, with blocks that were translated and not given back. At the recorder's rate drivers/linux/stamps.c does the same.
+    """
+    _, _, _, count, offset, used, *_ = BLOCK_HEADER.unpack_from(block)
+    kept = refused = 0
+    for place in range(count):
+        if offset < BLOCK_HEADER.size or offset + FRAME_HEADER.size > min(used, len(block)):
+            break
+        following, seconds, ns, _, _, status, *_ = FRAME_HEADER.unpack_from(block, offset)
+        if status & STATUS_HARDWARE_STAMP and not status & STATUS_STAMP_TRANSLATED:
+            stamp_ns = translation.utc_ns(seconds * 1_000_000_000 + ns)
+            within_ns = min(max(stamp_ns, earliest_ns), latest_ns)
+            said = status | STATUS_STAMP_TRANSLATED if within_ns == stamp_ns else status & ~STATUS_HARDWARE_STAMP
+            struct.pack_into("=I", block, offset + 20, said)
+            kept, refused = kept + (within_ns == stamp_ns), refused + (within_ns != stamp_ns)
+            struct.pack_into("=II", block, offset + 4, *divmod(within_ns, 1_000_000_000))
+        if place == count - 1:
+            block[40:48] = block[offset + 4 : offset + 12]
+        if following < FRAME_HEADER.size:
+            break
+        offset += following
+    return kept, refused

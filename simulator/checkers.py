@@ -531,7 +531,7 @@ def _frame_keys(section: bytes) -> Iterator[FrameKey]:
     described = (
         section
         if section[:4] == b"\x0a\x0d\x0d\x0a"
-        else pcapng.section_header() + pcapng.interface("x") * pcapng.RECORDED_INTERFACES_MAX + section
+        else pcapng.section_header() + pcapng.interface("x") * pcapng.DESCRIBED_INTERFACES_MAX + section
     )
     for packet in pcapng.packets(described):
         yield packet.stamp_ns, zlib.crc32(packet.data)

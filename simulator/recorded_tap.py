@@ -128,6 +128,11 @@ class RecordingTap:
     def is_taken_over(self) -> bool:
         return False
 
+    @property
+    def stamps_itself(self) -> bool:
+        """Who stamped them when they were recorded is not said again."""
+        return False
+
     def fileno(self) -> int:
         return self._event
 

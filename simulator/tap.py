@@ -7,26 +7,40 @@ newest and counts them, as the kernel's does. For a recording in real time, with
 import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pcapy
 
-from drivers.errors import BadFilter, TapFailed
-from drivers.tap import FRAME_ALIGNMENT, FRAME_HEADER, Block, HeardFrame, TapCounters, TapRequest, pack_block
+from drivers.errors import BadFilter, NotConnected, TapFailed
+from drivers.hardware_clock import HardwareTrack
+from drivers.tap import FRAME_ALIGNMENT, FRAME_HEADER, Block, HeardFrame, TapCounters, TapRequest, pack_block, to_utc
+from simulator.hardware_clock import SimulatedHardwareClock
 from simulator.recorded_tap import RecordingTap
 
 __all__ = ["RecordingTap", "SimulatedTap"]
 
 LINK_ETHERNET = 1
+EARLY_NS, LATE_NS = 200_000_000, 1_000_000  # as drivers/linux/hardware_stamps.py, and from when the frames really came
 
 
 class SimulatedTap:
-    """One interface of the simulated world. `hear`, `break_off` and `has_carrier` are the world's.
+    """One interface of the simulated world. `hear`, `break_off`, `has_carrier` and `missed` are the world's.
 
     store: what the keeper keeps; as long as this tap is in it, who closes it only leaves it.
+    hardware: the clock the interface stamps by, where it has one and is asked to. missed: each so-manieth frame it stamps not, like a
+    card whose registers were full; 0: none.
     """
 
-    def __init__(self, request: TapRequest, *, store: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, request: TapRequest, *, store: Mapping[str, int] | None = None, hardware: SimulatedHardwareClock | None = None
+    ) -> None:
         """Raises BadFilter."""
+        self._hardware = hardware if request.hardware_stamps else None
+        self._track = HardwareTrack()
+        self._heard_ns: list[int] = []  # when the frames of the block being filled came
+        self._refused = 0
+        self.missed = 0
+        self._look()
         self._request = request
         self._store: Mapping[str, int] = {} if store is None else store
         self._program = _compiled(request)
@@ -56,7 +70,7 @@ class SimulatedTap:
                 or (self._program is not None and not self._program.filter(frame.data))
             ):
                 continue
-            kept = HeardFrame(frame.stamp_ns, frame.data[: self._request.snap_bytes], frame.wire_bytes)
+            kept = replace(self._stamped(frame), data=frame.data[: self._request.snap_bytes])
             size = FRAME_HEADER.size + len(kept.data) + FRAME_ALIGNMENT
             if self._filling and self._filling_bytes + size > self._request.block_bytes - 64:
                 self._retire()
@@ -65,6 +79,7 @@ class SimulatedTap:
                 continue
             self._received += 1
             self._filling.append(kept)
+            self._heard_ns.append(frame.stamp_ns)
             self._filling_bytes += size
 
     def break_off(self) -> None:
@@ -97,6 +112,10 @@ class SimulatedTap:
     def is_taken_over(self) -> bool:
         return self._is_taken_over
 
+    @property
+    def stamps_itself(self) -> bool:
+        return self._hardware is not None
+
     def fileno(self) -> int:
         return -1
 
@@ -124,7 +143,7 @@ class SimulatedTap:
 
     def counters(self) -> TapCounters:
         self._told = self._dropped
-        return TapCounters(self._received, {"ring_full": self._dropped - self._told_before}, self.has_carrier)
+        return TapCounters(self._received, {"ring_full": self._dropped - self._told_before}, self.has_carrier, self._refused)
 
     def catch_up(self) -> None:
         return
@@ -140,10 +159,28 @@ class SimulatedTap:
         self._filling.clear()
 
     def _retire(self) -> None:
-        data = memoryview(pack_block(self._filling, sequence=self._sequence)).toreadonly()
-        self._ready.append(Block(data, self._sequence, len(self._filling), self._sequence))
+        data = bytearray(pack_block(self._filling, sequence=self._sequence))
+        if self._hardware is not None:
+            self._look()
+            earliest_ns, latest_ns = max(0, min(self._heard_ns) - EARLY_NS), max(self._heard_ns) + LATE_NS
+            self._refused += to_utc(data, self._track.translation, earliest_ns=earliest_ns, latest_ns=latest_ns)[1]
+        self._ready.append(Block(memoryview(data).toreadonly(), self._sequence, len(self._filling), self._sequence))
         self._sequence += 1
         self._filling, self._filling_bytes = [], 0
+        self._heard_ns.clear()
+
+    def _stamped(self, frame: HeardFrame) -> HeardFrame:
+        """As the card hands it on."""
+        if self._hardware is None or (self.missed and self._received % self.missed == 0):
+            return frame
+        return replace(frame, stamp_ns=self._hardware.stamp(frame.stamp_ns), is_hardware=True)
+
+    def _look(self) -> None:
+        if self._hardware is not None:
+            try:
+                self._track.take(self._hardware.compare())
+            except NotConnected:
+                pass  # gone with its interface; what came before is translated by what was known
 
 
 def _compiled(request: TapRequest) -> "pcapy.BPFProgram | None":

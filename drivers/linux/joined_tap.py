@@ -60,6 +60,10 @@ class JoinedTap:
     def is_taken_over(self) -> bool:
         return False
 
+    @property
+    def stamps_itself(self) -> bool:
+        return any(member.tap is not None and member.tap.stamps_itself for member in self._members)
+
     def fileno(self) -> int:
         return self._epoll.fileno()
 
@@ -152,4 +156,6 @@ class JoinedTap:
 
 def _sum(one: TapCounters, other: TapCounters) -> TapCounters:
     causes = {cause: one.dropped.get(cause, 0) + other.dropped.get(cause, 0) for cause in (*one.dropped, *other.dropped)}
-    return TapCounters(one.received + other.received, causes, one.has_carrier and other.has_carrier)
+    return TapCounters(
+        one.received + other.received, causes, one.has_carrier and other.has_carrier, one.stamps_refused + other.stamps_refused
+    )

@@ -23,15 +23,24 @@ import pcapy
 
 from drivers.errors import BadFilter, NotAllowed, TapFailed
 from drivers.linux import early_ring
+from drivers.linux.hardware_stamps import HardwareStamps, asked_of, refused
 from drivers.linux.held_ring import HeldRing, held_ring, title_of
 from drivers.tap import BLOCK_HEADER, STATUS_USER, Block, HeardFrame, TapCounters, TapRequest, pack_block
 
 SOL_PACKET = 263
-PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 1, 5, 6, 10, 23
+PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_TIMESTAMP, PACKET_IGNORE_OUTGOING = (
+    1,
+    5,
+    6,
+    10,
+    17,
+    23,
+)
 PACKET_MR_PROMISC = 1
 TPACKET_V3 = 2
 ETH_P_ALL = 3
 SO_TIMESTAMPNS, SO_ATTACH_FILTER = 35, 26
+RAW_HARDWARE = 1 << 6  # SOF_TIMESTAMPING_RAW_HARDWARE: the card's stamp where a frame has one, else software's
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 FRAME_BYTES = 2048  # Only divides a block; TPACKET_V3 packs frames of any size.
 LINK_ETHERNET = 1
@@ -62,6 +71,8 @@ class RingTap:
         self._position = 0
         self._ring: mmap.mmap | None = None
         self._gone = 0  # the errno of an interface that went away
+        self._stamps: HardwareStamps | None = None
+        self._refused = 0
         try:
             if held is None:
                 self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
@@ -98,6 +109,7 @@ class RingTap:
         _attach(heard, program)
         heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
         self._link = link_counters(request.interface) or LinkCounters()
+        self._ask_for_stamps()
         heard.bind((request.interface, ETH_P_ALL))
         hardware = heard.getsockname()[3]
         if hardware not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
@@ -117,6 +129,12 @@ class RingTap:
         headers = [BLOCK_HEADER.unpack_from(self._view, at * request.block_bytes) for at in range(request.block_count)]
         self._position = oldest([(header[2], header[6], header[5]) for header in headers])
         self._link = link_counters(request.interface) or LinkCounters()
+        self._ask_for_stamps()  # What is in the ring already has software's, and each frame says so.
+
+    def _ask_for_stamps(self) -> None:
+        self._stamps = asked_of(self._socket, self._request.interface) if self._request.hardware_stamps else None
+        # Also where it is not to be: an earlier life may have had the card's clock to read.
+        self._socket.setsockopt(SOL_PACKET, PACKET_TIMESTAMP, RAW_HARDWARE if self._stamps is not None else 0)
 
     def _map(self, size: int) -> None:
         self._ring = mmap.mmap(self._socket.fileno(), size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -142,6 +160,10 @@ class RingTap:
     def is_taken_over(self) -> bool:
         return self._is_taken_over
 
+    @property
+    def stamps_itself(self) -> bool:
+        return self._stamps is not None
+
     def fileno(self) -> int:
         """Readable also as long as a block is handed out and not released: the kernel looks at the newest block's state only."""
         return self._socket.fileno()
@@ -154,6 +176,10 @@ class RingTap:
             return None
         at = self._position * self._request.block_bytes
         data = self._view[at : at + self._request.block_bytes]
+        if self._stamps is not None:
+            self._stamps.translate(data)
+        elif self._is_taken_over:
+            self._refused += refused(data)
         header = BLOCK_HEADER.unpack_from(data)
         block = Block(data, sequence=header[6], frame_count=header[3], handle=self._position)
         self._handed.append(self._position)
@@ -190,6 +216,7 @@ class RingTap:
             before.received + received - dropped,
             {cause: before.dropped[cause] + count for cause, count in grown.items()},
             bool(_flags(self._socket, name) & IFF_RUNNING),
+            self._refused + (self._stamps.refused if self._stamps is not None else 0),
         )
         return self._counters
 
@@ -222,6 +249,8 @@ class RingTap:
         except BufferError:
             pass  # Somebody still holds a block; the mapping goes with it.
         self._ring = None
+        if self._stamps is not None:
+            self._stamps.close()
         self._socket.close()
 
     def _check(self) -> None:
@@ -364,6 +393,11 @@ class PortableTap:
 
     @property
     def is_taken_over(self) -> bool:
+        return False
+
+    @property
+    def stamps_itself(self) -> bool:
+        """Never: libpcap is not asked for it."""
         return False
 
     def fileno(self) -> int:

@@ -14,7 +14,7 @@ from firmware.core.follow import Follow
 from firmware.core.hit import Hit, Section
 from firmware.core.merge import Merge
 from firmware.core.report import Report
-from firmware.core.segment import cause_at, sequence_of
+from firmware.core.segment import cause_at, is_by_hardware, sequence_of
 from firmware.core.store import Store
 from firmware.core.timestamp import MS
 
@@ -131,15 +131,17 @@ class CopyStation:
 
     def _statistics(self, now: Now) -> bytes:
         """A block for each interface, as the recorder counted; what the disk lost is nobody's where there are several."""
-        names, counts, drops = self._section.interfaces, self._losses.counts, self._losses.drops
-        if len(names) == 1:
-            rows = [(counts.get("frames", 0), sum(drops.values()))]
+        counts, drops = self._losses.counts, self._losses.drops
+        # The second description of an interface, of the frames it stamped itself, has none of its own: they are in the first's.
+        heard = [(number, name) for number, name in enumerate(self._section.interfaces) if not is_by_hardware(name)]
+        if len(heard) == 1:
+            rows = [(heard[0][0], counts.get("frames", 0), sum(drops.values()))]
         else:
             rows = [
-                (counts.get(cause_at("frames", name), 0), sum(n for cause, n in drops.items() if cause.partition("@")[2] == name))
-                for name in names
-            ]
+                (number, counts.get(cause_at("frames", name), 0), sum(n for cause, n in drops.items() if cause.partition("@")[2] == name))
+                for number, name in heard
+            ]  # fmt: skip
         return b"".join(
             pcapng.statistics(max(0, now.utc_ns), received=frames + lost, dropped=lost, interface=number)
-            for number, (frames, lost) in enumerate(rows)
+            for number, frames, lost in rows
         )

@@ -42,7 +42,7 @@ class Ear:
         self._keeps = False
         self._held: deque[Block] = deque()
         self._counted: dict[str, int] = {}
-        self._received_counted = 0
+        self._received_counted = self._refused_counted = 0
         self._handed = 0  # frames, since the tap was opened
         self._polled_at: Now | None = None
         self._deaf_since_ns: int | None = None
@@ -62,6 +62,11 @@ class Ear:
         if self._tap is None:
             return Standing.GONE
         return Standing.HEARD if self._dark_since_ns is None else Standing.NO_CARRIER
+
+    @property
+    def stamps_itself(self) -> bool:
+        """Whether the interface stamps frames by its own clock."""
+        return self._tap is not None and self._tap.stamps_itself
 
     @property
     def link_type(self) -> int:
@@ -96,7 +101,8 @@ class Ear:
             return False
         self.trouble = ""
         self._retry_ns, self._retry_at = RETRY_NS_MIN, None
-        self._counted, self._received_counted, self._handed, self._polled_at = {}, 0, 0, now
+        self._counted, self._received_counted, self._refused_counted, self._handed, self._polled_at = {}, 0, 0, 0, now
+        self._report.gauge(f"stamps{self.suffix}", "hardware" if self._tap.stamps_itself else "software")
         self._note_deaf(now)
         self._deaf_since_ns = self._dark_since_ns = None
         if self._keeps:
@@ -210,6 +216,9 @@ class Ear:
         counters = self._tap.counters()
         self.received += counters.received - self._received_counted
         self._received_counted = counters.received
+        if counters.stamps_refused > self._refused_counted:
+            self._report.count(f"stamps_refused{self.suffix}", counters.stamps_refused - self._refused_counted)
+            self._refused_counted = counters.stamps_refused
         for cause, count in counters.dropped.items():
             grown = count - self._counted.get(cause, 0)
             self._counted[cause] = count

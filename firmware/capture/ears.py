@@ -74,6 +74,11 @@ class Ears:
         return all(ear.is_taken_over for ear in self.all)
 
     @property
+    def stamp_themselves(self) -> bool:
+        """Whether any interface stamps frames by its own clock."""
+        return any(ear.stamps_itself for ear in self.all)
+
+    @property
     def link_type(self) -> int:
         """Of all: a tap hears Ethernet or is not opened."""
         return self.all[0].link_type

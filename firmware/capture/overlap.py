@@ -8,6 +8,7 @@ that is also the beginning of what the ring holds. Compared are stamp, length an
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from drivers.disk import Disk
 from firmware.core import pcapng
@@ -48,14 +49,18 @@ class Overlap:
         return count
 
 
-def recorded(disk: Disk, path: str, *, interface: int, since_ns: int) -> list[Packet]:
-    """The last frames of this interface in the store, from the first stretch on that holds a stamp of since_ns, UTC, or later."""
+def recorded(disk: Disk, path: str, *, interface: int, interfaces: int, since_ns: int) -> list[Packet]:
+    """The last frames of this interface in the store, from the first stretch on that holds a stamp of since_ns, UTC, or later.
+
+    interfaces: how many are recorded; a number beyond is one of them again, of the frames it stamped itself (segment.py).
+    """
     pieces: list[list[Packet]] = []
     looked_at = 0
     for raw in _backwards(disk, path, since_ns):
         looked_at += len(raw)
-        described = pcapng.section_header() + pcapng.interface("") * pcapng.RECORDED_INTERFACES_MAX
-        pieces.append([packet for packet in pcapng.packets(described + raw) if packet.interface == interface])
+        described = pcapng.section_header() + pcapng.interface("") * pcapng.DESCRIBED_INTERFACES_MAX
+        rows = pcapng.packets(described + raw)
+        pieces.append([replace(packet, interface=interface) for packet in rows if packet.interface % interfaces == interface])
         if looked_at > LOOKED_BACK_BYTES_MAX:
             break
     return [packet for piece in reversed(pieces) for packet in piece]

@@ -33,6 +33,10 @@ class CaptureSettings:
     ring_retire_ms: int = setting(
         100, "A block is handed over at the latest this long after its first frame.", low=1, high=10_000
     )
+    hardware_stamps: bool = setting(
+        True,
+        "Frames are stamped by the interface's own clock where it can stamp every one and its clock can be read; else by software.",
+    )
 
     def __post_init__(self) -> None:
         names = self.interfaces

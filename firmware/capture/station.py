@@ -7,6 +7,7 @@ A block is given back to the kernel only when its frames were handed to the disk
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from drivers.board import Board
@@ -211,11 +212,14 @@ class CaptureStation:
         return BLOCKS_A_STEP
 
     def _record(self, heard: Heard, now: Now) -> None:
+        self._tell_stamps_apart(now)
         block, interface = heard.block, heard.interface
         index, offset = self._unrecorded(heard) if heard.interface in self._overlaps else (heard.index, heard.offset)
         while self._state is State.RECORDING:
             cut_ns, mad_ns = self._cut.stamps(now)
-            index, offset, why = self._stretch.add(block.data, index, offset, min(cut_ns, heard.until_ns), mad_ns, interface)
+            apart = self._writer.source.apart if self._writer is not None else 0
+            until_ns = min(cut_ns, heard.until_ns)
+            index, offset, why = self._stretch.add(block.data, index, offset, until_ns, mad_ns, interface, apart)
             if self._stretch_since is None and self._stretch.frames:
                 self._stretch_since = now.monotonic
             if why == _BLOCK_DONE:
@@ -247,7 +251,11 @@ class CaptureStation:
             overlap = self._overlaps[number]
             if overlap is None:
                 since_ns = frames[0].stamp_ns if frames else 0
-                overlap = Overlap(recorded(self._board.disk, SEGMENTS, interface=number, since_ns=since_ns))
+                overlap = Overlap(
+                    recorded(
+                        self._board.disk, SEGMENTS, interface=number, interfaces=len(self._settings.interfaces), since_ns=since_ns
+                    )
+                )
                 self._overlaps[number] = overlap
             skip = overlap.known(frames)
             self._skips[number] = block.sequence, skip
@@ -257,6 +265,19 @@ class CaptureStation:
         if overlap.is_over and heard.index >= skip:
             del self._overlaps[number]
         return (heard.index, heard.offset) if heard.index >= skip else (skip, offset_of(block, skip))
+
+    def _tell_stamps_apart(self, now: Now) -> None:
+        """From when an interface stamps frames itself, a segment says of each who stamped it; one that has begun without ends here."""
+        writer = self._writer
+        if writer is None or writer.source.stamps_itself or not self._ears.stamp_themselves or self._state is not State.RECORDING:
+            return
+        if writer.size == 0:
+            writer.source = replace(writer.source, stamps_itself=True)  # its interfaces are described with the first stretch
+            return
+        self._flush(now)
+        if self._state is State.RECORDING and self._writer is writer:
+            self._end(now, "time")
+            self._open(now)
 
     # Writing.
 
@@ -372,7 +393,7 @@ class CaptureStation:
         moment = first_moment(stamp_ns, now)
         self._cut = cut_after(moment, length_ns=self._settings.segment_s * SECOND, now=now)
         first, *further = self._settings.interfaces
-        source = Source(first, self._ears.link_type, self._settings.snap_bytes, tuple(further))
+        source = Source(first, self._ears.link_type, self._settings.snap_bytes, tuple(further), self._ears.stamp_themselves)
         try:
             self._writer = SegmentWriter(
                 self._board.disk, SEGMENTS, sequence=self._chain.sequence + 1, first_utc_ns=moment, source=source, now=now
@@ -540,6 +561,7 @@ def requests(settings: CaptureSettings) -> list[TapRequest]:
             interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
             block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
             lasting=True,
+            hardware_stamps=settings.hardware_stamps,
         )
         for interface in settings.interfaces
     ]  # fmt: skip

@@ -580,7 +580,7 @@ struct cursor { uint32_t index; uint64_t offset; int why; };
 
 /* Frames of a block from the cursor on, until it ends, the stretch is full or a frame belongs to the next segment. */
 static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cursor c, uint64_t cut_ns, uint64_t mad_ns,
-                          uint32_t interface)
+                          uint32_t interface, uint32_t apart)
 {
     c.why = BLOCK_DONE;
     if (size < BLOCK_HEADER) {
@@ -620,7 +620,7 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         wire += tag;
         st32(o, 6);
         st32(o + 4, total);
-        st32(o + 8, interface);
+        st32(o + 8, interface + (status >> 31) * apart);
         st32(o + 12, (uint32_t)(stamp >> 32));
         st32(o + 16, (uint32_t)stamp);
         st32(o + 20, kept);
@@ -658,7 +658,7 @@ malformed:
     return c;
 }
 
-struct packet { const uint8_t *data; uint32_t captured, wire, size; uint64_t stamp; };
+struct packet { const uint8_t *data; uint32_t number, captured, wire, size; uint64_t stamp; };
 
 /* The pcapng block at `at`: 1 an Enhanced Packet Block, 0 another kind, -1 not a block. */
 static int packet_at(const uint8_t *b, uint64_t size, uint64_t at, struct packet *p)
@@ -673,6 +673,7 @@ static int packet_at(const uint8_t *b, uint64_t size, uint64_t at, struct packet
         return 0;
     if (length < 32 || ld32(b + at + 20) > length - 32)
         return -1;
+    p->number = ld32(b + at + 8);
     p->captured = ld32(b + at + 20);
     p->wire = ld32(b + at + 24);
     p->stamp = (uint64_t)ld32(b + at + 12) << 32 | ld32(b + at + 16);
@@ -692,12 +693,12 @@ static int taken(Stretch *s)
 static PyObject *stretch_add(Stretch *s, PyObject *args)
 {
     Py_buffer block;
-    unsigned int index, interface = 0;
+    unsigned int index, interface = 0, apart = 0;
     unsigned long long offset, cut_ns, mad_ns;
-    if (!PyArg_ParseTuple(args, "y*IKKK|I", &block, &index, &offset, &cut_ns, &mad_ns, &interface))
+    if (!PyArg_ParseTuple(args, "y*IKKK|II", &block, &index, &offset, &cut_ns, &mad_ns, &interface, &apart))
         return NULL;
-    if (interface >= INTERFACES_MAX) {
-        PyErr_Format(PyExc_ValueError, "expected an interface of 0 to %u", INTERFACES_MAX - 1);
+    if (interface >= INTERFACES_MAX || apart > INTERFACES_MAX) {
+        PyErr_Format(PyExc_ValueError, "expected an interface of 0 to %u, and at most as many apart", INTERFACES_MAX - 1);
         PyBuffer_Release(&block);
         return NULL;
     }
@@ -710,7 +711,7 @@ static PyObject *stretch_add(Stretch *s, PyObject *args)
         c.offset = (uint64_t)block.len; /* then it is malformed, and no sum below can wrap */
     s->busy = 1;
     Py_BEGIN_ALLOW_THREADS
-    c = walk(s, block.buf, (uint64_t)block.len, c, cut_ns, mad_ns, interface);
+    c = walk(s, block.buf, (uint64_t)block.len, c, cut_ns, mad_ns, interface, apart);
     Py_END_ALLOW_THREADS
     s->busy = 0;
     PyBuffer_Release(&block);
@@ -720,7 +721,8 @@ static PyObject *stretch_add(Stretch *s, PyObject *args)
 static PyObject *stretch_survey(Stretch *s, PyObject *args)
 {
     Py_buffer raw;
-    if (!PyArg_ParseTuple(args, "y*", &raw))
+    unsigned int apart = 0;
+    if (!PyArg_ParseTuple(args, "y*|I", &raw, &apart))
         return NULL;
     if (taken(s)) {
         PyBuffer_Release(&raw);
@@ -737,8 +739,10 @@ static PyObject *stretch_survey(Stretch *s, PyObject *args)
             sound = 0;
             break;
         }
-        if (found)
+        if (found) {
             note(s, p.data, p.captured, p.wire, p.stamp, 0);
+            s->hardware += apart && p.number >= apart;
+        }
         at += p.size;
     }
     Py_END_ALLOW_THREADS
@@ -995,8 +999,8 @@ static PyGetSetDef stretch_getset[] = {
 };
 
 static PyMethodDef stretch_methods[] = {
-    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0) -> (index, offset, why)"},
-    {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks) -> whether they were sound"},
+    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0, apart=0) -> (index, offset, why); a frame the hardware stamped gets the number interface + apart"},
+    {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks, apart=0) -> whether they were sound; apart: from this number on they were stamped by hardware"},
     {"repack", (PyCFunction)stretch_repack, METH_VARARGS, "repack(enhanced packet blocks) -> whether they were sound; then packed() is as when they were recorded"},
     {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame. Good until more is added."},
     {"keys", (PyCFunction)stretch_keys, METH_NOARGS, "Its keys, sorted, little endian; empty after an overflow."},

@@ -194,7 +194,8 @@ class _Look:
         """Their names, by number."""
         if self._names is None:
             title = self._seal.interface if self._seal is not None else ""
-            self._names = (title,) if title and TITLE_JOINT not in title else self._described()
+            is_plain = title and TITLE_JOINT not in title and self._seal is not None and not self._seal.frames_hardware
+            self._names = (title,) if is_plain else self._described()
         return self._names
 
     def _described(self) -> tuple[str, ...]:
@@ -202,9 +203,9 @@ class _Look:
         try:
             first = next(self._segment.links(0), None)
             rows = pcapng.interfaces(first[2]) if first is not None and first[2] is not None else []
-            return tuple(name for name, _ in rows) or ("",) * pcapng.RECORDED_INTERFACES_MAX
+            return tuple(name for name, _ in rows) or ("",) * pcapng.DESCRIBED_INTERFACES_MAX
         except (BadItem, Corrupt, Missing, DiskFailed):
-            return ("",) * pcapng.RECORDED_INTERFACES_MAX
+            return ("",) * pcapng.DESCRIBED_INTERFACES_MAX
 
     def _damage(self, first_ns: int | None, last_ns: int | None, cause: str) -> Damage | None:
         """None where nothing that was asked for can have been in it."""

@@ -15,6 +15,7 @@ LINK_ETHERNET = 1
 SNAP_MAX = 262_144  # bytes; libpcap's MAXIMUM_SNAPLEN, no tap keeps more of a frame
 INTERFACES_MAX = 64  # of a section that is read
 RECORDED_INTERFACES_MAX = 8  # of one that is written, as kernel.c counts them: a passive tap needs two, a box has four ports
+DESCRIBED_INTERFACES_MAX = 2 * RECORDED_INTERFACES_MAX  # each once more for the frames it stamped itself (segment.py)
 
 SECTION_HEADER, INTERFACE, INTERFACE_STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D

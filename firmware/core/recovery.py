@@ -13,7 +13,18 @@ from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Header, Record
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import FRAMES, INDEX, SEAL, TITLE_JOINT, name_of, publish, sequence_of, surveyed
+from firmware.core.segment import (
+    FRAMES,
+    INDEX,
+    SEAL,
+    TITLE_JOINT,
+    described,
+    is_by_hardware,
+    name_of,
+    publish,
+    sequence_of,
+    surveyed,
+)
 from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
 
 NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.
@@ -176,16 +187,18 @@ def _finish(
     """
     hidden = f"{path}/{name}"
     records: list[Record] = []
-    described: list[tuple[str, str]] = []
+    interfaces: list[str] = []
+    hardware = 0
     digest = Pieces()
     is_ended = False
     try:
-        for record, link in surveyed(disk, f"{hidden}/{FRAMES}"):
+        for record, link, stamped in surveyed(disk, f"{hidden}/{FRAMES}"):
             records.append(record)
+            hardware += stamped
             digest.update(link)
             is_ended = lz4chain.is_last(link)
             if len(records) == 1:
-                described = _described(link)
+                interfaces = [name for name, _ in described(link) if not is_by_hardware(name)]
     except Missing:
         return None
     frames = sum(record.frames for record in records)
@@ -224,10 +237,10 @@ def _finish(
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
     made = Seal(
         box=identity.name, name=right_name, sequence=sequence, first_ns=first_ns, last_ns=last_ns, tai_offset_s=header.tai_offset_s,
-        frames=frames, frames_hardware=frames if described and all(comment == "time stamps: hardware" for _, comment in described) else 0,
+        frames=frames, frames_hardware=hardware,
         bytes_wire=sum(record.bytes_wire for record in records), bytes_captured=sum(record.bytes_captured for record in records),
         drops={}, gaps=gaps, opened=header.opened, made=now.timestamp,
-        interface=TITLE_JOINT.join(name for name, _ in described), frames_bytes=size, frames_digest=digest.digest(), piece_bytes=PIECE_BYTES, index_digest=seal.digest(data),
+        interface=TITLE_JOINT.join(interfaces), frames_bytes=size, frames_digest=digest.digest(), piece_bytes=PIECE_BYTES, index_digest=seal.digest(data),
         previous=chain.digest, cause=cause, public_key=identity.public_key(),
     )  # fmt: skip
     made = made.signed(identity.sign(made.body()))
@@ -251,13 +264,6 @@ def _already_sealed(disk: Disk, hidden: str, frames_digest: bytes, chain: Chain,
     except (Missing, BadItem):
         return None
     return made if fits else None
-
-
-def _described(link: bytes) -> list[tuple[str, str]]:
-    try:
-        return pcapng.interfaces(lz4chain.decompressed(link))
-    except BadItem:
-        return []
 
 
 def _header(disk: Disk, hidden: str, sequence: int, first_ns: int, now: Now) -> Header:

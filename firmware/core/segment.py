@@ -33,6 +33,7 @@ from firmware.core.timestamp import Now, compact
 FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
 FILES = (FRAMES, INDEX, SEAL)
 COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
+BY_HARDWARE = " (hardware stamps)"
 TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
 _NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
@@ -42,12 +43,20 @@ class Source:
     """Where the frames come from. snap_bytes: longest part of a frame kept. link_type: LINKTYPE_*.
 
     further: the other interfaces whose frames are in the same segment, numbered from 1 as in its Enhanced Packet Blocks.
+    stamps_itself: whether one of them may stamp frames by its own clock. Then each is described twice, and a frame it stamped itself has
+    the number of the second: pcapng has no other place in which a frame could say so.
     """
 
     interface: str
     link_type: int = pcapng.LINK_ETHERNET
     snap_bytes: int = pcapng.SNAP_MAX
     further: tuple[str, ...] = ()
+    stamps_itself: bool = False
+
+    @property
+    def apart(self) -> int:
+        """What is added to the number of an interface for the frames it stamped itself; 0: they are not told apart."""
+        return len(self.interfaces) if self.stamps_itself else 0
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -76,6 +85,21 @@ def cause_at(cause: str, interface: str) -> str:
     return f"{cause}@{interface}"
 
 
+def by_hardware(interface: str) -> str:
+    """What an interface is called where the frames it stamped itself come from; no name of Linux has a space."""
+    return f"{interface}{BY_HARDWARE}"
+
+
+def is_by_hardware(name: str) -> bool:
+    """Whether an interface of a section is the second description of one, as `by_hardware` calls it."""
+    return name.endswith(BY_HARDWARE)
+
+
+def apart_of(described: Sequence[str]) -> int:
+    """Source.apart of a section in which these interfaces are described."""
+    return next((number for number, name in enumerate(described) if is_by_hardware(name)), 0)
+
+
 def name_of(utc_ns: int, sequence: int) -> str:
     """The directory's name, for people and for order."""
     return f"{compact(utc_ns)}-{sequence:06d}"
@@ -100,7 +124,7 @@ class SegmentWriter:
         self.name = name_of(first_utc_ns, sequence)
         self.hidden = f"{path}/.{self.name}"
         self.frames = self.frames_hardware = self.bytes_wire = self.bytes_captured = 0
-        self.frames_by_interface = [0] * len(source.interfaces)
+        self.heard_by_interface = [(0, 0)] * len(source.interfaces)  # frames, and of these stamped by the hardware
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self._digest = Pieces()
@@ -133,8 +157,10 @@ class SegmentWriter:
         self._append(stretch, stretch)
         self.frames += stretch.frames
         self.frames_hardware += stretch.hardware
-        for number, (frames, _) in enumerate(stretch.by_interface[: len(self.frames_by_interface)]):
-            self.frames_by_interface[number] += frames
+        self.heard_by_interface = [
+            (frames + more, hardware + of_these)
+            for (frames, hardware), (more, of_these) in zip(self.heard_by_interface, stretch.by_interface, strict=False)
+        ]
         self.bytes_wire += stretch.bytes_wire
         self.bytes_captured += stretch.bytes_captured
         self.first_ns = stretch.first_ns if self.first_ns is None else min(self.first_ns, stretch.first_ns)
@@ -214,17 +240,32 @@ class SegmentWriter:
             )
             for name, (frames, hardware) in zip(self.source.interfaces, counts, strict=False)
         ]
+        if self.source.apart:
+            described = [
+                pcapng.interface(
+                    name, link_type=self.source.link_type, snap_bytes=self.source.snap_bytes, comment=f"time stamps: {stamps}"
+                )
+                for stamps, names in (("software", self.source.interfaces), ("hardware", map(by_hardware, self.source.interfaces)))
+                for name in names
+            ]  # fmt: skip
         return pcapng.section_header() + b"".join(described)
 
     def _statistics(self, losses: Losses, now: Now) -> bytes:
         """A block for each interface. What was lost behind several of them, by the disk, is nobody's; the seal says it."""
         names = self.source.interfaces
         dropped = [sum(losses.drops.values())] if len(names) == 1 else [_lost_at(name, losses) for name in names]
+        apart = self.source.apart
+        rows = [
+            (number, frames - (hardware if apart else 0), lost)
+            for number, ((frames, hardware), lost) in enumerate(zip(self.heard_by_interface, dropped, strict=True))
+        ]
+        if apart:
+            rows += [(apart + number, hardware, 0) for number, (_, hardware) in enumerate(self.heard_by_interface)]
         return b"".join(
             pcapng.statistics(
                 max(0, now.utc_ns), received=heard + lost, dropped=lost, start_ns=max(0, self.opened.utc_ns), interface=number
             )
-            for number, (heard, lost) in enumerate(zip(self.frames_by_interface, dropped, strict=True))
+            for number, heard, lost in rows
         )
 
     def _append(self, raw: bytes | Stretch, stretch: Stretch | None, *, is_last: bool = False) -> None:
@@ -387,10 +428,10 @@ class Segment:
         if self.is_cold():
             return surveyed_cold(Cold(self._disk, f"{self._path}/{self.name}"))
         try:
-            return [record for record, _ in surveyed(self._disk, self._frames_path(), start=start)]
+            return [record for record, _, _ in surveyed(self._disk, self._frames_path(), start=start)]
         except Missing:
             # Sealed meanwhile, or gone.
-            return [record for record, _ in surveyed(self._disk, self._frames_path(), start=start)]
+            return [record for record, _, _ in surveyed(self._disk, self._frames_path(), start=start)]
 
     def _frames_path(self) -> str:
         sealed = f"{self._path}/{self.name}"
@@ -442,15 +483,17 @@ def record_of(stretch: Stretch | None, *, offset: int, stored: int, raw: int) ->
     )  # fmt: skip
 
 
-def surveyed(disk: Disk, frames_path: str, *, start: int = 0) -> Iterable[tuple[Record, bytes]]:
-    """(record, stored bytes) of each link of a frames file that is whole, unaltered and pcapng; ends at the first that is not.
+def surveyed(disk: Disk, frames_path: str, *, start: int = 0) -> Iterable[tuple[Record, bytes, int]]:
+    """(record, stored bytes, frames the hardware stamped) of each link of a frames file that is whole, unaltered and pcapng; ends at
+    the first that is not.
 
-    start: where a link begins.
+    start: where a link begins; only from the first one on is it known who stamped a frame.
     """
     size = disk.size(frames_path) - start
     if size <= 0:
         return
     stretch = Stretch(pcapng.SNAP_MAX * 2)
+    apart = 0
     for at, stored in lz4chain.spans(lambda at, count: disk.read(frames_path, offset=start + at, size=count), size):
         offset = start + at
         link = disk.read(frames_path, offset=offset, size=stored)
@@ -459,9 +502,19 @@ def surveyed(disk: Disk, frames_path: str, *, start: int = 0) -> Iterable[tuple[
         except Corrupt:
             return
         stretch.clear()
-        if not stretch.survey(raw):
+        if not stretch.survey(raw, apart):
             return
-        yield record_of(stretch, offset=offset, stored=stored, raw=len(raw)), link
+        if offset == 0:
+            apart = apart_of([name for name, _ in described(link)])
+        yield record_of(stretch, offset=offset, stored=stored, raw=len(raw)), link, stretch.hardware
+
+
+def described(link: bytes) -> list[tuple[str, str]]:
+    """(name, comment) of each interface in the first link of a frames file; none where it is no such link."""
+    try:
+        return pcapng.interfaces(lz4chain.decompressed(link))
+    except BadItem:
+        return []
 
 
 def _cold_links(form: Cold, start: int) -> Iterator[tuple[int, int, bytes | None]]:

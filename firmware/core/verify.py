@@ -50,12 +50,13 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdict:
-    """What `verify` found. frames: as the sound seals count them. last_digest: of the newest seal, to compare with one kept elsewhere."""
+    """What `verify` found. frames, and of these frames_hardware, which the interface itself stamped: as the sound seals count them. last_digest: of the newest seal, to compare with one kept elsewhere."""
 
     findings: list[Finding] = field(default_factory=list)
     statements: list[Finding] = field(default_factory=list)
     segments: int = 0
     frames: int = 0
+    frames_hardware: int = 0
     bytes_wire: int = 0
     drops: dict[str, int] = field(default_factory=dict)
     public_key: bytes | None = None
@@ -79,6 +80,7 @@ def as_json(verdict: Verdict) -> dict[str, object]:
         "ok": verdict.ok,
         "segments": verdict.segments,
         "frames": verdict.frames,
+        "frames_hardware": verdict.frames_hardware,
         "bytes_wire": verdict.bytes_wire,
         "drops": verdict.drops,
         "findings": [[row.segment, row.what, row.text] for row in verdict.findings],
@@ -92,7 +94,8 @@ def lines(verdict: Verdict) -> list[str]:
     """For people: the verdict, what is wrong, what the box says it does not have, what to compare."""
     lost = sum(verdict.drops.values())
     word = "verified" if verdict.ok else "NOT AS RECORDED"
-    rows = [f"{word}: {verdict.segments} segments, {verdict.frames} frames, {lost} stated as lost"]
+    by_hardware = f" ({verdict.frames_hardware} stamped by hardware)" if verdict.frames_hardware else ""
+    rows = [f"{word}: {verdict.segments} segments, {verdict.frames} frames{by_hardware}, {lost} stated as lost"]
     rows += [f"  {row.what:<12} {row.segment}  {row.text}" for row in verdict.findings]
     rows += [f"  ({row.what}) {row.segment}  {row.text}" for row in verdict.statements]
     if verdict.public_key:
@@ -167,6 +170,7 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
     _compare_index(disk, directory, made, verdict)
     _state(made, verdict)
     verdict.frames += made.frames
+    verdict.frames_hardware += made.frames_hardware
     verdict.bytes_wire += made.bytes_wire
     return _Link(link.sequence, name, seal.digest(data), made)
 
@@ -295,6 +299,9 @@ def _state(made: Seal, verdict: Verdict) -> None:
         state, uncertainty_ns = made.time.state, made.time.uncertainty_ns  # the worst, not only the last
     if state is not ClockState.LOCKED:
         verdict.stated(made.name, "time", f"the clock was in state {state.value}, known to ±{span(uncertainty_ns)}")
+    if 0 < made.frames_hardware < made.frames:
+        by_software = made.frames - made.frames_hardware
+        verdict.stated(made.name, "time", f"{by_software} frames were stamped by software, the others by their interface itself")
     if made.time is not None and made.time.steps:
         times = "once" if made.time.steps == 1 else f"{made.time.steps} times"
         verdict.stated(made.name, "time", f"the clock was stepped {times}, by {made.time.stepped_ns / SECOND:+.3f} s in all")

@@ -22,7 +22,7 @@ COPIES_NS = 5 * SECOND
 KNOWN_MAX = 65_536  # keys remembered: some seconds of the fastest publishers
 FRAGMENTS_NS = 5 * SECOND  # as long as a datagram waits for its parts (core/fragments.py)
 HOSTS_A_QUERY = 128
-_BLOCKS_OF = pcapng.section_header() + pcapng.interface("segment") * 4  # a box has one mirror port or two
+_BLOCKS_OF = pcapng.section_header() + pcapng.interface("segment") * pcapng.DESCRIBED_INTERFACES_MAX
 
 
 class Reading:

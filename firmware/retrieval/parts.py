@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from firmware.core import pcapng
+from firmware.core.segment import by_hardware
 from firmware.core.store import Hit
 
 PART_BYTES_MAX = 4 << 20
-NAME_MAX = 15  # of an interface, IFNAMSIZ less its end
+NAME_MAX = len(by_hardware("x" * 15))  # of an interface, IFNAMSIZ less its end, with the words of one that stamps frames itself
 _HEAD = struct.Struct("<II")
 _STAMP = struct.Struct("<II")  # high, low (draft-ietf-opsawg-pcapng §4.3), at byte 12 of an Enhanced Packet Block
 
@@ -38,7 +39,7 @@ class Parts:
         self._interfaces: tuple[str, ...] = ("",)
         # Room for as many descriptions as there may be: where a part ends must not follow from how many are known by then.
         longest = len(pcapng.interface(f"{interface} {'x' * NAME_MAX}"))
-        self._room = part_bytes_max - len(self._header) - pcapng.RECORDED_INTERFACES_MAX * longest
+        self._room = part_bytes_max - len(self._header) - pcapng.DESCRIBED_INTERFACES_MAX * longest
         self._number = first_number
         self._begin()
 

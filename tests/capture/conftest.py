@@ -14,6 +14,7 @@ from firmware.core.seal import Seal
 from firmware.core.spool import Spool
 from firmware.core.store import Query, Store, Verdict, verify
 from simulator.board import SimulatedBoard
+from simulator.hardware_clock import SimulatedHardwareClock
 from simulator.tap import SimulatedTap
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -26,13 +27,17 @@ def frame(number: int, size: int = 80) -> bytes:
 
 
 class Recorder:
-    """The station, its board and its tap; what the world does and what can be seen from outside."""
+    """The station, its board and its tap; what the world does and what can be seen from outside.
 
-    def __init__(self, **settings: int | str) -> None:
+    card: the clock by which the interface stamps, when it is opened next; None for one that has none.
+    """
+
+    def __init__(self, *, card_ahead_ns: int | None = None, **settings: int | str) -> None:
         self.board = SimulatedBoard(open_tap=self._open)
         self.clock, self.disk = self.board.clock, self.board.disk
         self.settings = CaptureSettings(**settings)  # type: ignore[arg-type]
         self.tap: SimulatedTap | None = None
+        self.card = None if card_ahead_ns is None else SimulatedHardwareClock(self.clock, offset_ns=card_ahead_ns, drift_ppm=30)
         self.interface = True
         self.sent = 0
         self.boot()
@@ -40,7 +45,7 @@ class Recorder:
     def _open(self, request: TapRequest) -> Tap:
         if not self.interface:
             raise TapFailed("expected an interface, it is gone")
-        self.tap = SimulatedTap(request)
+        self.tap = SimulatedTap(request, hardware=self.card)
         return self.tap
 
     def boot(self) -> None:

@@ -159,3 +159,14 @@ def test_the_vault_is_opened_before_anything_is_written():
     assert {"systemd-tmpfiles-setup.service", "scrubjay-identity.service"} <= set(before[1].split())
     assert re.search(r"^RequiredBy=scrubjay-identity.service$", text, re.MULTILINE)
     assert ("open", STORE.rstrip("/")) == (parsed.deed, parsed.root)
+
+
+def test_clocks_of_cards_are_read_and_not_set() -> None:
+    """Recorder and clock may read them, by their group and as the only devices; nobody else, and nobody to write. (S2-011)"""
+    rule = (ROOT / "rootfs/usr/lib/udev/rules.d/71-scrubjay-hardware-clock.rules").read_text()
+    readers = {process for process in ADVERTISED if "scrubjay-phc" in unit(process).get("SupplementaryGroups", "").split()}
+
+    assert {"capture", "clock"} == readers
+    assert {("closed", "char-ptp r")} == {(unit(process)["DevicePolicy"], unit(process)["DeviceAllow"]) for process in readers}
+    assert 'GROUP="scrubjay-phc", MODE="0640"' in rule
+    assert "g scrubjay-phc " in (ROOT / "rootfs/usr/lib/sysusers.d/scrubjay.conf").read_text()
