@@ -6,6 +6,7 @@ from typing import Protocol
 from firmware.core.ptp import MULTICAST
 
 GROUP = MULTICAST  # everybody
+PEERS = "peers"  # whoever is at the other end of the cable (§11.4): a switch hands such a message to nobody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +22,5 @@ class Line(Protocol):
     """The way out."""
 
     def send(self, data: bytes, *, to: str | None, event: bool) -> int | None:
-        """To one host, or with None to everybody. The true time an event message left, ns; None when that is not known."""
+        """To one host, to PEERS, or with None to everybody. The true time an event message left, ns; None when that is not known."""
         ...

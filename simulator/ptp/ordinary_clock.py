@@ -1,12 +1,13 @@
-"""A slave-only ordinary clock as a task device has one: PTPv2.1, two-step, end-to-end delay, with a clock of its own to steer.
+"""A slave-only ordinary clock as a task device has one: PTPv2.1, two-step, end-to-end or peer delay, with a clock of its own to steer.
 
     master ── Announce, Sync, Follow_Up ──▶ this ── Delay_Req ──▶ master ── Delay_Resp ──▶ this ──▶ servo ──▶ its clock
+    peer ◀── Pdelay_Req, and two answers with the peer's time ──▶ this, instead of Delay_Req; and the other way round
     box ──── Delay_Req + NetSync Monitor ─▶ this ── Delay_Resp, Sync, Follow_Up, in its own time ──▶ box
     box ──── management GET ──────────────▶ this ── what it believes about itself ──▶ box
 
 It knows no socket and no kernel: stamps come with what is heard, and from the line when something is sent, in true time, and are
 read through its clock. So it is the same clock in a namespace and in the storm.
-Source: IEEE 1588-2019 §9 (states, best master), §11.3 (delay request-response); NetSync Monitor as linuxptp's port.c answers it.
+Source: IEEE 1588-2019 §9 (states, best master), §11.3 (delay request-response), §11.4 (peer-to-peer); NetSync Monitor as linuxptp's port.c answers it.
 """
 
 from collections import deque
@@ -50,7 +51,7 @@ from firmware.core.ptp_datasets import (
     statement,
 )
 from simulator.ptp.character import LONG_AGO_TAI_NS, SECOND, Character
-from simulator.ptp.line import Heard, Line
+from simulator.ptp.line import PEERS, Heard, Line
 from simulator.ptp.servo import Servo
 from simulator.ptp.virtual_clock import PPM, Stretch, VirtualClock
 
@@ -58,6 +59,8 @@ DELAYS = 15  # of which the median is taken: one late stamp moves nothing
 PENDING_MAX = 8  # Syncs without their Follow_Up, Delay_Reqs without their answer: nobody may fill a device's memory with them
 MASTERS_MAX = 8  # foreign masters remembered; at least five (§9.3.2.4.5)
 ANNOUNCE_TIMEOUT = 3  # intervals without an Announce until a master is given up (§8.2.15.4.2, its default)
+# What its own port is set to counts for giving up a master, not what a stranger's Announce says of itself: at 16 s that was 48 s (§9.2.6.12).
+LOG_ANNOUNCE_MAX = 1
 ANNOUNCES_MIN = 2  # until a master counts (FOREIGN_MASTER_THRESHOLD, §9.3.2.4.5)
 LOG_DELAY_REQ = -2  # until its master says otherwise: four Delay_Reqs a second on the average (§9.5.11.2 spreads them)
 LOG_DELAY_REQ_MIN, LOG_DELAY_REQ_MAX = -4, 3  # of a master's wish; no master turns a device into a flood, or silences it for long
@@ -104,6 +107,9 @@ class _Path:
     syncs: dict[int, tuple[int, int]] = field(default_factory=dict)
     follow_ups: dict[int, tuple[int, int]] = field(default_factory=dict)
     requests: dict[int, int] = field(default_factory=dict)
+    turns: dict[int, int] = field(
+        default_factory=dict
+    )  # there and back, less the peer's own corrections, until it says how long it held it
     delays: deque[int] = field(default_factory=lambda: deque(maxlen=DELAYS))
     one_way_ns: int | None = None  # of the last Sync, by two clocks that may differ
 
@@ -112,6 +118,7 @@ class OrdinaryClock:
     """One device's clock. identity: 8 bytes; true_ns: when it is switched on; changed: told of each stretch of its clock.
 
     tai_offset_s: what its own scale is ahead of UTC by while no master says: 37 for TAI, 0 where true time is UTC.
+    asks_peer: whether it measures the delay of its own cable (P2P) and not of the whole way to its master (E2E).
     """
 
     def __init__(
@@ -124,6 +131,7 @@ class OrdinaryClock:
         true_ns: int,
         domain: int = 0,
         tai_offset_s: int = 0,
+        asks_peer: bool = False,
         changed: Callable[[Stretch], None] | None = None,
     ) -> None:
         offset_ns = LONG_AGO_TAI_NS - true_ns if character.in_1970 else character.offset_ns
@@ -138,6 +146,7 @@ class OrdinaryClock:
         self._random = random
         self._domain = domain
         self._tai_offset_s = tai_offset_s
+        self._asks_peer = asks_peer
         self._born_ns = true_ns
         self._jump_due_ns = None if character.jump_every_s is None else true_ns + round(character.jump_every_s * SECOND)
         self._masters: dict[PortIdentity, Master] = {}
@@ -210,6 +219,12 @@ class OrdinaryClock:
             self._hear_management(message, heard.source)
         elif kind is MessageType.DELAY_REQ and heard.stamp_ns is not None:
             self._hear_delay_request(message, heard.source, heard.stamp_ns)
+        elif kind is MessageType.PDELAY_REQ and heard.stamp_ns is not None and self._asks_peer:
+            self._answer_peer(message, heard.stamp_ns)
+        elif kind is MessageType.PDELAY_RESP and heard.stamp_ns is not None:
+            self._hear_peer(message, heard.stamp_ns)
+        elif kind is MessageType.PDELAY_RESP_FOLLOW_UP:
+            self._hear_peer_follow_up(message)
         elif self.master is None or message.sourcePortIdentity != self.master.identity:
             return
         elif kind is MessageType.SYNC and heard.stamp_ns is not None:
@@ -224,7 +239,7 @@ class OrdinaryClock:
 
     def _hear_announce(self, message: PtpMessage, source: str, true_ns: int) -> None:
         assert message.announce is not None
-        interval_ns = round(2.0 ** min(max(message.logMessageInterval, -7), 4) * SECOND)
+        interval_ns = round(2.0 ** min(max(message.logMessageInterval, -7), LOG_ANNOUNCE_MAX) * SECOND)
         known = self._masters.get(message.sourcePortIdentity)
         count = 1 if known is None or known.is_gone(true_ns) else known.count + 1
         master = Master(message.sourcePortIdentity, message.announce, message.flags, source, true_ns, interval_ns, count)
@@ -277,7 +292,8 @@ class OrdinaryClock:
 
     def _ask_delay(self) -> None:
         self._sequence = (self._sequence + 1) & 0xFFFF
-        left_ns = self._line.send(packed(self._message(MessageType.DELAY_REQ, self._sequence)), to=None, event=True)
+        kind, to = (MessageType.PDELAY_REQ, PEERS) if self._asks_peer else (MessageType.DELAY_REQ, None)
+        left_ns = self._line.send(packed(self._message(kind, self._sequence)), to=to, event=True)
         if left_ns is not None:
             _remember(self._path.requests, self._sequence, self.clock.reads(left_ns))
 
@@ -289,6 +305,42 @@ class OrdinaryClock:
             self._request_log = min(max(message.logMessageInterval, LOG_DELAY_REQ_MIN), LOG_DELAY_REQ_MAX)
         if left_ns is not None:
             self._path.delays.append((self._path.one_way_ns + message.timestamp - message.correction_ns - left_ns) // 2)
+
+    # The peer at the other end of the cable, whoever is master.
+
+    def _hear_peer(self, message: PtpMessage, stamp_ns: int) -> None:
+        """t4 - t1 of this clock; a peer in one step has put what it held it for into the correction, one in two says t2 now, t3 later."""
+        left_ns = None
+        if message.requestingPortIdentity == self.port:
+            left_ns = self._path.requests.pop(message.sequenceId, None)
+        if left_ns is None:
+            return
+        turn_ns = self.clock.reads(stamp_ns) - left_ns - message.correction_ns
+        if message.flags & Flags.TWO_STEP:
+            _remember(self._path.turns, message.sequenceId, turn_ns + message.timestamp)
+        else:
+            self._path.delays.append(turn_ns // 2)
+
+    def _hear_peer_follow_up(self, message: PtpMessage) -> None:
+        if message.requestingPortIdentity != self.port:
+            return
+        turn_ns = self._path.turns.pop(message.sequenceId, None)
+        if turn_ns is not None:
+            self._path.delays.append((turn_ns - message.timestamp - message.correction_ns) // 2)
+
+    def _answer_peer(self, message: PtpMessage, stamp_ns: int) -> None:
+        """In two steps: when it came, by this clock, and when the answer left."""
+        peer, sequence = message.sourcePortIdentity, message.sequenceId
+        answer = self._message(
+            MessageType.PDELAY_RESP, sequence, flags=Flags.TWO_STEP, timestamp=self.clock.reads(stamp_ns), requesting=peer
+        )
+        left_ns = self._line.send(packed(answer), to=PEERS, event=True)
+        if left_ns is not None:
+            follow_up = self._message(
+                MessageType.PDELAY_RESP_FOLLOW_UP, sequence, timestamp=self.clock.reads(left_ns), requesting=peer,
+                correction=message.correctionField,
+            )  # fmt: skip
+            self._line.send(packed(follow_up), to=PEERS, event=False)
 
     # Being asked.
 
@@ -348,10 +400,11 @@ class OrdinaryClock:
         return None
 
     def _about_itself(self) -> NetSyncResponse:
-        address = bytes(4) if self.master is None else bytes(int(part) for part in self.master.address.split("."))
+        at = bytes(4) if self.master is None else _address(self.master.address)
         return NetSyncResponse(
-            self.state, self._parent(), self._current(), self._time_properties(), self._last_sync_ns, parentAddress=address
-        )
+            self.state, self._parent(), self._current(), self._time_properties(), self._last_sync_ns,
+            networkProtocol=1 if len(at) == 4 else 3, parentAddress=at,
+        )  # fmt: skip
 
     def _claimed_ns(self) -> int:
         return self.character.claims_ns if self.character.claims_ns is not None else (self.offset_ns or 0)
@@ -384,12 +437,18 @@ class OrdinaryClock:
         flags: Flags = NO_FLAGS,
         timestamp: int = 0,
         requesting: PortIdentity | None = None,
+        correction: int = 0,
         tlvs: tuple[Tlv, ...] = (),
     ) -> PtpMessage:
         return PtpMessage(
             kind, self.port, sequence, domainNumber=self._domain, flags=flags, timestamp=timestamp,
-            requestingPortIdentity=requesting, tlvs=tlvs,
+            requestingPortIdentity=requesting, correctionField=correction, tlvs=tlvs,
         )  # fmt: skip
+
+
+def _address(text: str) -> bytes:
+    """IPv4, or a MAC address."""
+    return bytes.fromhex(text.replace(":", "")) if ":" in text else bytes(int(part) for part in text.split("."))
 
 
 def _scaled(ns: int) -> int:

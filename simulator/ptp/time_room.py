@@ -22,6 +22,7 @@ from simulator.ptp.linuxptp import ptp4l
 from simulator.ptp.virtual_clock import Truth, truth
 
 CLOCK = "clock"
+PEER_FORWARDED = 1 << 0xE  # group_fwd_mask: 01-80-C2-00-00-0E
 SLAVE_OFFSET = re.compile(r"master offset\s+(-?\d+)")
 
 
@@ -38,10 +39,26 @@ class Part:
 
 
 class TimeRoom:
-    """For as long as the `with` block lasts. directory: logs, truth files and ptp4l's sockets. Raises NoRoom with what is missing."""
+    """For as long as the `with` block lasts. directory: logs, truth files and ptp4l's sockets. Raises NoRoom with what is missing.
 
-    def __init__(self, directory: Path, parts: Sequence[Part], *, slave_count: int = 1) -> None:
+    transport, delay_mechanism: of everybody, as in ClockSettings. With P2P there is room for one device: to ptp4l, two answers of peers to
+    one question are a fault of the cable. log_announce: 1 as on the box; three and more of these intervals pass until anybody leads, is
+    followed or is given up, and who waits for that again and again, as tests do, makes them shorter.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        parts: Sequence[Part],
+        *,
+        slave_count: int = 1,
+        transport: str = "UDPv4",
+        delay_mechanism: str = "E2E",
+        log_announce: int = 1,
+    ) -> None:
         self.directory = directory
+        self._log_announce = log_announce
+        self.transport, self.delay_mechanism = transport, delay_mechanism
         self.parts = {part.name: part for part in parts}
         self.slaves = [f"slave{number}" for number in range(1, slave_count + 1)]
         hosts = [Host(CLOCK, 1, "grandmaster, the box"), *(Host(name, 2 + at, "slave") for at, name in enumerate(self.slaves))]
@@ -52,6 +69,9 @@ class TimeRoom:
 
     def __enter__(self) -> "TimeRoom":
         self.network.__enter__()
+        if self.delay_mechanism == "P2P":
+            # A bridge keeps what is for peers to itself, as it must; this one stands for a cable.
+            batch(self.network.namespace("switch"), [f"link set bridge type bridge group_fwd_mask {PEER_FORWARDED}"])
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -61,16 +81,23 @@ class TimeRoom:
         """Everybody."""
         self.start_grandmaster()
         for name in self.slaves:
-            self._start(name, f"ptp4l-{name}", ptp4l(self.network, name, priority1=200, slave=True))
+            self._start(name, f"ptp4l-{name}", self.slave(name))
         for part in self.parts.values():
             self.start_device(part)
 
+    def slave(self, name: str) -> list[str]:
+        """The command of a ptp4l slave on this host."""
+        return ptp4l(self.network, name, priority1=200, slave=True, transport=self.transport, log_announce=self._log_announce)
+
     def start_grandmaster(self) -> None:
         """ptp4l as the box configures it, one that yields to nobody; again, when it was lost."""
-        settings = ClockSettings(interface="eth0", priority1=10, yields=False, ptp4l=str(self.control_socket))
+        settings = ClockSettings(
+            interface="eth0", priority1=10, yields=False, ptp4l=str(self.control_socket), transport=self.transport,
+            delay_mechanism=self.delay_mechanism,
+        )  # fmt: skip
         file = self.directory / "ptp4l-clock.cfg"
         file.write_text(configuration("ptp4l", settings))
-        self._start(CLOCK, "ptp4l-clock", ["ptp4l", "-m", "-f", str(file)])
+        self._start(CLOCK, "ptp4l-clock", ["ptp4l", "-m", "-f", str(file), f"--logAnnounceInterval={self._log_announce}"])
 
     @property
     def control_socket(self) -> Path:
@@ -85,7 +112,7 @@ class TimeRoom:
         root.mkdir(parents=True, exist_ok=True)
         command = [
             sys.executable, "-m", "firmware.cli", "run", "box", "--process=clock", f"--root={root}", "--set=clock.interface=eth0",
-            "--set=clock.yields=false", f"--set=clock.ptp4l={self.control_socket}", "--set=clock.chronyd=", *more,
+            f"--set=clock.transport={self.transport}", "--set=clock.yields=false", f"--set=clock.ptp4l={self.control_socket}", "--set=clock.chronyd=", *more,
         ]  # fmt: skip
         self._start(CLOCK, "box-clock", command)
         return self.programs["box-clock"]
@@ -99,7 +126,7 @@ class TimeRoom:
         place = part.name if part.slow_us == (0, 0) else self._slow_line(part)
         arguments = [
             "--number", str(part.number), "--character", part.kind, "--offset-us", str(part.offset_us), "--drift-ppm", str(part.drift_ppm),
-            "--truth", str(self._truth_file(part.name)),
+            "--truth", str(self._truth_file(part.name)), "--transport", self.transport, "--delay", self.delay_mechanism,
         ]  # fmt: skip
         self._start(place, part.name, [sys.executable, "-m", "simulator.ptp.device", *arguments])
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from simulator.ptp.line import Heard
+from simulator.ptp.line import PEERS, Heard
 
 Later = Callable[[int, Callable[[], None]], None]  # (ns, deed), as World.later
 
@@ -52,7 +52,7 @@ class VirtualNet:
         if self.tapped is not None:
             self.tapped(source.address, to, data, event)
         for place in self._places.values():
-            if place is source or to not in (None, place.address) or place.is_cut or source.is_cut:
+            if place is source or to not in (None, PEERS, place.address) or place.is_cut or source.is_cut:
                 continue
             delay_ns = source.from_ns + place.to_ns + self._random.randrange(self.jitter_ns)
             self._later(delay_ns, _arrival(place, Heard(data, source.address, now_ns + delay_ns if event else None)))

@@ -78,7 +78,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TimeRoom]:
     if missing is not None:
         pytest.skip(f"no lab here: {missing}")
     directory = tmp_path_factory.mktemp("hostile")
-    with TimeRoom(directory, DEVICES) as room:
+    with TimeRoom(directory, DEVICES, log_announce=-1) as room:
         recorder = Recorder(room.network.mirror, directory / "recording")
         try:
             room.start_box(directory / "box", "--set=clock.ask_s=2")

@@ -32,7 +32,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TimeRoom]:
             missing = "linuxptp is not installed"
     if missing is not None:
         pytest.skip(f"no lab here: {missing}")
-    with TimeRoom(tmp_path_factory.mktemp("time"), PARTS) as room:
+    with TimeRoom(tmp_path_factory.mktemp("time"), PARTS, log_announce=-1) as room:
         room.start()
         until(lambda: all(room.is_born(part.name) for part in PARTS), timeout_s=20)
         yield room
