@@ -55,12 +55,24 @@ class Masters:
         name = str(message.sourcePortIdentity)
         master = self._masters.get(name)
         if master is None:
-            if len(self._masters) >= MASTERS_MAX:
+            if len(self._masters) >= MASTERS_MAX and not self._made_room(message.announce):
                 self.overflow += 1
                 return
             master = self._masters[name] = Master(name, address, message.announce, now)
         master.address, master.announce, master.heard_at = address, message.announce, now
         master.count += 1
+
+    def _made_room(self, better: Announce) -> bool:
+        """For one that would win against another in the table: first of those heard once, then of all. Who fills it with clocks that would
+        never be chosen hides nobody who would."""
+        once = {name: master for name, master in self._masters.items() if master.count < ANNOUNCES_MIN}
+        for rows in (once, self._masters):
+            worst = max(rows, key=lambda name, rows=rows: rank(rows[name].announce), default=None)  # type: ignore[misc]
+            if worst is not None and rank(rows[worst].announce) > rank(better):
+                del self._masters[worst]
+                self.overflow += 1
+                return True
+        return False
 
     def follows_up(self, message: PtpMessage) -> bool:
         """A FOLLOW_UP of a master's; False when one of this number was heard already: somebody plays it again."""
