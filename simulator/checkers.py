@@ -41,21 +41,15 @@ FrameKey = tuple[int, int]  # stamp, CRC-32 of the bytes
 MessageKey = tuple[object, ...]
 SPOOLS = (
     "missed", "inbox", "noticed/session", "noticed/slice", "flush", "release", "outbox", "commands/received",
-    "commands/verified/retrieval", "commands/verified/session",
+    "commands/verified/retrieval", "commands/verified/session", "commands/verified/feedback",
 )  # fmt: skip
 WHOLE_BYTES_MAX = 8192  # as the storm's settings say (chunk_bytes): what is longer goes in pieces, behind every whole alarm
-# A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
+# What the box says itself names nobody.
 OWN_PROCESSES = (
-    "capture",
-    "clock",
-    "command",
-    "health",
-    "retention",
-    "retrieval",
-    "session",
-    "slice",
-)  # what the box says itself names nobody
+    "capture", "clock", "command", "feedback", "health", "retention", "retrieval", "session", "slice",
+)  # fmt: skip
 MEASURING_S = 1.0  # A probe is under way for a tenth of a second, and published with the next look at the clock.
+# A loss is noted when it is noticed: a stretch (1 s) and a sync (0.5 s) after the frame, or a poll (1 s) later.
 NOTICED_NS = 3 * SECOND
 
 
@@ -305,6 +299,7 @@ def findings(witness: Witness, database: str) -> list[str]:
         *_pinned(witness),
         *_commands(witness, database),
         *_sessions(database),
+        *_advice(witness, database),
         *_leftovers(witness),
         *_hub_holds(witness, database),
     ]
@@ -443,6 +438,20 @@ def _commands(witness: Witness, database: str) -> Iterator[str]:
         yield f"evidence nobody asked for: {identity.hex()[:8]}"
     for identity in own - {identity for identity, row in rows.items() if row[2]}:
         yield f"a slice {identity.hex()[:8]} was ordered and never came in full"
+
+
+def _advice(witness: Witness, database: str) -> Iterator[str]:
+    """What the hub advised was shown, or the hub knows why not; nobody else's advice was; orders for sessions are answered, too."""
+    shown = {bytes.fromhex(name.rpartition("-")[2]) for name in witness.box.disk.list("feedback") if not name.startswith(".")}
+    for identity in shown & witness.forged:
+        yield f"forged advice {identity.hex()[:8]} was shown"
+    for identity, deed, state, detail in _rows(
+        database, "select identity, deed, state, detail from commands where deed in ('feedback', 'session')"
+    ):
+        if state not in ("done", "refused", "expired"):
+            yield f"an order of {deed} {identity.hex()[:8]} was never answered; the hub says {state} {detail}"
+        if deed == "feedback" and state == "done" and identity not in shown:
+            yield f"advice {identity.hex()[:8]} was answered and not shown"
 
 
 def _sessions(database: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from time import perf_counter
 
 from drivers.clock import ClockState
 from drivers.link import LinkRequest
+from firmware.core.advice import ADVICE
 from firmware.core.cold import COLD
 from firmware.core.envelope import Command, Order, command_packed, order_packed
 from firmware.core.message import Priority
@@ -29,6 +30,7 @@ from firmware.core.spool import Spool
 from firmware.core.store import Store
 from firmware.core.timestamp import MS, SECOND
 from firmware.core.topics import Topic
+from firmware.hub.affairs import give_advice, order_session
 from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.retention.pins import pin
@@ -257,7 +259,7 @@ class _Storm:
         for deed, chance_s in (
             (self._cut_box_power, 40), (self._kill_box_process, 8), (self._kill_hub, 20), (self._fill_disk, 50), (self._sick_disk, 60),
             (self._bad_network, 25), (self._broker_dies, 50), (self._pull_interface, 80), (self._set_clock, 60), (self._lose_clock, 90), (self._leap, 200),
-            (self._ask, 20), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
+            (self._ask, 20), (self._advise, 25), (self._order_session, 40), (self._forge, 40), (self._replay, 40), (self._poison, 120), (self._cut_hub_power, 90),
             (self._strike_in_rewriting, 25), (self._pin, 30),
         ):  # fmt: skip
             self._now_and_then(deed, chance_s * SECOND)
@@ -515,6 +517,25 @@ class _Storm:
         data = order_packed(order)
         self._published_commands.append(command_packed(Command(data, self.hub.identity.sign(Command(data, b"").signed_bytes))))
 
+    def _advise(self) -> None:
+        """The hub's page passes on advice."""
+        self._order(
+            lambda board, repository: give_advice(board, repository, {"advice": self.random.choice(list(ADVICE))}, box=BOX_NAME)
+        )
+
+    def _order_session(self) -> None:
+        """The hub's page begins or ends a session."""
+        wish = self.random.choice(({"do": "close"}, {"do": "start", "kind": "procedure"}))
+        self._order(lambda board, repository: order_session(board, repository, wish, box=BOX_NAME))
+
+    def _order(self, made: Callable[[WorldBoard, Repository], Order]) -> None:
+        if self.hub.is_sick or self.hub.is_off:
+            return
+        repository = Repository(self.database)
+        made(WorldBoard(self.hub, "hub"), repository)
+        repository.close()
+        self.figures["orders"] += 1
+
     def _pin(self) -> None:
         """Somebody holds a segment, whichever it is."""
         if self.box.is_sick or self.box.is_off:
@@ -534,12 +555,16 @@ class _Storm:
         now = self.hub.clock.now()
         stranger = SimulatedIdentity(name="stranger", site=SITE, seed=self.random.getrandbits(30))
         style = self.random.randrange(4)
+        evidence = as_parameters(Request(Query(since_utc_ns=now.utc_ns - 10 * SECOND, until_utc_ns=now.utc_ns)))
+        deed, parameters = self.random.choice(
+            (("retrieval", evidence), ("feedback", {"advice": "consider-stopping"}), ("session", {"do": "start", "kind": "test"}))
+        )
         order = Order(
             identity=stranger.entropy(16), signer="stranger" if style == 0 else HUB_NAME, box="or4-box" if style == 1 else BOX_NAME,
-            deed="retrieval", counter=now.timestamp.tai_ns // MS,
+            deed=deed, counter=now.timestamp.tai_ns // MS,
             made_tai_ns=now.timestamp.tai_ns - (7200 * SECOND if style == 2 else 0),
             expires_tai_ns=now.timestamp.tai_ns + (-3600 * SECOND if style == 2 else 600 * SECOND),
-            parameters=as_parameters(Request(Query(since_utc_ns=now.utc_ns - 10 * SECOND, until_utc_ns=now.utc_ns))),
+            parameters=parameters,
         )  # fmt: skip
         self.witness.forged.add(order.identity)
         data = order_packed(order)

@@ -10,6 +10,7 @@ from firmware.core.advice import SIGNED_PREFIX, Advisory, advisory_of, advisory_
 from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected
+from firmware.core.given_up import say_given_up
 from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
@@ -63,6 +64,7 @@ class FeedbackStation:
         if now.monotonic < self._again:
             return self._again if due is None else min(self._again, due)
         try:
+            say_given_up(self._orders, self._notices, self.report, now)
             item = self._orders.take()
             if item is None:
                 return due

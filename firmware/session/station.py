@@ -12,6 +12,7 @@ from drivers.clock import ClockState, Monotonic, Now, Timestamp
 from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
+from firmware.core.given_up import say_given_up
 from firmware.core.message import Field, Message, Priority, Severity, unpacked
 from firmware.core.notices import Notices
 from firmware.core.report import Report
@@ -112,6 +113,7 @@ class SessionStation:
         if session is not None and self._is_overlong(session, now):
             self._end(session, now.timestamp, "time")
             return now.monotonic
+        say_given_up(self._orders, self._notices, self.report, now)
         item = self._orders.take()
         if item is not None:
             self._carry_out(item, now)

@@ -1,13 +1,21 @@
 """Whatever bytes lie where a session, its marks or how it stands should: a value, or none; and an order for one is understood or refused."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import cbor2
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from firmware.core.errors import BadItem
+from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.session import Kind, Session, is_to_record, packed, unpacked
 from firmware.core.session_order import as_parameters, from_parameters
 from firmware.core.timestamp import ClockState, Monotonic, Timestamp
+from firmware.hub import sessions
+from firmware.hub.repository import Repository
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=20)
 MAPS = st.dictionaries(st.integers(0, 7), SCALARS | st.lists(SCALARS, max_size=4))
@@ -25,7 +33,7 @@ SESSIONS = st.builds(
 
 @given(data=st.binary(max_size=200) | MAPS.map(cbor2.dumps), now=st.integers(0, 2**62))
 @example(data=bytes(5_000), now=0)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes(data: bytes, now: int) -> None:
     """A session or BadItem; and to be recorded unless it is clearly said otherwise."""
     try:
@@ -58,3 +66,43 @@ def test_any_parameters(parameters: dict[str, int | str | None]) -> None:
     except BadItem:
         return
     assert wish == from_parameters(as_parameters(wish))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    made = Repository(str(tmp_path / "hub.sqlite"))
+    yield made
+    made.close()
+
+
+FIELDS = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(max_size=30)
+KNOWN = (
+    "session",
+    "session_kind",
+    "state",
+    "opened_by",
+    "closed_by",
+    "start_tai_ns",
+    "end_tai_ns",
+    "start_uncertainty_ns",
+    "stream.0",
+    "stream.1",
+)
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(KNOWN),
+        FIELDS | st.sampled_from(["00ff00ff00ff00ff", "procedure", "closed", "arm-2 joint 3 9"]),
+        max_size=10,
+    )
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_box_says_of_a_session(fields: dict[str, Field], repository: Repository) -> None:
+    """The hub takes it or leaves it out, looks whether all of it is here, and shows it; never anything else."""
+    stamp = Timestamp(0, 0, "ptp", ClockState.LOCKED)
+    message = Message("box-1", "session", "session", Priority.P3, Severity.NOTICE, stamp, stamp, fields=fields)
+    with repository.transaction():
+        sessions.take(repository, "box-1", message, 0)
+        sessions.look(repository, "box-1", 0)
+    json.dumps(sessions.listed(repository, tai_offset_s=37))
