@@ -151,9 +151,10 @@ def _fire(
     if last["at"] is not None and abs(now_tai_ns - last["at"]) < rule.quiet_s * SECOND:
         count("rules_quiet")
         return 0
+    # Of one box: one that floods must not silence the rule for the others.
     (hour,) = repository.rows(
-        "select count(*) as times from firings where rule = ? and abs(? - at_tai_ns) < ?", rule.name, now_tai_ns, HOUR_NS
-    )
+        "select count(*) as times from firings where rule = ? and box = ? and abs(? - at_tai_ns) < ?", rule.name, box, now_tai_ns, HOUR_NS
+    )  # fmt: skip
     if hour["times"] >= rule.per_hour_max:
         count("rules_withheld")
         return 0

@@ -15,7 +15,7 @@ around_s = 30                      # of the frames that are asked for
 priority = 2                       # how soon they travel
 expires_s = 300                    # of the advice
 quiet_s = 3600                     # not again for the same device (…) within this time
-per_hour_max = 6                   # firings of this rule in an hour, everywhere
+per_hour_max = 6                   # firings of this rule in an hour, for one box
 """
 
 import tomllib

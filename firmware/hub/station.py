@@ -8,8 +8,8 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import durable, presence
-from firmware.core.envelope import Envelope, Order, chunk_unpacked, content_of, unpacked
-from firmware.core.errors import BadItem, BadSettings, DiskFailed, DiskFull
+from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
 from firmware.core.message import Message, decoded_cbor
 from firmware.core.message import unpacked as messages_unpacked
@@ -17,13 +17,11 @@ from firmware.core.port import Port
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
-from firmware.hub import sessions
-from firmware.hub.affairs import POLICY, RULES
+from firmware.hub.affairs import POLICY
+from firmware.hub.consequences import Consequences, identity_of
 from firmware.hub.evidence import Evidence, TooFarAhead
-from firmware.hub.judge import as_message, carry_out, judge, judge_session
 from firmware.hub.outgoing import OUTGOING, Outgoing
 from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
-from firmware.hub.rules import AS_IT_COMES, RULES_BYTES_MAX, rules_of
 from firmware.hub.settings import HubSettings
 
 QUARANTINE = "quarantine/hub"
@@ -31,8 +29,6 @@ NEWS = "news"  # A name appears here after each commit; the page's process liste
 SEEN_EVERY_NS = SECOND
 SEARCHED, CANCELLED = "searched", "cancelled"
 DETAIL_MAX = 1024  # characters of what is said about a command
-POLICY_NS = SECOND  # How often it is looked whether the rules have changed.
-LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages.
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
 
@@ -60,25 +56,18 @@ class HubStation:
         self._repository = Repository(settings.database)
         self._ports = [Port(board, settings, broker, role="hub", hears=HUB_SUBSCRIPTIONS) for broker in settings.brokers]
         self._seen: dict[tuple[str, str, str | None], int] = {}  # when a box was last written down as seen, ns TAI
-        self._rules = rules_of(AS_IT_COMES)
-        self._policy = b""  # as the rules were last read
-        self._policy_due = Monotonic(0)
-        self._is_fired = True  # something may be due from before
-        self._unsettled: set[str] = set()  # boxes that have spoken since their sessions were looked at
-        self._look_due = Monotonic(0)
+        self._consequences = Consequences(board, self._repository, self.report, expires_s=settings.command_expires_s)
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
         self._evidence = Evidence(board.disk, self._repository)
         self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
 
     def start(self, now: Now) -> None:
         durable.make_directory(self._board.disk, QUARANTINE)
-        durable.make_directory(self._board.disk, POLICY)
         self._board.disk.mkdir(NEWS)
-        self._read_policy(now)
+        self._consequences.start(now)
         self._incoming.start()
         self._evidence.start()
         self._outgoing.start()
-        self._unsettled = {box for _, box in self._repository.boxes()}
 
     def step(self, now: Now) -> Monotonic | None:
         again: Monotonic | None = None
@@ -86,12 +75,11 @@ class HubStation:
             heard = [(port, received) for port in self._ports for received in port.hear(now)]
             if heard:
                 self._take_in(heard, now)
-            self._read_policy(now)
             self._greet()
             self._outgoing.look(now)
             self._outgoing.send(self._ports, now)
-            self._look_at_sessions(now)
-            self._carry_out(now)
+            if self._consequences.draw(now):
+                self._knock()
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
@@ -107,13 +95,7 @@ class HubStation:
         if again is not None:
             # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
             return again
-        if self._is_fired:
-            return now.monotonic
-        wishes = [
-            self._outgoing.next_wish(),
-            self._look_due if self._unsettled else None,
-            *(port.next_wish() for port in self._ports),
-        ]
+        wishes = [self._outgoing.next_wish(), self._consequences.next_wish(now), *(port.next_wish() for port in self._ports)]
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
@@ -126,60 +108,6 @@ class HubStation:
         for port in self._ports:
             port.connection.close()
         self._repository.close()
-
-    def _look_at_sessions(self, now: Now) -> None:
-        """What has come may be the last of a session that is closed: then it is processed for the last time."""
-        if not self._unsettled or now.monotonic < self._look_due:
-            return
-        self._look_due = now.monotonic.after(LOOK_NS)
-        with self._repository.transaction():
-            for box in sorted(self._unsettled):
-                complete = sessions.look(self._repository, box, now.timestamp.tai_ns)
-                for session in complete:
-                    self._is_fired |= bool(
-                        judge_session(
-                            self._repository,
-                            self._rules,
-                            box,
-                            session,
-                            now_tai_ns=now.timestamp.tai_ns,
-                            count=self._repository.count,
-                        )
-                    )
-                if complete:
-                    self._repository.count("sessions_complete", len(complete))
-                    self.report.count("sessions_complete", len(complete))
-        self._unsettled.clear()
-        self._knock()
-
-    def _read_policy(self, now: Now) -> None:
-        """The rules, when somebody has changed them; a file that cannot be used changes nothing, and is told about."""
-        if now.monotonic < self._policy_due:
-            return
-        self._policy_due = now.monotonic.after(POLICY_NS)
-        text = durable.read_or_none(self._board.disk, f"{POLICY}/{RULES}", size=RULES_BYTES_MAX + 1)
-        data = AS_IT_COMES.encode() if text is None else text
-        if data == self._policy:
-            return
-        self._policy = data
-        try:
-            self._rules = rules_of(data.decode(), where=f"{POLICY}/{RULES}")
-        except (BadSettings, UnicodeDecodeError) as problem:
-            self.report.drop("bad_rules")
-            self.report.gauge("rules_trouble", str(problem)[:200])
-        else:
-            self.report.gauge("rules", len(self._rules))
-            self.report.gauge("rules_trouble", "none")
-
-    def _carry_out(self, now: Now) -> None:
-        """What rules have fired for, some at a time."""
-        if not self._is_fired:
-            return
-        done = carry_out(self._board, self._repository, self._rules, now=now, expires_s=self._settings.command_expires_s)
-        self._is_fired = done > 0
-        if done:
-            self.report.count("firings_done", done)
-            self._knock()
 
     # In.
 
@@ -308,7 +236,7 @@ class HubStation:
             if envelope.kind == "group":
                 self._take_group(envelope, messages_unpacked(content), outcome, count, now)
             else:
-                self._adopt(envelope, stamp)
+                self._consequences.adopt(envelope, stamp)
                 state = self._evidence.take(envelope, content, stamp)
                 count("evidence_parts")
                 if state.is_complete:
@@ -327,17 +255,6 @@ class HubStation:
             count("bytes", len(data))
         return envelope.identity
 
-    def _adopt(self, envelope: Envelope, now_tai_ns: int) -> None:
-        """Evidence nobody here asked for: the box did, because of an event (S2-106). Its order is written down as the box's."""
-        if envelope.asked_by is not None and self._repository.command_state(envelope.asked_by) is None:
-            since, until = (envelope.facts.get(name) for name in ("from_utc_ns", "until_utc_ns"))
-            self._add_slice(envelope.box, envelope.asked_by, since, until, None, now_tai_ns)
-
-    def _add_slice(self, box: str, command: bytes, since: object, until: object, about: bytes | None, now_tai_ns: int) -> None:
-        moments = {name: value for name, value in (("since", since), ("until", until)) if isinstance(value, int)}
-        order = Order(command, box, box, "retrieval", 0, now_tai_ns, now_tai_ns, moments)
-        self._repository.add_command(order, about=about, now_tai_ns=now_tai_ns, state="accepted")
-
     def _said_of(self, state: EvidenceState, envelope: Envelope) -> str:
         """What is said of a request for evidence; parts come in any order, and the last one's word stands."""
         before, now = self._repository.command_detail(state.command), _so_far(envelope)
@@ -350,19 +267,12 @@ class HubStation:
         stamp = now.timestamp.tai_ns
         new = self._repository.add_messages(messages, box=envelope.box, envelope=envelope.identity, now_tai_ns=stamp)
         count("messages", new)
-        self._unsettled.add(envelope.box)
-        for on, rows in (("message", messages), ("group", [as_message(envelope, messages)])):
-            fired = judge(self._repository, self._rules, envelope.box, rows, on=on, now_tai_ns=stamp, count=count)
-            self._is_fired |= fired > 0
+        self._consequences.judge(envelope, messages, now_tai_ns=stamp, count=count)
         if new < len(messages):
             count("duplicate_messages", len(messages) - new)
         for message in messages:
             if message.kind == "command-result":
                 self._take_result(envelope.box, message, outcome, stamp)
-            elif message.kind == "slice":
-                self._take_slice(envelope.box, message, stamp)
-            elif message.kind == "session":
-                sessions.take(self._repository, envelope.box, message, stamp)
 
     def _take_result(self, box: str, message: Message, outcome: _Outcome, now_tai_ns: int) -> None:
         result, identity = message.fields.get("result"), identity_of(message.fields.get("command"))
@@ -370,17 +280,6 @@ class HubStation:
             return
         cause = message.fields.get("cause")
         self._answered(identity, str(result), box, outcome, now_tai_ns, detail=str(cause)[:64] if cause else "")
-
-    def _take_slice(self, box: str, message: Message, now_tai_ns: int) -> None:
-        command, about = (identity_of(message.fields.get(name)) for name in ("command", "about"))
-        if command is None:
-            return
-        known = self._repository.command_state(command)
-        if known is None:
-            since, until = (message.fields.get(name) for name in ("since_utc_ns", "until_utc_ns"))
-            self._add_slice(box, command, since, until, about, now_tai_ns)
-        elif about is not None:
-            self._repository.set_about(command, about, box=box)
 
     def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
         # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.
@@ -421,15 +320,6 @@ def _so_far(envelope: Envelope) -> str:
     if isinstance(facts.get("not_held"), str):
         said.append(f"not held: {facts['not_held']}")
     return "; ".join(said)[:DETAIL_MAX]
-
-
-def identity_of(value: object) -> bytes | None:
-    """16 bytes from 32 hexadecimal digits as a box writes them in a field; None for anything else."""
-    try:
-        identity = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        return None
-    return identity if len(identity) == 16 else None
 
 
 def _identity_in(data: bytes) -> bytes | None:

@@ -120,6 +120,7 @@ def test_once_for_a_message_and_not_too_often(tmp_path: Path) -> None:
     first = bench.message()
     assert [1, 0, 1, 0] == [bench.take(first), bench.take(first), bench.take(bench.message()), bench.take(bench.message())]
     assert 1 == bench.counts["rules_withheld"]
+    assert 1 == bench.take(bench.message(), box="box-2")
 
     bench.at_s = 3601
     assert 1 == bench.take(bench.message())
