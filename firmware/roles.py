@@ -116,8 +116,8 @@ def _gate(board: Board, settings: Settings) -> Sequence[Station]:
             board,
             settings.of(GroupSettings),
             noticed={
-                "session": SessionRules.of(sessions).fits,
-                "slice": SliceRules.of(slices.rules, around_s=slices.around_s).fits,
+                "session": SessionRules.of(sessions).fits(),
+                "slice": SliceRules.of(slices.rules, around_s=slices.around_s).fits(),
             },
         ),
         SessionStation(board, sessions, not_uploaded=settings.of(GroupSettings).not_uploaded),

@@ -51,6 +51,7 @@ class GroupStation:
         self._parts = Parts.of(settings.leave_out)
         self._notices = Notices(board, self.name)
         self._noticed = {who: (Spool(board.disk, f"{NOTICED}/{who}"), which) for who, which in (noticed or {}).items()}
+        self._to_hand_on: dict[str, list[Message]] = {}  # by the item they came in
         self._flush = Spool(board.disk, FLUSH)
         self._flushing: dict[str, set[str] | None] = {}  # by item: what of the inbox goes with it; None when all of it is closed
         self._closed: list[Closed] = []  # complete, not yet published
@@ -79,6 +80,7 @@ class GroupStation:
             self._closed += self._open.complete(now)
             is_behind = self._close_for_flushes()
             more |= self._publish(now)
+            self._hand_on()
             self._settle_flushes()
         except (DiskFull, DiskFailed) as trouble:
             # Nothing is lost: what could not be written is still in the inbox, and remembered here.
@@ -89,9 +91,8 @@ class GroupStation:
             self.report.gauge("inbox_items", len(self._owed))
             self.report.gauge("open_groups", len(self._open))
         due = self._open.next_due()
-        if (
-            is_behind and not more
-        ):  # An item that not even quarantine can take now; to look at it again and again would help nobody.
+        if is_behind and not more:
+            # An item that not even quarantine can take now; to look at it again and again would help nobody.
             again = now.monotonic.after(AGAIN_NS)
             due = again if due is None else min(due, again)
         return now.monotonic if more else due
@@ -110,38 +111,50 @@ class GroupStation:
         if sum(closed.group.size for closed in self._closed) > CLOSED_BYTES_MAX:
             return True
         items = self._inbox.take_new(self._owed, count_max=ITEMS_A_STEP)
-        batches: list[tuple[Item, list[Message]]] = []
         for item in items:
             try:
-                batches.append((item, unpacked(item.data)))
+                messages = unpacked(item.data)
             except BadItem as trouble:
                 self.report.drop("bad_item")
                 self._reject(item, str(trouble))
                 continue
             self._inbox.put_back(item)
-        # Before they are anybody's: a message that opens a session must not be grouped by a process that dies before it says so.
-        self._hand_on([message for _, messages in batches for message in messages])
-        for item, messages in batches:
             members = [member_of(message, item.name, self._leaves(message)) for message in messages]
             self._owed[item.name] = sum(map(self._open.places, members))
             self.report.count("messages", len(messages))
+            self._notice(item.name, messages)
             for member in members:
                 self._closed += self._open.add(member, now)
         return bool(items)
 
-    def _hand_on(self, messages: Sequence[Message]) -> None:
-        """A copy of what somebody waits for; the same messages, the same name, so that twice is as good as once."""
+    # Copies, for those who wait for certain messages.
+
+    def _notice(self, item: str, messages: Sequence[Message]) -> None:
+        """The item stays in the inbox until they have their copies, too."""
+        found = [message for message in messages if any(which(message) for _, which in self._noticed.values())]
+        if found:
+            self._owed[item] += 1
+            self._to_hand_on[item] = found
+
+    def _hand_on(self) -> None:
+        """After the groups: an alarm must not wait for two syncs more. The same messages, the same name: twice is as good as once."""
+        if not self._to_hand_on:
+            return
+        messages = [message for found in self._to_hand_on.values() for message in found]
         for who, (spool, which) in self._noticed.items():
-            found = [message for message in messages if which(message)]
-            if not found:
+            wanted = [message for message in messages if which(message)]
+            if not wanted:
                 continue
             if len(self._disk.list(spool.path)) >= NOTICED_MAX:
-                self.report.drop(f"noticed_full_{who}", len(found))
+                self.report.drop(f"noticed_full_{who}", len(wanted))
                 continue
-            data = packed(found)
-            received = min(max(found[0].received_time.tai_ns, 0), 10**20 - 1)
+            data = packed(wanted)
+            received = min(max(wanted[0].received_time.tai_ns, 0), 10**20 - 1)
             spool.publish(f"group-{received:020d}-{hashlib.sha256(data).hexdigest()[:16]}", data)
-            self.report.count(f"noticed_{who}", len(found))
+            self.report.count(f"noticed_{who}", len(wanted))
+        for item in self._to_hand_on:
+            self._settle(item)
+        self._to_hand_on.clear()
 
     # Flushes: what somebody who ends something wants to be on its way.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
+from firmware.core.condition import AnyOf
 from firmware.core.durable import make_directory, read_or_none
 from firmware.core.envelope import Envelope, Order
 from firmware.core.errors import BadSettings
@@ -34,6 +35,7 @@ class Consequences:
         self._report = report
         self._expires_s = expires_s
         self._rules = rules_of(AS_IT_COMES)
+        self._may = AnyOf(())  # whether a message is of interest to any rule on messages
         self._policy = b""  # as the rules were last read
         self._policy_due = Monotonic(0)
         self._is_fired = True  # something may be due from before
@@ -56,7 +58,8 @@ class Consequences:
                 self._take_slice(envelope.box, message, now_tai_ns)
             elif message.kind == "session":
                 sessions.take(self._repository, envelope.box, message, now_tai_ns)
-        for on, rows in (("message", messages), ("group", [as_message(envelope, messages)])):
+        wanted = [message for message in messages if self._may.holds(message)]
+        for on, rows in (("message", wanted), ("group", [as_message(envelope, messages)])):
             fired = judge(self._repository, self._rules, envelope.box, rows, on=on, now_tai_ns=now_tai_ns, count=count)
             self._is_fired |= fired > 0
 
@@ -124,6 +127,7 @@ class Consequences:
             self._report.drop("bad_rules")
             self._report.gauge("rules_trouble", str(problem)[:200])
         else:
+            self._may = AnyOf([rule.when for rule in self._rules if rule.on == "message"])
             self._report.gauge("rules", len(self._rules))
             self._report.gauge("rules_trouble", "none")
 

@@ -1,9 +1,9 @@
 """What opens and closes sessions. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from firmware.core.condition import Condition
+from firmware.core.condition import AnyOf, Condition
 from firmware.core.errors import BadSettings
 from firmware.core.message import Message
 from firmware.core.session import KINDS, Kind
@@ -37,9 +37,9 @@ class Rules:
         """Whether it closes a session of this kind."""
         return any(which in (None, kind) and condition.holds(message) for which, condition in self.closes)
 
-    def fits(self, message: Message) -> bool:
-        """Whether it says anything about sessions: what group hands on."""
-        return any(condition.holds(message) for _, condition in (*self.opens, *self.closes))
+    def fits(self) -> Callable[[Message], bool]:
+        """Whether a message says anything about sessions: what group hands on."""
+        return AnyOf([condition for _, condition in (*self.opens, *self.closes)]).holds
 
 
 def _read(name: str, entries: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, Condition]]:

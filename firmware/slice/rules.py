@@ -1,10 +1,10 @@
 """Rules as a site writes them, and what is to be ordered for a message. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from firmware.core.condition import Condition
+from firmware.core.condition import AnyOf, Condition
 from firmware.core.entrance import OWN_KINDS
 from firmware.core.errors import BadSettings
 from firmware.core.message import Message, Priority, is_token
@@ -58,9 +58,9 @@ class Rules:
             return None
         return next((rule for rule in self.rules if rule.condition.holds(message)), None)
 
-    def fits(self, message: Message) -> bool:
-        """Whether any does: what group hands on."""
-        return self.rule_for(message) is not None
+    def fits(self) -> Callable[[Message], bool]:
+        """Whether any may: what group hands on."""
+        return AnyOf([rule.condition for rule in self.rules]).holds
 
 
 def _rule(entry: str, around_s: int) -> Rule:

@@ -1,11 +1,13 @@
 """Conditions on messages: what fits, what does not, and what is no condition."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.clock import ClockState, Timestamp
-from firmware.core.condition import Condition
+from firmware.core.condition import AnyOf, Condition
 from firmware.core.message import Field, Message, Priority, Severity
 
 STAMP = Timestamp(10**18, 1, "ptp", ClockState.LOCKED)
@@ -54,6 +56,23 @@ def test_what_is_no_condition(words: str) -> None:
     """Refused when it is read, and the message says what was expected."""
     with pytest.raises(ValueError, match="expected"):
         Condition.of(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["event=tool-*"], True), (["event=patient-*", "event=tool-failure severity<=4"], True), (["event=patient-*", "event=a|b"], False),
+        (["event=tool-* severity<=3"], False), (["event=patient-*", "kind=published"], True), ([], False), (["event!=patient-*"], True),
+    ],
+)  # fmt: skip
+def test_any_of_several(words: list[str], expected: bool) -> None:
+    """The same answer as asking one after the other, whether or not each asks for an event; of a message about none, too."""
+    conditions = [Condition.of(text) for text in words]
+    about, about_none = said(), replace(said(), event=None)
+
+    assert expected is AnyOf(conditions).holds(about)
+    for message in (about, about_none):
+        assert AnyOf(conditions).holds(message) == any(condition.holds(message) for condition in conditions)
 
 
 @given(words=st.text(max_size=60), value=st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10))

@@ -36,7 +36,7 @@ class Theatre:
 
     def boot(self) -> None:
         rules = Rules.of(self.settings)
-        self.group = GroupStation(self.board, GroupSettings(), noticed={"session": rules.fits})
+        self.group = GroupStation(self.board, GroupSettings(), noticed={"session": rules.fits()})
         self.station = SessionStation(self.board, self.settings)
         for station in (self.group, self.station):
             station.start(self.board.clock.now())
