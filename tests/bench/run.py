@@ -13,6 +13,7 @@ NAMES = (
     "parts",
     "habits",
     "alarm",
+    "intake",
     "uplink",
     "memory",
     "density",
