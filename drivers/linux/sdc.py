@@ -126,6 +126,10 @@ def _join(
     consumer = None
     try:
         address = _address(service.x_addrs[0])
+        if tls is not None and urlsplit(service.x_addrs[0]).scheme != "https":
+            # Who announces itself could be anybody; the library would go on without TLS, and believe him.
+            said.put_nowait({"event": "left", "device": name, "address": "", "reason": "it offers no TLS"})
+            return
         consumer = SdcConsumer.from_wsd_service(service, ssl_context_container=tls)
         consumer.start_all(not_subscribed_actions=NOT_WANTED)
         mdib = ConsumerMdib(consumer)

@@ -1,6 +1,7 @@
 """A medical device for the tests of SDC: the library's own provider with one alert condition. Told what to do by lines of standard input.
 
-python sdc_device.py ADDRESS UUID    then: "alert Hi 1" (priority, present), "bye"; answers each with a line
+python sdc_device.py ADDRESS UUID [KEY CERTIFICATE CA]    then: "alert Hi 1" (priority, present), "bye"; answers each with a line
+With the PEM files it speaks TLS, and only to those whom CA has certified.
 """
 
 import logging
@@ -9,6 +10,7 @@ import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sdc11073.certloader import mk_ssl_contexts
 from sdc11073.location import SdcLocation
 from sdc11073.mdib import ProviderMdib
 from sdc11073.provider import SdcProvider
@@ -38,6 +40,7 @@ def main() -> None:
     """Until "bye", or standard input ends."""
     logging.disable(logging.CRITICAL)
     address, identifier = sys.argv[1], uuid.UUID(sys.argv[2])
+    tls = mk_ssl_contexts(*map(Path, sys.argv[3:])) if sys.argv[3:] else None
     with TemporaryDirectory() as place, WSDiscovery(address) as discovery:
         file = Path(place) / "mdib.xml"
         file.write_text(MDIB.format(sequence=identifier))
@@ -46,7 +49,7 @@ def main() -> None:
             ws_discovery=discovery,
             this_model=ThisModelType(manufacturer="test", manufacturer_url="", model_name="pump", model_number="1", model_url="", presentation_url=""),
             this_device=ThisDeviceType(friendly_name="pump", firmware_version="1", serial_number="1"),
-            device_mdib_container=mdib, epr=identifier,
+            device_mdib_container=mdib, epr=identifier, ssl_context_container=tls,
         )  # fmt: skip
         provider.start_all(start_rtsample_loop=False)
         provider.set_location(SdcLocation(fac="HOSP", poc="OR", bed="3"))

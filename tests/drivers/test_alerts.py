@@ -42,47 +42,62 @@ class Simulated:
         self.alerts.close()
 
 
+def pems(authority: Path, name: str, ca: str = "ca") -> list[str]:
+    """Key, certificate, and whom it believes."""
+    return [str(authority / f"{name}.key"), str(authority / f"{name}.pem"), str(authority / f"{ca}.pem")]
+
+
+class Device:
+    """sdc11073's own device in a process, ready."""
+
+    def __init__(self, tls: list[str]) -> None:
+        identifier = uuid.uuid4()
+        self.name = identifier.urn
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("sdc_device.py")), LOOPBACK, str(identifier), *tls],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert "ready" == self.process.stdout.readline().strip()
+
+    def alert(self, priority: str, present: bool) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"alert {priority} {int(present)}\n")
+        assert "done" == self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def gathered(alerts: LinuxAlerts, count: int) -> list[AlertEvent]:
+    """So many events of the real consumer, or what came of them."""
+    found: list[AlertEvent] = []
+    while len(found) < count and select.select([alerts.fileno()], [], [], WAIT_S)[0]:
+        found += alerts.events()
+    return found
+
+
 class Real:
     """sdc11073's provider in one process, our consumer in another."""
 
     def __init__(self) -> None:
-        identifier = uuid.uuid4()
-        self.device = identifier.urn
-        script = Path(__file__).with_name("sdc_device.py")
-        self.provider = subprocess.Popen(
-            [sys.executable, str(script), LOOPBACK, str(identifier)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )  # fmt: skip
-        assert self.provider.stdout is not None
-        assert "ready" == self.provider.stdout.readline().strip()
+        self.provider = Device([])
+        self.device, self.alert, self.bye = self.provider.name, self.provider.alert, self.provider.kill
         self.alerts = LinuxAlerts(AlertRequest(LOOPBACK, (self.device,)))
 
-    def alert(self, priority: str, present: bool) -> None:
-        assert self.provider.stdin is not None and self.provider.stdout is not None
-        self.provider.stdin.write(f"alert {priority} {int(present)}\n")
-        assert "done" == self.provider.stdout.readline().strip()
-
-    def bye(self) -> None:
-        self.provider.kill()
-        self.provider.wait()
-
     def gather(self, count: int) -> list[AlertEvent]:
-        found: list[AlertEvent] = []
-        while len(found) < count and select.select([self.alerts.fileno()], [], [], WAIT_S)[0]:
-            found += self.alerts.events()
-        return found
+        return gathered(self.alerts, count)
 
     def close(self) -> None:
         self.alerts.close()
         self.provider.kill()
-        self.provider.communicate()
 
 
-@pytest.fixture(
-    params=[
-        Simulated,
-        pytest.param(Real, marks=pytest.mark.skipif(find_spec("sdc11073") is None, reason="sdc11073 is not installed")),
-    ]
-)
+has_library = pytest.mark.skipif(find_spec("sdc11073") is None, reason="sdc11073 is not installed")
+
+
+@pytest.fixture(params=[Simulated, pytest.param(Real, marks=has_library)])
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     made = request.param()
     yield made
@@ -117,6 +132,36 @@ def test_closing_twice(world: Any) -> None:
 
 
 # The real one alone.
+
+
+@has_library
+def test_over_tls_with_certificates_of_both_sides(authority: Path) -> None:
+    """A certified device is heard, escalation and all; one certified by a stranger and one without TLS are told, and never heard. (S2-033)"""
+    certified, stranger, bare = Device(pems(authority, "device")), Device(pems(authority, "stranger", ca="stranger")), Device([])
+    key, certificate, ca = pems(authority, "box")
+    wanted = (certified.name, stranger.name, bare.name)
+    alerts = LinuxAlerts(AlertRequest(LOOPBACK, wanted, certificate, key, ca))
+    met: dict[str, set[type]] = {name: set() for name in wanted}
+    while not all(met.values()):
+        for event in gathered(alerts, 1):
+            assert isinstance(event, Joined | Left)
+            met[event.device].add(type(event))
+    priorities = []
+    for priority, present in (("Me", True), ("Hi", True), ("Hi", False)):
+        for device in (stranger, bare, certified):
+            device.alert(priority, present)
+        said: list[Alert] = []
+        while not said:
+            said = [event for event in gathered(alerts, 1) if isinstance(event, Alert)]
+        priorities += said
+    alerts.close()
+    for device in (certified, stranger, bare):
+        device.kill()
+
+    assert {certified.name: {Joined}, stranger.name: {Left}, bare.name: {Left}} == met
+    assert [(certified.name, "Me", True), (certified.name, "Hi", True), (certified.name, "Hi", False)] == [
+        (event.device, event.priority, event.present) for event in priorities
+    ]
 
 
 @pytest.mark.parametrize(
