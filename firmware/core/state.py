@@ -61,6 +61,19 @@ def from_json(process: str, data: bytes) -> ProcessState:
     return ProcessState(process, readable=False)
 
 
+def figures_of(states: Sequence[ProcessState]) -> dict[str, Value]:
+    """Every figure under "station.drops.cause" and the like; losses first, so that they are there when room runs out."""
+    figures: dict[str, Value] = {}
+    stations = [station for state in states for station in state.stations]
+    for part in ("drops", "gauges", "counts"):
+        for station in stations:
+            for name, value in getattr(station, part).items():
+                key = f"{station.station}.{part}.{name}"
+                if len(key) <= 256:
+                    figures[key] = value
+    return figures
+
+
 def as_json(states: Sequence[ProcessState], *, now_tai_ns: int) -> dict[str, object]:
     """For `scrubjay status --json`."""
     return {

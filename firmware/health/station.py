@@ -11,7 +11,7 @@ from firmware.core.errors import DiskFailed, DiskFull
 from firmware.core.message import FIELDS_MAX, Field, Priority, Severity, is_token
 from firmware.core.notices import Notices
 from firmware.core.report import Report
-from firmware.core.state import STATE, ProcessState, read_states
+from firmware.core.state import STATE, ProcessState, figures_of, read_states
 from firmware.core.timestamp import SECOND
 from firmware.health.losses import SILENT, Change, Losses
 from firmware.health.settings import HealthSettings
@@ -100,7 +100,7 @@ class HealthStation:
             "processes": len(states),
             "losses_going_on": self._losses.going_on,
         }
-        figures = _figures(states)
+        figures = figures_of(states)
         room = FIELDS_MAX - len(box)
         if len(figures) > room:
             self.report.drop("figures_left_out", len(figures) - room)
@@ -109,19 +109,6 @@ class HealthStation:
             now, "health", Priority.P4, Severity.INFORMATIONAL, f"{len(segments)} segments, {len(states)} processes", fields=box
         )
         self.report.count("figures_said")
-
-
-def _figures(states: Sequence[ProcessState]) -> dict[str, Field]:
-    """Every figure under "station.drops.cause" and the like; losses first, so that they are there when room runs out."""
-    figures: dict[str, Field] = {}
-    stations = [station for state in states for station in state.stations]
-    for part in ("drops", "gauges", "counts"):
-        for station in stations:
-            for name, value in getattr(station, part).items():
-                key = f"{station.station}.{part}.{name}"
-                if len(key) <= 256:
-                    figures[key] = value
-    return figures
 
 
 def _sentence(change: Change) -> str:

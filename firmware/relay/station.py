@@ -8,14 +8,17 @@ from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import presence
 from firmware.core.durable import make_directory
-from firmware.core.envelope import chunk_unpacked, unpacked
+from firmware.core.envelope import chunk_unpacked, packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.incoming import Incoming
+from firmware.core.message import Field
 from firmware.core.port import Port
 from firmware.core.report import Report
 from firmware.core.spool import Spool
+from firmware.core.state import STATE, figures_of, read_states
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import RELAY_SUBSCRIPTIONS, Topic, parsed
+from firmware.relay.health import health
 from firmware.relay.names import kept, kept_name
 from firmware.relay.settings import RelaySettings
 
@@ -26,6 +29,7 @@ DELIVERED_MAX = (
     10_000  # Identities remembered after the copy is gone, for boxes that have not heard; others go to the hub once more.
 )
 SENT_A_STEP = 256
+HEALTH_WAITING_MAX = 60  # The hub away for an hour; the figures of now say more than those of a week.
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,18 @@ class RelayStation:
         self._kept_bytes = self._kept_items = 0
         self._measure_due: Monotonic | None = None
         self._again: Monotonic | None = None
+        self._started: Monotonic | None = None
+        self._health_due: Monotonic | None = None
 
     def start(self, now: Now) -> None:
         for directory in (OUTBOX, SENT, PRESENCE):
             make_directory(self._board.disk, directory)
+        make_directory(self._board.disk, STATE)
         self._passing.start(self.report.drop)
         self._incoming.start()
+        self._started = now.monotonic
+        # Not at once: the first figures of this process take their two seconds.
+        self._health_due = now.monotonic.after(min(self._settings.health_s, 5) * SECOND)
         for name in self._board.disk.list(PRESENCE):
             self._board.disk.remove(f"{PRESENCE}/{name}")  # Who was here before us may be gone.
 
@@ -77,6 +87,7 @@ class RelayStation:
             self._take_in(heard)
             self._pass_on_acknowledgements(now)
             self._pass_on_commands(now)
+            self._say_health(now)
         except (DiskFull, DiskFailed) as trouble:
             # Nothing more was taken into custody: the boxes keep it, and send it again.
             self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
@@ -86,7 +97,7 @@ class RelayStation:
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
         self.report.gauge("kept_items", self._kept_items)
         self.report.gauge("kept_bytes", self._kept_bytes)
-        wishes = [self._again, *(port.next_wish() for port in self._ports)]
+        wishes = [self._again, self._health_due, *(port.next_wish() for port in self._ports)]
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
@@ -242,7 +253,7 @@ class RelayStation:
             item = kept(name)
             if item is None:
                 continue
-            if item.identity in self._delivered:
+            if item.identity in self._delivered or item.box == self._board.identity.name:
                 self._board.disk.remove(f"{SENT}/{name}")
                 self.report.count("delivered")
                 continue
@@ -275,3 +286,29 @@ class RelayStation:
             if published:
                 self._passing.settle_named(name)
                 self.report.count("commands_passed")
+
+    # Of itself.
+
+    def _say_health(self, now: Now) -> None:
+        assert self._started is not None and self._health_due is not None, "start comes before step"
+        if now.monotonic < self._health_due:
+            return
+        self._health_due = now.monotonic.after(self._settings.health_s * SECOND)
+        self._measure_due = None
+        self._measure(now.monotonic)
+        disk, own = self._board.disk, self._board.identity.name
+        waiting = sum(item.box == own for item in map(kept, disk.list(OUTBOX)) if item is not None)
+        if waiting >= HEALTH_WAITING_MAX or self._is_full(0):
+            self.report.drop("health_not_said")
+            return
+        figures: dict[str, Field] = {
+            "uptime_s": now.monotonic.since(self._started) // SECOND,
+            "free_bytes": disk.free_bytes(),
+            "total_bytes": disk.total_bytes(),
+            "boxes": sum(not name.startswith(".") for name in disk.list(PRESENCE)),
+            "kept_items": self._kept_items,
+            "kept_bytes": self._kept_bytes,
+        }
+        made = health(own, figures | figures_of(read_states(disk)), now, items=self._kept_items, size=self._kept_bytes)
+        self._outbox.publish(kept_name(made), packed(made))
+        self.report.count("health_said")

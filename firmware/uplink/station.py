@@ -63,6 +63,7 @@ class UplinkStation:
         self._sending = Sending(
             board, settings, self.report, standing=self._standing, looking=self._looking, wire=self._wire, pace=self._pace, forwards=forwards,
         )  # fmt: skip
+        self._heard: Monotonic | None = None  # when the hub, or a relay in its place, last said anything
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
     def start(self, now: Now) -> None:
@@ -228,6 +229,7 @@ class UplinkStation:
             except BadItem:
                 self.report.drop("bad_acknowledgement")
                 return ()
+            self._heard = now.monotonic
             self._sending.works()
             self._wire.a.connection.works()
             self._answers.hear(ack, now.monotonic)
@@ -313,6 +315,7 @@ class UplinkStation:
         self.report.gauge("broker", self._wire.a.connection.broker if up else "none")
         self.report.gauge("broker_trouble", "none" if up else self._trouble or "none yet")
         self.report.gauge("lanes", up + self._wire.b.connection.is_up)
+        self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")
         self.report.gauge("in_flight", len(flights))
         self.report.gauge("in_custody", flights.custody_count)
