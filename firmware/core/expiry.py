@@ -17,6 +17,16 @@ def is_expired(facts: Mapping[str, int | str], now: Now) -> bool:
     return isinstance(expires, int) and now.timestamp.state is not ClockState.FREE and now.timestamp.tai_ns > expires
 
 
+def counted_as(priority: Priority) -> str:
+    """The cause a station counts it by."""
+    return f"expired_p{int(priority)}"
+
+
+def expired_priority(cause: str) -> Priority | None:
+    """Of what was lost for this cause; None for another cause."""
+    return next((priority for priority in Priority if cause == counted_as(priority)), None)
+
+
 def say_discarded(
     notices: Notices, now: Now, *, name: str, priority: Priority, messages: int, first_tai_ns: int, last_tai_ns: int
 ) -> None:

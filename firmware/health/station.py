@@ -8,6 +8,8 @@ from drivers.clock import Monotonic, Now
 from firmware.core.allowance import Allowance
 from firmware.core.durable import make_directory
 from firmware.core.errors import DiskFailed, DiskFull
+from firmware.core.expiry import KIND as DISCARDED
+from firmware.core.expiry import expired_priority
 from firmware.core.message import FIELDS_MAX, Field, Priority, Severity, is_token
 from firmware.core.notices import Notices
 from firmware.core.report import Report
@@ -79,13 +81,28 @@ class HealthStation:
 
     def _say_changes(self, now: Now) -> None:
         while self._unsaid and self._allowance.take(now.monotonic):
-            change = self._unsaid[0]
-            self._notices.say(
-                now, "error", Priority.P2, Severity.ERROR if change.began else Severity.NOTICE, _sentence(change),
-                fields={"station": change.where, "cause": change.cause, "began": change.began, "lost": change.lost},
-            )  # fmt: skip
+            self._say_change(self._unsaid[0], now)
             self._unsaid.popleft()
             self.report.count("changes_said")
+
+    def _say_change(self, change: Change, now: Now) -> None:
+        fields: dict[str, Field] = {"station": change.where, "cause": change.cause, "began": change.began, "lost": change.lost}
+        priority = expired_priority(change.cause)
+        if priority is None:
+            severity = Severity.ERROR if change.began else Severity.NOTICE
+            self._notices.say(now, "error", Priority.P2, severity, _sentence(change), fields=fields)
+            return
+        # A loss somebody has asked for, and as urgent as what was lost (S2-053). The uplink cannot say it: what has the way out sees no inbox.
+        text = f"items of priority {int(priority)} are too old to be sent and stay on the box, {change.lost} {'so far' if change.began else 'in all'}"
+        self._notices.say(
+            now,
+            DISCARDED,
+            min(priority, Priority.P3),
+            Severity.NOTICE,
+            text,
+            fields=fields | {"priority": int(priority)},
+            event="expired",
+        )
 
     def _say_figures(self, states: Sequence[ProcessState], now: Now) -> None:
         assert self._started is not None

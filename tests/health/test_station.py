@@ -67,6 +67,28 @@ def test_loss_is_reported_when_it_begins_and_when_it_ends() -> None:
     assert {"capture"} == {row.fields["station"] for row in said}
 
 
+def test_what_was_too_old_to_be_sent_is_said_with_the_urgency_of_what_it_was() -> None:
+    """The uplink counts an item that expired in the outbox; the hub hears of it once at the beginning and once in all, as of any discard. (S2-053)"""
+    board = SimulatedBoard()
+    station, report = _station(board), Report("uplink")
+    _run(board, station, 10, report)
+    report.drop("expired_p2", 3)
+    report.drop("expired_p4", 40)
+    _run(board, station, 10, report)
+    report.drop("expired_p4", 2)
+    _run(board, station, 80, report)
+
+    said = [
+        (row.priority, row.event, row.fields["priority"], row.fields["lost"], row.fields["began"])
+        for row in _said(board, "discarded")
+    ]
+    assert {
+        (Priority.P2, "expired", 2, 3, True), (Priority.P3, "expired", 4, 40, True),
+        (Priority.P2, "expired", 2, 3, False), (Priority.P3, "expired", 4, 42, False),
+    } == set(said)  # fmt: skip
+    assert [] == _said(board, "error")
+
+
 def test_restart_of_a_process_is_no_loss() -> None:
     """Counters that begin again at zero are no loss; what they count afterwards is."""
     board = SimulatedBoard()
