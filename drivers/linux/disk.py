@@ -36,7 +36,8 @@ class LinuxDisk:
     def __init__(self, root: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         with _troubles():
             root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # A place to start from, not to read: on the box a process may walk through the root of the store and not list it.
+            self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root = root
         self.monotonic = monotonic
         self.direct_refused = 0  # files this file system would not write past the page cache

@@ -7,13 +7,17 @@ import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from drivers.disk import Disk
 from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import DIRECT_BYTES_MIN, SLOW_APPENDS, SLOW_S, LinuxDisk
+from firmware.core.durable import make_directory, replace
 from simulator.disk import Failing, PowerCut, SimulatedDisk
+
+NOBODY = 65_534
 
 
 @pytest.fixture(params=["linux", "simulated"])
@@ -395,6 +399,33 @@ def test_modes_of_a_linux_store(tmp_path: Path) -> None:
 
     assert 0 == (tmp_path / "store" / "d").stat().st_mode & 0o027
     assert 0 == (tmp_path / "store" / "d" / "file").stat().st_mode & 0o137
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_root_that_may_be_walked_through_and_not_listed() -> None:
+    """As on the box: the root of the store is another user's, 0751, and one directory in it is ours. That is enough to work there."""
+    with TemporaryDirectory() as place:  # tmp_path is below a directory that nobody else may walk through
+        root = Path(place) / "store"
+        (root / "ours").mkdir(parents=True)
+        os.chown(root / "ours", NOBODY, NOBODY)
+        for path in (Path(place), root):
+            path.chmod(0o751)
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            try:
+                disk = LinuxDisk(root)
+                make_directory(disk, "ours")
+                replace(disk, "ours", "file", b"12")
+                os._exit(0 if disk.read("ours/file") == b"12" and 0 < disk.free_bytes() else 3)
+            except (DiskFailed, Missing):
+                os._exit(4)
+        status = os.waitpid(child, 0)[1]
+
+        assert 0 == os.waitstatus_to_exitcode(status)
+        assert b"12" == (root / "ours/file").read_bytes()
 
 
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
