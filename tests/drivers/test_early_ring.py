@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,8 +79,6 @@ def test_who_dies_with_it_in_his_hands_has_not_taken_it(holder, line):
     line.send(FRAMES[:50])
     child = os.fork()
     if child == 0:
-        import socket
-
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
             door.connect(early_ring.HOLDER)
             door.send(wire.HEARS.encode())
@@ -91,6 +90,18 @@ def test_who_dies_with_it_in_his_hands_has_not_taken_it(holder, line):
     tap.close()
 
     assert FRAMES[:50] == found
+
+
+def test_no_trouble_waits_in_it(holder, line):
+    """It was bound before its interface was up, as at every start; whoever takes it is not told of that as a loss of now."""
+    line.set(wire.HEARS, "down")
+    subprocess.run([str(holder), wire.HEARS], check=True, timeout=30)
+    ring = early_ring.taken(wire.HEARS)
+    assert ring is not None
+    with socket.socket(fileno=ring.descriptor) as found:
+        trouble = found.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    assert 0 == trouble
 
 
 def test_who_wants_less_leaves_it_alone(holder, line):

@@ -92,6 +92,10 @@ static int heard(const char *interface)
     request.ifr_flags |= IFF_UP | IFF_NOARP;
     if (ioctl(control, SIOCSIFFLAGS, &request))
         return -1;
+    /* Bound while the interface was down, the socket has ENETDOWN waiting; whoever reads the ring would take it for a loss of now. */
+    int stale;
+    socklen_t size = sizeof stale;
+    getsockopt(ring, SOL_SOCKET, SO_ERROR, &stale, &size);
     close(control);
     return ring;
 }
