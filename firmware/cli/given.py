@@ -40,6 +40,12 @@ def key_of(path: str) -> bytes:
     return key_from(text_of(path, "a public key").strip(), path)
 
 
+def own_key_of(root: str) -> bytes | None:
+    """The public key of the box whose store this is, as it lies there; None where it does not."""
+    path = store_at(root) / "identity" / "key.pub"
+    return key_of(str(path)) if path.exists() else None
+
+
 def directory_for(path: str) -> Path:
     """Where something will be written; made when it is not there."""
     place = Path(path)

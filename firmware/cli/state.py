@@ -3,9 +3,11 @@
 import argparse
 import json
 
+from drivers.clock import Monotonic
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
-from firmware.cli.given import settings_of, store_at
+from firmware.cli.given import own_key_of, settings_of, store_at
 from firmware.core.errors import BadItem, Missing
+from firmware.core.timestamp import SECOND
 
 FULL_BYTES = 1 << 20  # Below it a report may not find room any more.
 
@@ -14,6 +16,15 @@ def register(commands: Commands) -> None:
     """Put these commands on the command line."""
     sub = commands.add("status", _status, "what every process did, and what it could not do, by cause")
     sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add(
+        "promises", _promises, "which of the box's promises were seen kept since it started; status 1 when one was not"
+    )
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument(
+        "--after", type=int, default=0, metavar="S", help="seconds after the boot from which on what was seen counts"
+    )
     sub.add_argument("--json", action="store_true")
 
     sub = commands.add("clock", _clock, "how good the box's time is, and how far each device's clock is from it")
@@ -49,6 +60,21 @@ def _status(a: argparse.Namespace) -> int:
         else "\n".join(lines(states, now_tai_ns=now_tai_ns))
     )
     return 0 if states else 1
+
+
+def _promises(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.state import read_states
+    from firmware.health.promises import as_json, lines, promises
+    from firmware.roles import ROLES
+
+    disk = LinuxDisk(store_at(a.root, holds="state"))
+    processes = [process.name for process in ROLES["box"]]
+    now, since = LinuxClock().now(), Monotonic(a.after * SECOND)
+    rows = promises(disk, read_states(disk), processes, own_key_of(a.root), now=now, since=since)
+    print(json.dumps(as_json(rows), indent=1) if a.json else "\n".join(lines(rows)))
+    return 0 if all(row.is_kept for row in rows) else 1
 
 
 def _clock(a: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
-from firmware.cli.given import bytes_of, key_of, store_at
+from firmware.cli.given import bytes_of, key_of, own_key_of, store_at
 from firmware.core.errors import BadItem
 from firmware.core.timestamp import parse_utc
 
@@ -78,15 +78,10 @@ def _verify(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.core.verify import as_json, lines, verify
 
-    key = key_of(a.key) if a.key else _own_key(Path(a.directory))
+    key = key_of(a.key) if a.key else own_key_of(a.directory)
     verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key)
     print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
     return 0 if verdict.ok else 1
-
-
-def _own_key(directory: Path) -> bytes | None:
-    path = store_at(directory) / "identity" / "key.pub"
-    return key_of(str(path)) if path.exists() else None
 
 
 def _ls(a: argparse.Namespace) -> int:
