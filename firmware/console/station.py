@@ -171,6 +171,8 @@ class ConsoleStation:
                     return self._order_session(path[2] if len(path) > 2 else None)
                 case ("show", "clock"):
                     return views.clock(self._board)
+                case ("show", "system"):
+                    return views.system(self._board)
                 case ("show", "settings"):
                     return views.settings(self._rows)
                 case ("show", "identity"):

@@ -17,6 +17,8 @@ from firmware.core.timestamp import SECOND, iso
 from firmware.core.verify import verify
 
 _ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">", "“": '"', "”": '"'})
+SYSTEM_STATE = "state/system"
+SYSTEM_BYTES_MAX = 16_384
 EXPORTS, EXPORTS_MAX = "exports", 100
 FEEDBACK, FEEDBACK_MAX = "feedback", 20
 STATEMENTS_MAX = 1000  # of a verdict
@@ -62,6 +64,14 @@ def status(board: Board) -> list[str]:
 def segments(board: Board) -> list[str]:
     """`show segments`."""
     return shelf.lines(shelf.rows(board.disk))
+
+
+def system(board: Board) -> list[str]:
+    """`show system`: what keeps the slots (rootfs/usr/lib/scrubjay/slots) last wrote down."""
+    data = read_or_none(board.disk, SYSTEM_STATE, size=SYSTEM_BYTES_MAX)
+    if not data:
+        return ["nothing keeps slots here: this is no image, or it has not started up yet"]
+    return data.decode("ascii", errors="replace").splitlines()
 
 
 def clock(board: Board) -> list[str]:

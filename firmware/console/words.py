@@ -8,6 +8,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("show", "status"): "what every process lost, how it stands, what it did",
     ("show", "segments"): "the recorded segments, their times, frames and losses",
     ("show", "clock"): "how good the box's time is",
+    ("show", "system"): "the system that runs, the one in the other slot, and every switch between them with its cause",
     ("show", "settings"): "the settings and where each comes from",
     ("show", "identity"): "the box's name, site and public key",
     ("show", "media"): "sticks that are plugged in, and their room",

@@ -99,6 +99,16 @@ def test_segments_clock_settings_and_identity(person: Terminal) -> None:
     assert person.board.identity.public_key().hex().encode() in person.types(b"show identity\r")
 
 
+def test_system(person: Terminal) -> None:
+    """Which slot runs and why it was switched, as the keeper of the slots wrote it down; what it should not have written is harmless."""
+    assert b"this is no image" in person.types(b"show system\r")
+    person.board.disk.mkdir("state")
+    person.board.disk.write("state/system", b"slot A runs 1.0\n\x1b[2Jconfirmed\n")
+
+    assert b"slot A runs 1.0\r\n" in (answer := person.types(b"show system\r"))
+    assert b"\x1b" not in answer
+
+
 def test_verify_says_what_it_found(person: Terminal) -> None:
     """Sound segments are said to be sound; a changed byte is named."""
     name = write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]]).name
