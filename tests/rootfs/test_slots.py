@@ -1,0 +1,217 @@
+"""What keeps the slots decides as written at its head. Around it stand words in place of rauc, systemctl and scrubjay: the programs
+themselves are in tests/image, where a decision costs a start of the machine."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SLOTS = Path(__file__).parents[2] / "rootfs/usr/lib/scrubjay/slots"
+RAUC = """#!/bin/sh
+echo "rauc $*" >>"$SCRUBJAY_AT/done"
+case "$1" in
+    info) cat "$SCRUBJAY_AT/info"; exit "$(cat "$SCRUBJAY_AT/info-status")" ;;
+    install) [ ! -e "$SCRUBJAY_AT/no-install" ] || { echo "LastError: Installation error: no room"; exit 1; } ;;
+esac
+"""
+# The answers are those of a file, the last one for ever; each question takes ten seconds, that last one as long as the test says.
+SCRUBJAY = """#!/bin/sh
+up=$(cut -d. -f1 "$SCRUBJAY_AT/proc/uptime") answer=$(head -n 1 "$SCRUBJAY_AT/answers")
+if [ "$(wc -l <"$SCRUBJAY_AT/answers")" -le 1 ]; then step=$(cat "$SCRUBJAY_AT/step"); else step=10; sed -i 1d "$SCRUBJAY_AT/answers"; fi
+echo "$((up + step)).0 0" >"$SCRUBJAY_AT/proc/uptime"
+[ "$answer" = kept ] || { echo "NOT KEPT  $answer"; exit 1; }
+"""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A root for `slots`: slot A runs 1.0, unless a test says otherwise."""
+
+    root: Path
+
+    def file(self, name: str, text: str | None = None) -> str:
+        path = self.root / name
+        if text is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return path.read_text() if path.exists() else ""
+
+    def runs(self, *words: str, slot: str = "A", answers: str = "kept", step: int = 10) -> int:
+        self.file("proc/cmdline", f"quiet scrubjay.slot={slot} rauc.slot={slot}\n")
+        self.file("proc/uptime", "30.00 0\n")
+        self.file("answers", answers.replace("|", "\n") + "\n")
+        self.file("step", str(step))
+        environment = {
+            **os.environ,
+            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
+            "SCRUBJAY_AT": str(self.root),
+            "LC_ALL": "C",
+        }
+        return subprocess.run(
+            ["sh", str(SLOTS), *words], env=environment, timeout=60, check=False, capture_output=True
+        ).returncode
+
+    @property
+    def history(self) -> list[str]:
+        return [line.split(" ", 1)[1] for line in self.file("var/lib/rauc/history").splitlines()]
+
+    @property
+    def done(self) -> list[str]:
+        return self.file("done").splitlines()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    made = Box(tmp_path)
+    for name, text in (
+        ("bin/rauc", RAUC),
+        ("bin/scrubjay", SCRUBJAY),
+        ("bin/systemctl", '#!/bin/sh\necho "systemctl $*" >>"$SCRUBJAY_AT/done"\n'),
+        ("bin/sleep", "#!/bin/sh\n"),
+        ("bin/chgrp", "#!/bin/sh\n"),
+    ):
+        made.file(name, text)
+        (tmp_path / name).chmod(0o755)
+    for place in ("var/lib/rauc", "var/lib/scrubjay/state", "efi"):
+        (tmp_path / place).mkdir(parents=True)
+    made.file("efi/grubenv", "as it is")
+    made.file("usr/lib/scrubjay/version", "1.0\n")
+    made.file("etc/rauc/system.conf", "[system]\ncompatible=scrubjay-amd64\nbootloader=grub\n")
+    made.file("info-status", "0")
+    return made
+
+
+def bundle(box: Box, version: str, description: str = "update", *, board: str = "scrubjay-amd64") -> None:
+    box.file("info", f"RAUC_MF_COMPATIBLE='{board}'\nRAUC_MF_VERSION='{version}'\nRAUC_MF_DESCRIPTION='{description}'\n")
+
+
+def updated(box: Box) -> None:
+    """Slot A is confirmed with 1.0 and has taken 2.0 into slot B, which now runs."""
+    box.runs("watch", step=86_400)
+    bundle(box, "2.0")
+    assert 0 == box.runs("take", "update.raucb", "stick sda1")
+    box.file("usr/lib/scrubjay/version", "2.0\n")
+    box.file("done", "")
+
+
+def test_a_first_start_is_confirmed_when_its_promises_were_seen_kept(box: Box) -> None:
+    """Not before; and a copy of the boot loader's environment is laid aside then. (S1-16)"""
+    box.runs("watch", answers="recording|sealed|kept", step=86_400)
+
+    assert ["rauc status mark-good booted"] == box.done
+    assert ["slot A: 1.0 is kept: every promise was seen kept 86450 s after the start"] == box.history
+    assert "as it is" == box.file("efi/grubenv.good")
+    assert "slot A runs 1.0, confirmed" == box.file("var/lib/scrubjay/state/system").splitlines()[0]
+
+
+def test_an_update_runs_from_the_next_start_on(box: Box) -> None:
+    """It goes into the other slot, is on trial there, and is kept once it has kept its promises; the old one stays beside it. (S1-15)"""
+    updated(box)
+    box.runs("watch", slot="B", step=86_400)
+
+    assert ["rauc status mark-good booted"] == box.done
+    assert "slot A: 2.0 was written into slot B (update from stick sda1); it runs from the next start on" == box.history[1]
+    assert "slot B: 2.0 is kept: every promise was seen kept 86430 s after the start" == box.history[2]
+    assert ["slot B runs 2.0, confirmed", "slot A holds 1.0, confirmed"] == box.file(
+        "var/lib/scrubjay/state/system"
+    ).splitlines()[:2]
+
+
+def test_a_system_that_does_not_keep_its_promises_goes_back(box: Box) -> None:
+    """Twenty minutes, then the slot is given up, with the cause, and the same update is not taken again. (S1-16)"""
+    updated(box)
+    box.runs("watch", slot="B", answers="sealed: no segment yet since this start", step=60)
+
+    assert ["rauc status mark-bad booted", "systemctl reboot"] == box.done
+    assert "slot B: going back to slot A (1.0): sealed: no segment yet since this start" == box.history[-1]
+
+    box.file("usr/lib/scrubjay/version", "1.0\n")
+    box.runs("watch", step=86_400)
+    assert 1 == box.runs("take", "update.raucb", "stick sda1")
+    assert "slot A: update from stick sda1 refused: 2.0 was tried here and did not keep its promises" == box.history[-1]
+    assert not any("rauc install" in line for line in box.done)
+
+
+def test_a_system_that_fails_after_it_was_confirmed_goes_back_within_a_day(box: Box) -> None:
+    """Half an hour of broken promises in its first day: the cause came with the update. One bad moment is none. (S1-16)"""
+    updated(box)
+    box.runs("watch", slot="B", answers="kept|clock|kept|recording: says nothing", step=900)
+
+    assert ["rauc status mark-good booted", "rauc status mark-bad booted", "systemctl reboot"] == box.done
+    assert "slot B: going back to slot A (1.0): after it had been confirmed: recording: says nothing" == box.history[-1]
+
+
+def test_a_system_that_never_came_up_is_noticed_by_the_one_that_did(box: Box) -> None:
+    """The boot loader went back by itself: the history says so and which version it was, and that version is not tried again. (S1-16)"""
+    updated(box)
+    box.file("usr/lib/scrubjay/version", "1.0\n")
+    box.runs("watch", slot="A", step=86_400)
+
+    assert "slot A: runs although slot B (2.0) was to start: that did not confirm itself" in box.history[-1]
+    assert 1 == box.runs("take", "update.raucb", "stick sda1")
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_there_is_no_loop(box: Box, confirmed: bool) -> None:
+    """A confirmed system is not left however the box is, nor is one left for a system that never was confirmed: it goes on trying."""
+    if confirmed:
+        box.runs("watch", step=86_400)
+        box.file("done", "")
+    box.runs("watch", answers="|".join(["recording: the recorder says disk_failed"] * 130 + ["kept"]), step=86_400)
+
+    assert ["rauc status mark-good booted"] == box.done
+    assert 1 == sum("disk_failed" in line for line in box.history)
+
+
+@pytest.mark.parametrize(
+    ("version", "purpose", "status", "said"),
+    [
+        ("0.9", "update", 1, "refused: 0.9 is older than 1.0 and is not signed as a downgrade"),
+        ("0.9", "downgrade", 0, "0.9 was written into slot B"),
+        ("1.0", "update", 0, None),
+        ("1.0.1", "update", 0, "1.0.1 was written into slot B"),
+    ],
+)
+def test_versions(box: Box, version: str, purpose: str, status: int, said: str | None) -> None:
+    """An older version is taken when it was signed as going back, and only then; the one that runs costs nothing, however often it is offered."""
+    bundle(box, version, purpose)
+
+    assert status == box.runs("take", "update.raucb", "stick sda1")
+    assert [said] == [next((said for line in box.history if said and said in line), None)]
+    assert (status == 0 and version != "1.0") == ("rauc install update.raucb" in box.done)
+
+
+def test_what_rauc_refuses_is_in_the_history(box: Box) -> None:
+    """A bundle nobody of ours signed is not even asked for its version; one that cannot be written says why. Nothing is expected then."""
+    box.file("info", "signature verification failed: Verify error: self-signed certificate\n")
+    box.file("info-status", "1")
+    assert 1 == box.runs("take", "update.raucb", "stick sda1")
+    box.file("info-status", "0")
+    bundle(box, "3.0", board="scrubjay-arm64")
+    assert 1 == box.runs("take", "update.raucb", "stick sda1")
+    bundle(box, "3.0")
+    box.file("no-install", "")
+    assert 1 == box.runs("take", "update.raucb", "stick sda1")
+
+    assert [
+        "slot A: update from stick sda1 refused: signature verification failed: Verify error: self-signed certificate",
+        "slot A: update from stick sda1 refused: it is for scrubjay-arm64, this is scrubjay-amd64",
+        "slot A: update from stick sda1 to 3.0 failed: LastError: Installation error: no room",
+    ] == box.history
+    assert "" == box.file("var/lib/rauc/expected")
+
+
+def test_the_history_is_bounded_and_harmless(box: Box) -> None:
+    """Two hundred lines, printable, whatever a bundle says about itself."""
+    box.file("info-status", "1")
+    for turn in range(3):
+        box.file("info", f"\x1b[2J{'x' * 1000} {turn}\n")
+        box.runs("take", "update.raucb", "a\x07stick")
+    box.file("var/lib/rauc/history", "2026-01-01T00:00:00Z slot A: old\n" * 500)
+    box.runs("take", "update.raucb", "stick")
+
+    lines = box.file("var/lib/rauc/history").splitlines()
+    assert 200 == len(lines)
+    assert all(len(line) <= 300 and line.isprintable() for line in lines)

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The signed update of an image that rootfs/build.sh has built: a RAUC bundle with its root and its boot slot.
+#
+#   tools/bundle.sh [--arch A] [--from DIR] [--to FILE] [--downgrade | --now]      keys: SCRUBJAY_KEYS
+#
+# --downgrade: signed as going back on purpose; a box takes an older version in no other way (rootfs/usr/lib/scrubjay/slots).
+# --now: signed as to be changed to at once, also while something is recorded; without it a box waits for its next start.
+# verity: a bundle can be streamed and is proved block by block while it is written. block-hash-index: a box fetches only the
+# blocks it does not have yet.
+set -euo pipefail
+top="$(dirname "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)")"
+arch=amd64 from= to= purpose=update
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --arch) arch="$2"; shift 2 ;;
+        --from) from="$2"; shift 2 ;;
+        --to) to="$2"; shift 2 ;;
+        --downgrade | --now) purpose="${1#--}"; shift ;;
+        *) echo "bundle: expected --arch, --from, --to, --downgrade or --now, got $1" >&2; exit 2 ;;
+    esac
+done
+from="${from:-$top/build/image/$arch}"
+to="${to:-$from/update.raucb}"
+keys="${SCRUBJAY_KEYS:-$top/build/image/development-keys}"
+[ -n "${SCRUBJAY_KEYS:-}" ] || "$top/tools/signing-keys.sh" "$keys"
+version="$(cat "$from/version")"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/bundle"
+cp --reflink=auto "$from/root.img" "$from/boot.img" "$work/bundle/"
+cat >"$work/bundle/manifest.raucm" <<MANIFEST
+[update]
+compatible=scrubjay-$arch
+version=$version
+description=$purpose
+
+[bundle]
+format=verity
+
+[image.root]
+filename=root.img
+adaptive=block-hash-index
+
+[image.boot]
+filename=boot.img
+MANIFEST
+rm -f "$to"
+# The box's own settings: what it would not take is not made.
+sed -e "s|@ARCH@|$arch|" -e 's|@BOOTLOADER@|noop|' -e 's|@BOOTLOADER_STATE@||' -e "s|^path=.*|path=$keys/ca.pem|" \
+    "$top/rootfs/etc/rauc/system.conf" >"$work/system.conf"
+rauc --conf="$work/system.conf" --cert="$keys/sign.pem" --key="$keys/sign.key" bundle "$work/bundle" "$to" >/dev/null
+echo "bundle: $to: $version for $arch, $(($(stat -c %s "$to") >> 20)) MiB"
