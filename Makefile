@@ -4,10 +4,12 @@
 #   make demo KEEP=1   the same, and stays up with the hub's page on localhost until Ctrl-C
 #   make test          style, types, imports, then every test
 #   make bench         the figures beside their peers, measured in the same run
+#   make image         the image of a box, its signed update and its list of parts: two minutes, needs root
+#   make image-test    the same, then boots, records, updates, breaks and brings it back under QEMU: some ten minutes a core, needs root
 #   make picture       docs/hub.png anew, from the demo's room
 #   make lint          style, types, imports only
 
-.PHONY: demo test bench lint picture setup
+.PHONY: demo test bench lint picture setup image image-test
 BIN = .venv/bin
 
 setup:
@@ -31,3 +33,10 @@ bench: setup
 
 picture: setup
 	@$(BIN)/python tools/picture.py
+
+image:
+	@./flash.sh image
+
+image-test: setup image
+	@tools/next-image.sh
+	$(BIN)/pytest -m image tests/image
