@@ -1,0 +1,55 @@
+"""The image as it is flashed, under QEMU: proved root, ring from the first second, recording, a console, and silence on the mirror port."""
+
+from pathlib import Path
+
+import pytest
+from machine import BOOT_S, Machine, Missing, numbers
+
+from drivers.linux.disk import LinuxDisk
+from firmware.core.store import verify
+
+pytestmark = [
+    pytest.mark.image,
+    pytest.mark.timeout(1800),
+]  # emulated instruction by instruction, on whatever else the machine does
+
+
+def test_records_from_the_first_second(machine: Machine, tmp_path: Path) -> None:
+    """Frames that pass before systemd runs are in the first segment, none is missing after, and the box says nothing on that port.
+
+    The power is cut in the end: what had a second to reach the disk is there, the seals verify, and the next start records again.
+    """
+    machine.start()
+    machine.expect("hearing from the first", within_s=BOOT_S)
+    machine.heard()  # the emulated firmware's own network stack spoke before Linux did; a board's is off
+    machine.send(50, every_s=0.05)
+    machine.ask("show status", r"state +recording", within_s=BOOT_S)
+    machine.send(200, every_s=0.02)
+    machine.ask("show segments", r"\d{8}T\d{6}Z-\d+", within_s=120)
+    machine.send(50, every_s=0.1)
+    assert [] == machine.heard()
+    machine.cut_power()
+    store = machine.store(tmp_path / "store")
+    seen = numbers(store)
+    assert seen[:250] == list(range(250))
+
+    machine.start()
+    machine.ask("show segments", r"interrupted", within_s=BOOT_S)
+    machine.cut_power()
+    store = machine.store(tmp_path / "store")
+    assert [] == verify(LinuxDisk(store)).findings
+    assert seen == numbers(store)[: len(seen)]
+
+
+def test_a_root_with_another_bit_does_not_start(machine: Machine) -> None:
+    """The root is proved block by block: what was altered on the card is never run; the boot loader is asked again."""
+    first, _ = machine.partition(4)
+    with machine.disk.open("r+b") as disk:
+        disk.seek(first * 512 + 4096)  # behind the superblock, in what every start reads
+        data = disk.read(8192)
+        disk.seek(first * 512 + 4096)
+        disk.write(bytes(byte ^ 1 for byte in data))
+    machine.start()
+    machine.expect("scrubjay: slot A", within_s=BOOT_S)
+    with pytest.raises(Missing):
+        machine.expect("Hostname set to", within_s=240)
