@@ -39,6 +39,7 @@ netsniff-ng     | netsniff-ng                          | peer of the benchmark
 stenographer    | stenotype                            | stenotype: the peer of the benchmark that indexes, too
 chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
+gdisk           | sgdisk                               | disks with partitions, on loop devices: what flash.sh must refuse, and what it writes
 "
 
 there() {
