@@ -40,7 +40,7 @@ class Lab:
         )
         file = room.directory / "box.conf"
         file.write_text(configuration("ptp4l", self.settings))
-        self.ptp4l = room.network.start(CLOCK, "ptp4l-box", ["ptp4l", "-m", "-f", str(file)])
+        self.ptp4l = room.network.start(CLOCK, "ptp4l-box", ["ptp4l", "-m", "-f", str(file), "--logAnnounceInterval=-1"])
         settings = room.directory / "scrubjay.toml"
         settings.write_text(
             f'[clock]\ninterface = "eth0"\npriority1 = 10\nptp4l = "{self.settings.ptp4l}"\nask_s = 2\nsilent_s = 10\n'
