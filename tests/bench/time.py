@@ -1,8 +1,8 @@
 """How well the box knows its devices' clocks: certified offset against the truth, which is known because the clocks are the simulator's.
 
 Ten devices with clocks of their own in network namespaces, the real ptp4l as grandmaster, the box's own clock process beside it, all
-with software stamps on this machine. Beside them, in the same run: what an unmodified ptp4l slave says about itself, and what our
-devices say about themselves, which is all a slave can know.
+with software stamps on this machine. Beside them, in the same run: what an unmodified ptp4l slave says about itself, which is all a slave
+can know, and how far off our devices really were.
 A moment is right when the truth lies within what was certified at that moment; the promise is 99.7 % of them.
 """
 
