@@ -284,7 +284,8 @@ def counted(database: str) -> dict[str, int]:
     """How much of what only now and then happens there was, by the hub's word: for the table."""
     ((sessions,),) = _rows(database, "select count(*) from sessions where state = 'complete'")
     ((slices,),) = _rows(database, "select count(*) from commands where signer = box")
-    return {"sessions": sessions, "slices": slices}
+    ((fired,),) = _rows(database, "select count(*) from firings")
+    return {"sessions": sessions, "slices": slices, "fired": fired}
 
 
 def findings(witness: Witness, database: str) -> list[str]:
@@ -300,6 +301,7 @@ def findings(witness: Witness, database: str) -> list[str]:
         *_commands(witness, database),
         *_sessions(database),
         *_advice(witness, database),
+        *_rules(database),
         *_leftovers(witness),
         *_hub_holds(witness, database),
     ]
@@ -432,12 +434,33 @@ def _commands(witness: Witness, database: str) -> Iterator[str]:
             yield f"order {asked.identity.hex()[:8]}: {got} frames of evidence, the store holds {least} to {len(held)}"
     for identity in rows.keys() & witness.forged:
         yield f"a forged or foreign order {identity.hex()[:8]} was carried out"
-    # What the box asks of itself because of an event is in its own name.
+    # What the box asks of itself because of an event is in its own name; a rule's orders are the hub's.
     own = {row[0] for row in _rows(database, "select identity from commands where signer = box")}
-    for identity in rows.keys() - {asked.identity for asked in witness.asked} - witness.forged - own:
+    ruled = {bytes.fromhex(word.split()[1]) for words in _done(database) for word in words if word.startswith("retrieve ")}
+    for identity in rows.keys() - {asked.identity for asked in witness.asked} - witness.forged - own - ruled:
         yield f"evidence nobody asked for: {identity.hex()[:8]}"
     for identity in own - {identity for identity, row in rows.items() if row[2]}:
         yield f"a slice {identity.hex()[:8]} was ordered and never came in full"
+
+
+def _rules(database: str) -> Iterator[str]:
+    """What a rule fired for was done, all of it and once, and what caused it is at the hub."""
+    for rule, state, done in _rows(database, "select rule, state, done from firings"):
+        deeds = [words.split()[0] for words in json.loads(done)]
+        if state != "done" or (rule == "storm" and deeds != ["call", "retrieve", "advise"]):
+            yield f"rule {rule} fired and what it asks for is {state}: {', '.join(deeds) or 'nothing'}"
+    for (rule,) in _rows(
+        database, "select rule from firings f where not exists (select 1 from messages m where m.box = f.box and m.identity = f.cause)"
+        " and not exists (select 1 from envelopes e where e.box = f.box and e.identity = f.cause)",
+    ):  # fmt: skip
+        yield f"rule {rule} fired for a message that is not there"
+    ((open_calls,),) = _rows(database, "select count(*) from calls where rule = 'storm'")
+    if open_calls > 1:
+        yield f"{open_calls} calls of one rule are open"
+
+
+def _done(database: str) -> list[list[str]]:
+    return [json.loads(done) for (done,) in _rows(database, "select done from firings")]
 
 
 def _advice(witness: Witness, database: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from drivers.clock import ClockState
 from drivers.link import LinkRequest
 from firmware.core.advice import ADVICE
 from firmware.core.cold import COLD
+from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import Command, Order, command_packed, order_packed
 from firmware.core.message import Priority
 from firmware.core.query import Query
@@ -30,7 +31,8 @@ from firmware.core.spool import Spool
 from firmware.core.store import Store
 from firmware.core.timestamp import MS, SECOND
 from firmware.core.topics import Topic
-from firmware.hub.affairs import give_advice, order_session
+from firmware.hub.affairs import POLICY, give_advice, order_session
+from firmware.hub.affairs import RULES as RULES_FILE
 from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.retention.pins import pin
@@ -98,6 +100,20 @@ backoff_s_max = 5
 resend_s = 15
 command_expires_s = 3600
 """
+RULES = """
+[[rule]]
+name = "storm"
+when = "event=event-*[13]"
+count = 2
+within_s = 60
+per = "fleet"
+quiet_s = 5
+per_hour_max = 12
+around_s = 2
+then = ["call", "retrieve", "advise"]
+advice = "check-arm"
+text = "Twice in a minute."
+"""
 RELAY_SETTINGS = """
 [relay]
 brokers = ["broker:1883"]
@@ -139,20 +155,8 @@ class StormResult:
 
 
 COLUMNS = (
-    "frames",
-    "messages",
-    "orders",
-    "forged",
-    "cuts",
-    "kills",
-    "disk",
-    "link",
-    "clock",
-    "cold",
-    "deleted",
-    "sessions",
-    "slices",
-)
+    "frames", "messages", "orders", "forged", "cuts", "kills", "disk", "link", "clock", "cold", "deleted", "sessions", "slices", "fired",
+)  # fmt: skip
 HEADER = "  seed  " + "  ".join(f"{name:>6}" for name in COLUMNS) + "  virtual    real"
 
 
@@ -233,6 +237,8 @@ class _Storm:
             Settings(SECTIONS["hub"], [("storm", HUB_SETTINGS), ("storm", f"[hub]\ndatabase = {self.database!r}")]),
             site=SITE, capacity_bytes=CAPACITY_BYTES,
         )  # fmt: skip
+        make_directory(self.hub.disk, POLICY)
+        replace(self.hub.disk, POLICY, RULES_FILE, RULES.encode())
         if self.relayed:
             self.relay = self.world.add(
                 RELAY_NAME, RELAY, Settings(SECTIONS["relay"], [("storm", RELAY_SETTINGS)]), site=SITE, capacity_bytes=CAPACITY_BYTES,

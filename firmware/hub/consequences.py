@@ -11,7 +11,7 @@ from drivers.clock import Monotonic, Now
 from firmware.core.condition import AnyOf
 from firmware.core.durable import make_directory, read_or_none
 from firmware.core.envelope import Envelope, Order
-from firmware.core.errors import BadSettings
+from firmware.core.errors import BadSettings, DiskFailed, DiskFull
 from firmware.core.message import Message
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
@@ -19,10 +19,11 @@ from firmware.hub import sessions
 from firmware.hub.affairs import POLICY, RULES
 from firmware.hub.judge import as_message, carry_out, judge, judge_session
 from firmware.hub.order import RETRIEVAL
-from firmware.hub.repository import Repository
+from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.rules import AS_IT_COMES, RULES_BYTES_MAX, rules_of
 
 POLICY_NS = SECOND  # How often it is looked whether the rules have changed.
+AGAIN_NS = SECOND  # After the database or the disk refused.
 LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages.
 
 
@@ -41,6 +42,7 @@ class Consequences:
         self._is_fired = True  # something may be due from before
         self._unsettled: set[str] = set()  # boxes that have spoken since their sessions were looked at
         self._look_due = Monotonic(0)
+        self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
         """Read the rules, and look at every box's sessions once."""
@@ -73,14 +75,21 @@ class Consequences:
 
     def draw(self, now: Now) -> bool:
         """Some of what is due; whether there is news. Raises RepositoryFailed, DiskFull or DiskFailed: then it is done later."""
-        self._read_policy(now)
-        looked = self._look_at_sessions(now)
-        return self._carry_out(now) or looked
+        if now.monotonic < self._again:
+            return False
+        try:
+            self._read_policy(now)
+            looked = self._look_at_sessions(now)
+            return self._carry_out(now) or looked
+        except (RepositoryFailed, DiskFull, DiskFailed):
+            # An order that was published and taken back rings our own bell: we would try it again at once, for ever (storm seed 43).
+            self._again = now.monotonic.after(AGAIN_NS)
+            raise
 
     def next_wish(self, now: Now) -> Monotonic | None:
         """When something is due."""
         if self._is_fired:
-            return now.monotonic
+            return max(now.monotonic, self._again)
         return self._look_due if self._unsettled else None
 
     def _look_at_sessions(self, now: Now) -> bool:

@@ -4,6 +4,7 @@ Deciding is part of the transaction that takes the message in; doing comes after
 a firing that was decided is carried out, and one that was carried out is not decided again.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from firmware.core.query import Query
 from firmware.core.request import Request, as_parameters
 from firmware.core.timestamp import SECOND, ClockState, Timestamp
 from firmware.hub import calls
-from firmware.hub.order import RETRIEVAL, made
+from firmware.hub.order import IDENTITY_SIZE, RETRIEVAL, made
 from firmware.hub.repository import Repository
 from firmware.hub.rules import Rule
 
@@ -169,6 +170,8 @@ def _fire(
 def _do(board: Board, repository: Repository, rule: Rule, deed: str, firing: sqlite3.Row, now: Now, expires_s: int) -> str:
     """What was done, for people and for the record."""
     box, tai_ns = str(firing["box"]), now.timestamp.tai_ns
+    # Published, and then the disk fails or the power goes: made again it is the same order, not a second one (storm seed 43).
+    identity = hashlib.sha256(f"{deed} {firing['number']} ".encode() + firing["cause"]).digest()[:IDENTITY_SIZE]
     if deed == "call":
         return f"call {calls.open_call(repository, rule.name, str(firing['key']), box, rule.text, tai_ns)}"
     if deed == "retrieve":
@@ -180,7 +183,7 @@ def _do(board: Board, repository: Repository, rule: Rule, deed: str, firing: sql
             rule.priority,
         )
         order = made(
-            board, repository, box=box, deed=RETRIEVAL, parameters=as_parameters(asked), about=firing["cause"], made_tai_ns=tai_ns,
+            board, repository, box=box, deed=RETRIEVAL, parameters=as_parameters(asked), about=firing["cause"], identity=identity, made_tai_ns=tai_ns,
             expires_tai_ns=tai_ns + expires_s * SECOND,
         )  # fmt: skip
         return f"retrieve {order.identity.hex()}"
@@ -190,7 +193,7 @@ def _do(board: Board, repository: Repository, rule: Rule, deed: str, firing: sql
     reason = " ".join(rule.text.split())[: advice.REASON_MAX]
     said = replace(said, reason=reason if reason and reason.isprintable() else None)
     order = made(
-        board, repository, box=box, deed=advice.DEED, parameters=advice.as_parameters(said), about=firing["cause"], made_tai_ns=tai_ns,
+        board, repository, box=box, deed=advice.DEED, parameters=advice.as_parameters(said), about=firing["cause"], identity=identity, made_tai_ns=tai_ns,
         expires_tai_ns=tai_ns + rule.expires_s * SECOND,
     )  # fmt: skip
     return f"advise {order.identity.hex()}"

@@ -63,11 +63,15 @@ def made(
     about: bytes | None,
     made_tai_ns: int,
     expires_tai_ns: int,
+    identity: bytes | None = None,
 ) -> Order:
-    """An order of any deed, within the caller's transaction: durable and on its way when that is."""
+    """An order of any deed, within the caller's transaction: durable and on its way when that is.
+
+    identity: where it is made again after a transaction that failed behind it, so that both are one; None for a new one.
+    """
     signer = board.identity.name
     order = Order(
-        identity=board.identity.entropy(IDENTITY_SIZE), signer=signer, box=box, deed=deed,
+        identity=identity or board.identity.entropy(IDENTITY_SIZE), signer=signer, box=box, deed=deed,
         counter=repository.next_counter(signer, made_tai_ns), made_tai_ns=made_tai_ns, expires_tai_ns=expires_tai_ns,
         parameters=parameters,
     )  # fmt: skip

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from drivers.clock import ClockState, Timestamp
-from firmware.core.durable import make_directory
+from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import Envelope, command_unpacked, order_unpacked, sealed_envelope
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, DiskFull
 from firmware.core.message import Field, Message, Priority, Severity, packed
+from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from firmware.hub import calls
+from firmware.hub.consequences import Consequences
 from firmware.hub.judge import as_message, carry_out, judge, judge_session
 from firmware.hub.outgoing import OUTGOING
 from firmware.hub.repository import Repository
@@ -30,6 +32,7 @@ class Bench:
     def __init__(self, directory: Path, rules: str) -> None:
         self.board = SimulatedBoard(identity=SimulatedIdentity(name="hub-1"))
         make_directory(self.board.disk, OUTGOING)
+        make_directory(self.board.disk, "policy")
         self.repository = Repository(str(directory / "hub.sqlite"))
         self.rules: tuple[Rule, ...] = rules_of(rules)
         self.counts: Counter[str] = Counter()
@@ -234,3 +237,34 @@ def test_a_call_from_open_to_closed(tmp_path: Path) -> None:
     bench.take(bench.message())
     bench.carry_out()
     assert [2, 1] == [call["number"] for call in calls.listed(bench.repository, tai_offset_s=37, everything=True)]
+
+
+def test_a_disk_that_refuses_is_asked_again_a_second_later(tmp_path: Path) -> None:
+    """Not at once, though the order that was published and taken back rings our own bell; and the order made then is the same one.
+    (S2-122)"""
+    bench = Bench(tmp_path, rule(then=["retrieve", "advise"], advice="check-arm"))
+    replace(bench.board.disk, "policy", "rules.toml", rule(then=["retrieve", "advise"], advice="check-arm").encode())
+    consequences = Consequences(bench.board, bench.repository, Report("hub"), expires_s=3600)
+    consequences.start(bench.board.clock.now())
+    bench.take(bench.message())
+    renames = 0
+
+    def before(number: int, what: str, path: str) -> None:
+        nonlocal renames
+        renames += what == "rename" and "outgoing" in path
+        if renames == 2:
+            raise DiskFull("expected room for the second order")
+
+    bench.board.disk.before = before
+    with pytest.raises(DiskFull):
+        consequences.draw(bench.board.clock.now())
+    now = bench.board.clock.now()
+    assert (False, now.monotonic.after(SECOND)) == (consequences.draw(now), consequences.next_wish(now))
+    assert ["retrieval"] == [deed for deed, _ in bench.orders()]
+
+    bench.board.disk.before = None
+    bench.board.clock.advance(SECOND)
+    assert consequences.draw(bench.board.clock.now())
+    names = Spool(bench.board.disk, OUTGOING).names()
+    assert (3, 2) == (len(names), len({name.partition("-")[2] for name in names}))
+    assert ["done"] == [row["state"] for row in bench.repository.rows("select state from firings")]
