@@ -83,12 +83,12 @@ class SmallFleet:
         self.world.run(int(seconds * SECOND))
 
     def say(
-        self, text: str, *, priority: int = 3, event: str | None = None, device: Device = ARM, **fields: Any
+        self, text: str, *, priority: int = 3, event: str | None = None, device: Device = ARM, process: str = "arm", **fields: Any
     ) -> None:  # Any: as CBOR takes it
         """A device publishes this, with its clock as the box's."""
         self._sequence += 1
         row: dict[str, object] = {
-            "version": 1, "process": "arm", "sequence": self._sequence, "text": text, "event": event, "fields": fields or None,
+            "version": 1, "process": process, "sequence": self._sequence, "text": text, "event": event, "fields": fields or None,
             "time_utc_ns": self.box.clock.now().utc_ns,
         }  # fmt: skip
         payload = cbor2.dumps({name: value for name, value in row.items() if value is not None})

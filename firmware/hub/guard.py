@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from firmware.hub.people import People
+from firmware.hub.people import People, Role
 
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
@@ -41,7 +41,9 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers) or self._unknown(scope["method"], scope["path"], headers)
+        who = self._people.who(headers.get("authorization", ""))
+        scope["who"] = who[0] if who is not None else ""
+        refusal = self._refusal(scope["method"], headers) or self._unknown(who, scope["method"], scope["path"])
         if refusal is not None:
             status, text = refusal
             asking = {"WWW-Authenticate": 'Basic realm="Scrubjay hub", charset="UTF-8"'} if status == 401 else None
@@ -49,11 +51,10 @@ class Guard:
             return
         await self._app(scope, receive, send_with_headers)
 
-    def _unknown(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
+    def _unknown(self, who: tuple[str, Role] | None, method: str, path: str) -> tuple[int, str] | None:
         """Somebody this site does not know, or whose role does not include this (S2-123)."""
         if not self._people.known:
             return None
-        who = self._people.who(headers.get("authorization", ""))
         if who is None:
             return 401, "expected the name and token of somebody this site knows (setting people)"
         if not self._people.may(who[1], method, path):

@@ -316,12 +316,14 @@ class Page:
 
     async def _change_call(self, request: HttpRequest) -> Response:
         body = await _body(request)
-        call = await run_in_threadpool(self._changed_call, request.path_params["number"], body)
+        call = await run_in_threadpool(self._changed_call, request.path_params["number"], body, request.scope.get("who", ""))
         return JSONResponse(call) if call else JSONResponse({"error": "expected the number of a call"}, 404)
 
-    def _changed_call(self, number: int, body: bytes) -> dict[str, object] | None:
+    def _changed_call(self, number: int, body: bytes, who: str) -> dict[str, object] | None:
+        """who: somebody this site knows, in whose name it is then, whatever else is said; "" where nobody is asked."""
         wish = _json_object(body)
         to, by, note = (str(wish.get(name, "")) for name in ("to", "by", "note"))
+        by = who or by
         now = self._board.clock.now()
         found = calls.change(
             self._repository(),

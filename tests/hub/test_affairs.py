@@ -188,6 +188,8 @@ def test_each_role_may_do_its_own(tmp_path: Path) -> None:
             for who, token in (("", None), ("ada", "x"), ("eve", "eve-token"))
         }
         assert 403 == page.ask("/api/rules", {"text": ""}, who="kim")[0]
+        ((call,),) = [page.ask("/api/calls", who="ada")[1]["calls"]]  # type: ignore[misc]
+        assert "root" == call["by"]  # in the name of who asked, not in the one that was written
     finally:
         page.end()
 

@@ -35,7 +35,7 @@ def policy(fleet: SmallFleet, text: str = RULES) -> None:
 def test_a_rule_fires_and_everything_follows(tmp_path: Path) -> None:
     """The second failure of a tool in an hour: a service call is open, the frames around it are at the hub, and the advice is
     shown on the box, published in the room where the site wants that, and answered; all of it once, joined to the message that
-    caused it. (S2-121, S2-122, S2-124)"""
+    caused it. What the analysis leads to is advice: a person changes the robot, not this product. (S2-121, S2-122, S2-124, S2-125)"""
     fleet = SmallFleet(tmp_path, box="[feedback]\npublish = true\n")
     heard: list[tuple[bytes, int]] = []
     fleet.box.make_asker = lambda interface: SimulatedAsker(

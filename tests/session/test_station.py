@@ -78,7 +78,7 @@ def test_said_twice_and_said_again_later(theatre: Theatre) -> None:
 
 def test_each_kind_and_hl7_context(make_theatre: Callable[..., Theatre]) -> None:
     """An exercise after a procedure closes it; a site may have its scheduling system's messages open sessions, as intake hears
-    them. (S2-130)"""
+    them; a session needs no robot. (S2-130, S2-134)"""
     theatre = make_theatre(
         opens=("exercise: event=exercise-started", "procedure: kind=hl7 fields/hl7/type=SIU/S12"), closes=("any: event=over",)
     )

@@ -7,6 +7,7 @@ import pytest
 from firmware.core.pcapng import packets
 from firmware.core.timestamp import SECOND
 from simulator.fleet import SmallFleet
+from simulator.parrots import CONSOLE
 
 DEVICES = '[intake]\ndevices = ["10.77.0.11=arm-2"]\n'
 
@@ -51,6 +52,24 @@ def test_only_the_device_concerned(tmp_path: Path) -> None:
     assert found
     assert {True} == {b"\x0a\x4d\x00\x0b" in packet.data[26:34] or packet.data[12:14] != b"\x08\x00" for packet in found}
     assert len(found) < 60
+
+
+def test_only_what_the_process_said(tmp_path: Path) -> None:
+    """The frames in which the process that told of it spoke, out of all that its device sent and others said. (S2-106)"""
+    rule = '[slice]\nrules = ["tool: event=tool-failure -> of=process around=6"]\n'
+    fleet = SmallFleet(tmp_path, box=DEVICES + rule)
+    for number in range(6):
+        fleet.say(f"torque {number}", process="drive")
+        fleet.say(f"picture {number}", process="camera")
+        fleet.say(f"torque {number}", process="drive", device=CONSOLE)
+        fleet.chatter(1)
+    fleet.say("joint 2 stopped", priority=1, event="tool-failure", process="drive")
+    fleet.chatter(12)
+
+    (row,) = fleet.rows("select identity from commands where signer = box")
+    found = list(packets(fleet.hub.disk.read(f"evidence/{row['identity'].hex()}.pcapng")))
+    assert 6 <= len(found) <= 7
+    assert {b"\x0a\x4d\x00\x0b"} == {packet.data[26:30] for packet in found}
 
 
 @pytest.mark.parametrize("seed", [3, 4])
