@@ -15,7 +15,7 @@ from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.index import Record, unpacked_header, unpacked_records
-from firmware.core.receipt import Receipt
+from firmware.core.receipt import SUM, Receipt, Sum
 from firmware.core.seal import Seal
 from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.timestamp import SECOND, ClockState, iso, span
@@ -107,12 +107,18 @@ def lines(verdict: Verdict) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """One place in the chain. previous: None also where a receipt does not tell."""
+    """One place in the chain, or several from `first` on that a sum of receipts accounts for. digest: of the (last) seal."""
 
     sequence: int
     name: str
     digest: bytes
     seal: Seal | None
+    first: int | None = None
+
+    @property
+    def begin(self) -> int:
+        """Its lowest sequence."""
+        return self.sequence if self.first is None else self.first
 
 
 def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, *, receipts: str = "receipts") -> Verdict:
@@ -127,7 +133,10 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
             opened.append(name)
         else:
             links.append(_sealed(disk, path, name, verdict))
-    links += [_Link(row.sequence, row.segment, row.seal_digest, None) for row in _receipts(disk, receipts, verdict)]
+    total = _sum(disk, receipts, verdict)
+    links += [_Link(row.sequence, row.segment, row.seal_digest, None) for row in _receipts(disk, receipts, total, verdict)]
+    if total is not None:
+        links += [_Link(run.last, f"{receipts}/{SUM}", run.seal_digest, None, run.first) for run in total.runs]
     _chain(sorted(links, key=lambda link: link.sequence), verdict)
     for name in opened:
         _open(disk, path, name, verdict)
@@ -319,15 +328,15 @@ def _chain(links: list[_Link], verdict: Verdict) -> None:
             verdict.found(
                 link.name, "reordered", f"expected one segment of sequence {link.sequence}, there is also {before.name!r}"
             )
-        elif before is not None and link.sequence != before.sequence + 1:
+        elif before is not None and link.begin != before.sequence + 1:
             verdict.found(
                 link.name,
                 "missing",
-                f"expected sequence {before.sequence + 1} before it, the segments up to {link.sequence - 1} are missing",
+                f"expected sequence {before.sequence + 1} before it, the segments up to {link.begin - 1} are missing",
             )
-        elif before is None and link.sequence != 1:
+        elif before is None and link.begin != 1:
             verdict.found(
-                link.name, "missing", f"expected sequence 1 or a receipt for it, the segments before {link.sequence} are missing"
+                link.name, "missing", f"expected sequence 1 or a receipt for it, the segments before {link.begin} are missing"
             )
         elif link.seal is not None and before is not None and before.digest and link.seal.previous != before.digest:
             verdict.found(
@@ -340,10 +349,33 @@ def _chain(links: list[_Link], verdict: Verdict) -> None:
         verdict.last_digest = before.digest
 
 
-def _receipts(disk: Disk, path: str, verdict: Verdict) -> list[Receipt]:
+def _sum(disk: Disk, path: str, verdict: Verdict) -> Sum | None:
+    name = f"{path}/{SUM}"
+    try:
+        made = receipt.sum_unpacked(disk.read(name))
+    except Missing:
+        return None
+    except BadItem as problem:
+        verdict.found(name, "altered", str(problem))
+        return None
+    if verdict.public_key is not None and not made.signed_by(verdict.public_key):
+        verdict.found(name, "unsigned", "sum of receipts: expected the box's signature, this is another's or it was altered")
+    count = sum(run.last - run.first + 1 for run in made.runs)
+    causes = ", ".join(f"{cause} {many}" for cause, many in sorted(made.causes.items()))
+    verdict.stated(
+        name,
+        "deleted",
+        f"{count} segments from {made.segments[0]} to {made.segments[1]} deleted; of their receipts a sum is kept: {causes}",
+    )
+    return made
+
+
+def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> list[Receipt]:
     rows: dict[bytes, tuple[str, Receipt]] = {}
     for name in disk.list(path):
-        if name.startswith("."):
+        number = name.partition("-")[0]
+        # One that the sum accounts for is on its way out.
+        if name.startswith(".") or name == SUM or (total is not None and number.isdecimal() and int(number) <= total.number):
             continue
         try:
             data = disk.read(f"{path}/{name}")
@@ -363,7 +395,7 @@ def _receipts(disk: Disk, path: str, verdict: Verdict) -> list[Receipt]:
     ):
         verdict.found(path, "reordered", "expected receipts in one chain, two claim the same place")
     for file, row in rows.values():
-        if row.previous is not None and row.previous not in rows:
+        if row.previous is not None and row.previous not in rows and (total is None or row.previous != total.digest):
             verdict.found(file, "missing", "receipt: expected the receipt made before it, it is missing")
     return [row for _, row in rows.values()]
 

@@ -3,19 +3,21 @@
     receipt durable ─▶ segment out of segments/, in one rename to trash/ ─▶ trash/ emptied
 
 Wherever the power goes, there is a segment, or a receipt for it, or both, and never half a segment.
+Of the oldest receipts a sum is made, durable before they go: what it accounts for and is still there is removed at the next start.
 """
 
 from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
-from firmware.core.errors import DiskFull, Missing
-from firmware.core.receipt import Receipt, packed
+from firmware.core.errors import BadItem, DiskFull, Missing
+from firmware.core.receipt import RUNS_MAX, SUM, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
 from firmware.retention.plan import Victim
 
 SEGMENTS, RECEIPTS, TRASH = "segments", "receipts", "trash"
 # On a disk that is full to the last block a receipt cannot be written, so nothing could be deleted. Larger than any file system's
 # need for one small file, smaller than a stretch (512 KiB), so that the recorder cannot take the room in between.
+SUMMED_A_STEP = 256  # A card reads so many small files in a fifth of a second.
 RESERVE, RESERVE_BYTES = f"{TRASH}/.reserve", 64 << 10
 
 
@@ -27,6 +29,7 @@ class Receipts:
         self._number = 0
         self._previous: bytes | None = None
         self._done: set[str] = set()
+        self._sum: Sum | None = None
 
     def start(self) -> None:
         """Find the end of the chain, and empty the trash."""
@@ -37,13 +40,17 @@ class Receipts:
         # (storm seed 734).
         disk.sync_dir(RECEIPTS)
         self._done.clear()
-        self._number, self._previous = 0, None
-        newest = ""
+        self._sum = self._read_sum()
+        self._number, self._previous = (self._sum.number, self._sum.digest) if self._sum is not None else (0, None)
+        summed_up, newest = self._number, ""
         for name in disk.list(RECEIPTS):
             if name.startswith("."):
                 disk.remove(f"{RECEIPTS}/{name}")
                 continue
             number, _, segment = name.partition("-")
+            if number.isdecimal() and int(number) <= summed_up:
+                disk.remove(f"{RECEIPTS}/{name}")  # The power went between the sum and this.
+                continue
             if number.isdecimal() and int(number) > self._number:
                 self._number, newest = int(number), name
             self._done.add(segment)
@@ -75,6 +82,45 @@ class Receipts:
             return
         disk.sync_dir(SEGMENTS)
         disk.remove(f"{TRASH}/{segment}")
+
+    def sum_up(self, now: Now, *, keep: int) -> int:
+        """Put some of the oldest receipts into the sum, where there are more than `keep`; how many. Raises DiskFull or DiskFailed.
+
+        Only of segments that are gone, and never the receipt of the newest one: the recorder may have to go on from it.
+        """
+        disk = self._board.disk
+        names = sorted(name for name in disk.list(RECEIPTS) if name[:1].isdecimal())
+        newest = max((name.partition("-")[2] for name in names), default="")
+        chosen: list[tuple[int, str, bytes, Receipt]] = []
+        for name in names[: min(SUMMED_A_STEP, max(0, len(names) - keep))]:
+            number, _, segment = name.partition("-")
+            data = disk.read(f"{RECEIPTS}/{name}")
+            try:
+                row = unpacked(data)
+            except BadItem:
+                break  # verify names it, and nobody replaces it by a word of ours
+            if segment == newest or disk.exists(f"{SEGMENTS}/{segment}"):
+                break
+            chosen.append((int(number), name, data, row))
+        if not chosen:
+            return 0
+        last, _, data, _ = chosen[-1]
+        made = summed(self._sum, [row for *_, row in chosen], number=last, digest=digest(data), made=now.timestamp)
+        if len(made.runs) > RUNS_MAX:
+            return 0
+        made = made.signed(self._board.identity.sign(made.body()))
+        replace(disk, RECEIPTS, SUM, sum_packed(made))
+        self._sum = made
+        for _, name, _, row in chosen:
+            disk.remove(f"{RECEIPTS}/{name}")
+            self._done.discard(row.segment)
+        return len(chosen)
+
+    def _read_sum(self) -> Sum | None:
+        try:
+            return sum_unpacked(self._board.disk.read(f"{RECEIPTS}/{SUM}"))
+        except (Missing, BadItem):
+            return None  # verify names what is wrong with it
 
     def _write(self, victim: Victim, now: Now) -> None:
         candidate = victim.candidate

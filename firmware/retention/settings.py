@@ -28,6 +28,9 @@ class RetentionSettings:
     # A box makes 12 segments an hour as it comes: five times that clears a backlog in days, and a wrong clock has done little
     # harm by the time somebody reads the first of its messages.
     age_deletions_per_hour: int = setting(60, "Segments deleted for their age in an hour, at most.", low=1, high=100_000)
+    receipts_max: int = setting(
+        20_000, "Receipts of deleted segments kept one by one; one signed sum accounts for older ones.", low=10, high=1_000_000
+    )
     clock_step_s: int = setting(60, "A jump of the clock beyond this puts it in doubt.", low=1, high=86_400)
     clock_doubt_h: int = setting(24, "How long a clock must run without a step before ages are believed again.", low=1, high=720)
 

@@ -124,6 +124,9 @@ class RetentionStation:
             yield
         self._gauge()
         yield
+        while summed := self._receipts.sum_up(self._at, keep=self._settings.receipts_max):
+            self.report.count("receipts_summed", summed)
+            yield
         for folder in self._folders:
             for deleted in folder.sweep(lambda: self._believer.tai_ns(self._at)):
                 if deleted:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core.envelope import Order
-from firmware.core.errors import Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.hit import Hit, Numbering
 from firmware.core.look import Damage, Damages
 from firmware.core.query import Query, terms_of
+from firmware.core.receipt import SUM, sum_unpacked
 from firmware.core.request import Request
 from firmware.core.segment import sequence_of
 from firmware.core.sift import Sift, sifted, split
@@ -206,7 +207,7 @@ class Search:
     def _deleted(self) -> Mapping[int, int]:
         """The first moment of each deleted segment that may have held something of the interval, from the receipts' names: <number>-<segment>."""
         earliest, latest = compact(self.plan.from_ns - DAY_NS), compact(self.plan.until_ns + DAY_NS)
-        deleted = {}
+        deleted = self._summed()
         for name in self._disk.list("receipts"):
             segment = name.partition("-")[2]
             if earliest <= segment[:16] <= latest:
@@ -214,6 +215,15 @@ class Search:
                 if sequence is not None and begin is not None:
                     deleted[sequence] = begin
         return deleted
+
+    def _summed(self) -> dict[int, int]:
+        """Likewise of those of which only a sum is kept: from the earliest to the latest as one, in places no segment has."""
+        try:
+            made = sum_unpacked(self._disk.read(f"receipts/{SUM}"))
+        except (Missing, BadItem):
+            return {}
+        begin, end = map(_begin_of, made.segments)
+        return {-2: begin, -1: end} if begin is not None and end is not None else {}
 
 
 def _begin_of(segment: str) -> int | None:

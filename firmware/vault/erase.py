@@ -56,7 +56,7 @@ def _receipt(disk: Disk, now: Now) -> tuple[Receipt, int]:
     chain = chain_end(disk, SEGMENTS, RECEIPTS)
     names = [name for name in disk.list(SEGMENTS) if sequence_of(name) is not None and not name.startswith(".")]
     newest = next((name for name in names if sequence_of(name) == chain.sequence), "")
-    last = max((name for name in disk.list(RECEIPTS) if not name.startswith(".")), default=None)
+    last = max((name for name in disk.list(RECEIPTS) if name[:1].isdecimal()), default=None)
     try:
         previous = digest(disk.read(f"{RECEIPTS}/{last}")) if last is not None else None
     except Missing:

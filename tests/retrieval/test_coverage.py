@@ -51,3 +51,11 @@ def test_sentence_is_bounded() -> None:
 
     assert sentence(holes).endswith(f"and {1000 - HOLES_SAID_MAX} more")
     assert "" == sentence([])
+
+
+def test_what_only_a_sum_of_receipts_tells_of_is_deleted() -> None:
+    """From the earliest to the latest it accounts for; before that nothing was recorded. (S2-107)"""
+    summed = {-2: 100 * S, -1: 900 * S}
+
+    assert [Hole(200 * S, 300 * S, "deleted")] == not_held([], summed, from_ns=200 * S, until_ns=300 * S)
+    assert [Hole(0, 50 * S, "not recorded")] == not_held([], summed, from_ns=0, until_ns=50 * S)

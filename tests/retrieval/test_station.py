@@ -9,6 +9,7 @@ import pytest
 from firmware.core.errors import BadItem, DiskFull
 from firmware.core.message import Priority
 from firmware.core.query import Query
+from firmware.core.receipt import Receipt, sum_packed, summed
 from firmware.core.request import Request, as_parameters, from_parameters
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
@@ -198,6 +199,21 @@ def test_deleted_segments_are_said_to_be_deleted(asker: Asker) -> None:
 
     (said,) = asker.said("evidence-result")
     assert 30 == len(asker.evidence(identity))
+    assert str(said.fields["not_held"]).endswith(" deleted")
+
+
+def test_segments_of_which_only_a_sum_of_receipts_tells_are_said_to_be_deleted(asker: Asker) -> None:
+    """Likewise where the receipts themselves went into their sum. (S2-094)"""
+    start = _minutes(asker, 4)
+    first = asker.board.disk.list("segments")[0]
+    asker.board.disk.remove(f"segments/{first}")
+    row = Receipt(first, 1, bytes(32), "age", asker.board.clock.now().timestamp, None)
+    made = summed(None, [row], number=1, digest=bytes(32), made=row.made)
+    asker.board.disk.write("receipts/sum", sum_packed(made.signed(asker.board.identity.sign(made.body()))))
+    asker.ask(Query(start, start + 4 * MINUTE))
+    asker.work()
+
+    (said,) = asker.said("evidence-result")
     assert str(said.fields["not_held"]).endswith(" deleted")
 
 
