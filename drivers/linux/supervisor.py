@@ -83,6 +83,9 @@ class LinuxSupervisor:
         for number, former in self._former.items():
             signal.signal(number, former)  # type: ignore[arg-type]  # what signal() itself returned
         self._former.clear()
+        for descriptor in self._kept.values():
+            os.close(descriptor)
+        self._kept.clear()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -151,7 +154,7 @@ class LinuxSupervisor:
                 os.close(self._kept.pop(title))
 
     def kept(self) -> Mapping[str, int]:
-        return self._kept
+        return dict(self._kept)
 
     def _asked(self, number: int, frame: object) -> None:
         self._stop = True
@@ -303,6 +306,10 @@ class LinuxKeeper:
                 _signal_group(kept.process.pid)
         self._set_timer()
         return happened
+
+    def processes(self) -> dict[str, int]:
+        """The process watched under each name."""
+        return {name: kept.main for name, kept in self._kept.items()}
 
     def stop(self, name: str) -> None:
         kept = self._kept.get(name)

@@ -12,7 +12,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.supervisor import Heir, Standing
 from firmware.core.report import Report
-from firmware.core.timestamp import MS, SECOND
+from firmware.core.timestamp import MS, SECOND, iso
 from firmware.core.versions import OFFICIAL, official
 
 READY_NS_MAX = 60 * SECOND  # An Atom loads everything in three; beyond it somebody waits for what will not come.
@@ -39,7 +39,7 @@ class Succession:
         self._ready_by = Monotonic(0)
 
     def start(self, now: Now) -> None:
-        return
+        self.report.gauge("since", iso(now.utc_ns))  # Who watches over versions counts how often that changes.
 
     def step(self, now: Now) -> Monotonic | None:
         if now.monotonic >= self._look_at and self._board.supervisor.keeps:
@@ -65,6 +65,7 @@ class Succession:
         return (self._heir.fileno(),) if self._heir is not None else ()
 
     def stop(self, now: Now) -> None:
+        self.report.gauge("since", "stopped")
         if self._heir is not None and not self._board.supervisor.hands_over:
             self._heir.dismiss()
             self._heir = None

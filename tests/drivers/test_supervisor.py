@@ -235,3 +235,16 @@ def test_a_keeper_that_keeps_nothing_is_asked_nothing(notify: tuple[socket.socke
             os.close(descriptor)
     without.close()
     keeping.close()
+
+
+def test_what_is_kept_may_be_forgotten_while_it_is_looked_through(notify: tuple[socket.socket, str]) -> None:
+    """Kept under a title is ours too, for an heir, until it is forgotten."""
+    server, address = notify
+    supervisor = LinuxSupervisor({"NOTIFY_SOCKET": address, "FDSTORE": "8"})
+    for title in ("ring/eth1", "ring/eth2"):
+        supervisor.keep(title, server.fileno())
+    for title in supervisor.kept():
+        supervisor.forget(title)
+
+    assert {} == supervisor.kept()
+    supervisor.close()
