@@ -13,6 +13,7 @@ from drivers.hardware_clock import HardwareClock
 from drivers.identity import Identity
 from drivers.link import Link
 from drivers.listener import Listener, ListenRequest
+from drivers.slots import Slots
 from drivers.sticks import Sticks
 from drivers.supervisor import Supervisor
 from drivers.tap import Tap, TapRequest
@@ -72,6 +73,10 @@ class Board(Protocol):
 
     def alerts(self, request: AlertRequest) -> Alerts:
         """Begin to hear SDC devices; raises ListenFailed."""
+
+    def slots(self) -> Slots:
+        """Where the application's versions run."""
+        ...
 
     def sticks(self) -> Sticks:
         """Removable storage that somebody may have plugged in."""

@@ -31,6 +31,7 @@ from firmware.retention.settings import RetentionSettings
 from firmware.retrieval.settings import RetrievalSettings
 from firmware.session.settings import SessionSettings
 from firmware.slice.settings import SliceSettings
+from firmware.update.settings import UpdateSettings
 from firmware.uplink.settings import UplinkSettings
 
 if TYPE_CHECKING:
@@ -164,6 +165,12 @@ def _steward(board: Board, settings: Settings) -> Sequence[Station]:
     ]
 
 
+def _update(board: Board, settings: Settings) -> Sequence[Station]:
+    from firmware.update.station import UpdateStation
+
+    return [UpdateStation(board, settings.of(UpdateSettings), slots=board.slots(), processes=SWITCHED)]
+
+
 def _console(board: Board, settings: Settings) -> Sequence[Station]:
     from firmware.console.station import ConsoleStation
 
@@ -217,7 +224,11 @@ BOX = (
     Process("steward", _steward),
     Process("feedback", _feedback),
     Process("console", _console),
+    Process("update", _update),
 )
+# In this order they become of another version: what nobody waits for first, the recorder when the others have shown that it runs, and
+# last of all who watches over them.
+SWITCHED = ("console", "feedback", "clock", "steward", "gate", "uplink", "roomside", "capture", "update")
 RELAY = (Process("relay", _relay),)
 HUB = (Process("hub", _hub), Process("web", serve=_page))
 
@@ -241,6 +252,7 @@ _BOX_SECTIONS: Mapping[str, type] = {
     "cold": ColdSettings,
     "health": HealthSettings,
     "console": ConsoleSettings,
+    "update": UpdateSettings,
 }
 
 SECTIONS: Mapping[str, Mapping[str, type]] = {

@@ -19,6 +19,7 @@ from simulator.clock import SimulatedClock
 from simulator.daemon import SimulatedDaemon
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity
+from simulator.slots import SimulatedSlots
 from simulator.sticks import SimulatedSticks
 from simulator.supervisor import SimulatedSupervisor
 
@@ -71,6 +72,7 @@ class SimulatedBoard:
         self.daemons = daemons or {}
         self.hardware_clocks = hardware_clocks or {}
         self.plugs = SimulatedSticks()
+        self.the_slots = SimulatedSlots()
 
     def bell(self) -> SimulatedBell:
         return SimulatedBell(self.disk, self.clock)
@@ -108,6 +110,9 @@ class SimulatedBoard:
 
     def alerts(self, request: AlertRequest) -> Alerts:
         return self.open_alerts(request)
+
+    def slots(self) -> SimulatedSlots:
+        return self.the_slots
 
     def sticks(self) -> SimulatedSticks:
         return self.plugs

@@ -6,6 +6,7 @@ from pathlib import Path
 from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
+from drivers.errors import Missing
 from drivers.hardware_clock import HardwareClock
 from drivers.link import Link
 from drivers.linux.bell import LinuxBell
@@ -14,6 +15,7 @@ from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity
 from drivers.linux.supervisor import LinuxSupervisor
 from drivers.listener import Listener, ListenRequest
+from drivers.slots import Slots
 from drivers.sticks import Sticks
 from drivers.tap import Tap, TapRequest
 from drivers.tty import Tty
@@ -23,6 +25,7 @@ class LinuxBoard:
     """root: the store. identity: its directory (drivers/linux/identity.py). portable_tap: libpcap instead of the kernel ring.
 
     keeps_time: whether this is the clock process, which says how good the time is; all others take its word.
+    make_slots: of the process that tries versions; others have none.
     open_tap: opens taps instead of either, for a recording that is heard as if it came from an interface.
     """
 
@@ -34,6 +37,7 @@ class LinuxBoard:
         portable_tap: bool = False,
         keeps_time: bool = False,
         open_tap: Callable[[TapRequest], Tap] | None = None,
+        make_slots: Callable[[], Slots] | None = None,
     ) -> None:
         self.disk = LinuxDisk(root)
         self.clock = LinuxClock(None if keeps_time else root / "state" / "clock")
@@ -42,6 +46,7 @@ class LinuxBoard:
         self._root = root
         self._portable_tap = portable_tap
         self._open_tap = open_tap
+        self._make_slots = make_slots
 
     def bell(self) -> LinuxBell:
         """A new bell; the keeper's signals ring it from now on."""
@@ -105,6 +110,11 @@ class LinuxBoard:
         from drivers.linux.alerts import LinuxAlerts
 
         return LinuxAlerts(request)
+
+    def slots(self) -> Slots:
+        if self._make_slots is None:
+            raise Missing("expected to know how other versions are started; only the update process does")
+        return self._make_slots()
 
     def sticks(self) -> Sticks:
         from drivers.linux.sticks import LinuxSticks

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from firmware.cli import find, fleet, record, run, session, simulated, state, store
+from firmware.cli import find, fleet, record, run, session, simulated, state, store, update
 from firmware.cli.commands import PROGRAM, Commands
 from firmware.core.errors import Trouble
 
@@ -43,6 +43,6 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot."
     )
     commands = Commands(made, "COMMAND")
-    for subject in (record, find, store, state, session, run, fleet, simulated):
+    for subject in (record, find, store, state, session, update, run, fleet, simulated):
         subject.register(commands)
     return made

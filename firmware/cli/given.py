@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from firmware.core.errors import BadSettings
 
 if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
+    from drivers.slots import Slots
     from firmware.core.settings import Settings
 
 
@@ -107,7 +109,13 @@ def settings_of(a: argparse.Namespace) -> "Settings":
     return Settings(SECTIONS[a.role], layers)
 
 
-def board_of(a: argparse.Namespace, settings: "Settings | None" = None, *, keeps_time: bool = False) -> "LinuxBoard":
+def board_of(
+    a: argparse.Namespace,
+    settings: "Settings | None" = None,
+    *,
+    keeps_time: bool = False,
+    make_slots: "Callable[[], Slots] | None" = None,
+) -> "LinuxBoard":
     from drivers.linux.board import LinuxBoard
     from drivers.linux.identity import introduce
     from firmware.roles import BoardSettings
@@ -120,7 +128,7 @@ def board_of(a: argparse.Namespace, settings: "Settings | None" = None, *, keeps
         from simulator.tap import RecordingTap
 
         opener = RecordingTap.opener(section.tap.removeprefix("recording:"))
-        return LinuxBoard(root, identity, open_tap=opener, keeps_time=keeps_time)
+        return LinuxBoard(root, identity, open_tap=opener, keeps_time=keeps_time, make_slots=make_slots)
     if section.tap not in ("ring", "portable"):
         raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")
-    return LinuxBoard(root, identity, portable_tap=section.tap == "portable", keeps_time=keeps_time)
+    return LinuxBoard(root, identity, portable_tap=section.tap == "portable", keeps_time=keeps_time, make_slots=make_slots)

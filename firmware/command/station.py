@@ -24,7 +24,7 @@ VERIFIED = "commands/verified"
 REFUSED = "commands/refused"
 COUNTERS = "commands/counters"
 # What this box knows how to do; each has a directory below VERIFIED and a station that reads it.
-DEEDS = ("retrieval", "session", "feedback")
+DEEDS = ("retrieval", "session", "feedback", "update")
 LOOKED_AT_MAX = 64  # Commands put in order of their counters at once; beyond it, those with the first names go first.
 AGAIN_NS = 5 * SECOND  # After a full or failed disk.
 

@@ -14,6 +14,8 @@ from firmware.core.errors import DiskFailed, Missing
 
 VERSIONS, OFFICIAL = "versions", "versions/official"
 IMAGE = "image"  # what came with the root file system, and is always there
+STARTS = "updates/starts"  # how often the update process of a copy was started since it last ran for a while
+STARTS_MAX = 5
 _NAME = re.compile(r"[0-9a-z][0-9a-z.+-]{0,62}")
 _NAME_BYTES_MAX = 64
 
@@ -30,3 +32,11 @@ def official(disk: Disk, process: str) -> str:
     except (Missing, DiskFailed):
         return IMAGE
     return name if is_version(name) and disk.exists(f"{VERSIONS}/{name}") else IMAGE
+
+
+def starts(disk: Disk) -> int:
+    """As counted; whoever runs for a while sets it back."""
+    try:
+        return len(disk.read(STARTS, size=STARTS_MAX + 1))
+    except (Missing, DiskFailed):
+        return 0

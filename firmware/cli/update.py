@@ -1,0 +1,176 @@
+"""Versions of the application: how they stand, bundles made and installed, the history, and the way back."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
+from firmware.cli.given import bytes_of, store_at
+from firmware.core.errors import BadItem, DiskFailed
+
+if TYPE_CHECKING:
+    from drivers.linux.slots import LinuxSlots
+
+BUNDLE_SUFFIX = ".scrubjay"
+STICK_FILES_MAX = 16
+
+
+def register(commands: Commands) -> None:
+    """Put these commands on the command line."""
+    update = commands.group("update", "versions of the application: status, install, history, rollback, make")
+
+    sub = update.add("status", _status, "which version is official, which are test, and why")
+    _store_arguments(sub)
+
+    sub = update.add("history", _history, "every switch of every process, with its cause")
+    _store_arguments(sub)
+
+    sub = update.add("install", _install, "give a bundle to the update station; from a stick the highest for this board is taken")
+    sub.add_argument("file", help=f"a bundle, or a directory with bundles (*{BUNDLE_SUFFIX})")
+    _store_arguments(sub)
+
+    sub = update.add("rollback", _rollback, "back to the version before, by a signed order that was carried here")
+    sub.add_argument("order", metavar="FILE", help=f"as `{PROGRAM} update order` makes it where the signer's key is")
+    _store_arguments(sub)
+
+    sub = update.add("order", _order, "sign an order to go back to the version before; --root is the signer's store")
+    sub.add_argument("--box", required=True, help="the box that is to go back")
+    sub.add_argument("-w", "--write", required=True, metavar="FILE", help="the order, to be carried to the box")
+    sub.add_argument("--expires-h", type=int, default=72, help="how long it can be used (default %(default)s)")
+    _store_arguments(sub)
+
+    sub = update.add("make", _make, "a bundle of the application as it is installed here; --root is the signer's store")
+    sub.add_argument("version", help="what it is called: digits, lower case letters, .+-")
+    sub.add_argument("--number", type=int, required=True, help="grows from version to version; a box takes no lower one")
+    sub.add_argument(
+        "--base", metavar="BUNDLE", help="a whole bundle of the version that the boxes have: only what differs is put in"
+    )
+    sub.add_argument("--expires-h", type=int, default=24 * 90, help="how long it can be installed (default %(default)s)")
+    sub.add_argument("-w", "--write", required=True, metavar="FILE", help=f"NAME{BUNDLE_SUFFIX}")
+    _store_arguments(sub)
+
+
+def _store_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--root", default=ROOT_DEFAULT, help="directory of the store (default %(default)s)")
+    sub.add_argument("--json", action="store_true")
+
+
+def _status(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.update.page import page
+
+    try:
+        found = page(LinuxDisk(store_at(a.root, holds="updates")))
+    except BadItem as problem:
+        raise ValueError(f"updates/standing: {problem}") from None
+    print(json.dumps(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))
+    return 0
+
+
+def _history(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.update.page import history
+
+    rows = history(LinuxDisk(store_at(a.root, holds="updates")))
+    if a.json:
+        print(json.dumps([{"at": r.at, "process": r.process, "from": r.former, "to": r.version, "cause": r.cause} for r in rows], indent=1))  # fmt: skip
+    else:
+        print(
+            "\n".join(f"{r.at}  {r.process}: {r.former or '-'} to {r.version or '-'}: {r.cause}" for r in rows) or "no switch yet"
+        )
+    return 0
+
+
+def _install(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.update.page import chosen, install
+
+    root = store_at(a.root, holds="updates")
+    trusted = LinuxIdentity(root / "identity").trusted()
+    if Path(a.file).is_dir():
+        files = sorted(Path(a.file).glob(f"*{BUNDLE_SUFFIX}"))[:STICK_FILES_MAX]
+        try:
+            data, _ = chosen(files, trusted, _slots(root))
+        except OSError as problem:
+            raise DiskFailed(f"{a.file}: expected bundles to be read, the system says: {problem.strerror}") from None
+    else:
+        data = bytes_of(a.file, "a bundle")
+    manifest = install(LinuxDisk(root), data, trusted)
+    row = {
+        "version": manifest.version,
+        "number": manifest.counter,
+        "signer": manifest.signer,
+        "base": manifest.base,
+        "bytes": len(data),
+    }
+    said = (
+        f"version {manifest.version}, signed by {manifest.signer}, is with the update station; `{PROGRAM} update status` shows it"
+    )
+    print(json.dumps(row) if a.json else said)
+    return 0
+
+
+def _rollback(a: argparse.Namespace) -> int:
+    from drivers.linux.disk import LinuxDisk
+    from firmware.core.envelope import command_unpacked, order_unpacked
+    from firmware.update.page import carry
+
+    data = bytes_of(a.order, "a signed order")
+    order = order_unpacked(command_unpacked(data).order)
+    carry(LinuxDisk(store_at(a.root, holds="updates")), data)
+    said = f"an order said to be signed by {order.signer} is with the command station, which checks it"
+    print(json.dumps({"command": order.identity.hex()}) if a.json else said)
+    return 0
+
+
+def _order(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.core.envelope import Command, Order, command_packed, is_name, order_packed
+
+    if not is_name(a.box):
+        raise ValueError(f"--box: expected a box's name, got {a.box!r}")
+    identity = LinuxIdentity(Path(a.root) / "identity")
+    now_ns = LinuxClock().now().timestamp.tai_ns
+    # Its counter is the moment it was made, as the hub's are at the least (repository.py): both go upwards on one scale.
+    order = Order(identity.entropy(16), identity.name, a.box, "update", now_ns, now_ns, now_ns + a.expires_h * 3600 * 10**9, {"rollback": "previous"})  # fmt: skip
+    data = order_packed(order)
+    Path(a.write).write_bytes(command_packed(Command(data, identity.sign(Command(data, b"").signed_bytes))))
+    print(json.dumps({"command": order.identity.hex()}) if a.json else f"{a.write}: {a.box} goes back to its version before, signed by {identity.name}")  # fmt: skip
+    return 0
+
+
+def _make(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.core.versions import is_version
+    from firmware.update.bundle import made, opened
+    from firmware.update.page import program_files
+
+    if not is_version(a.version) or a.number < 1:
+        raise ValueError(
+            f"expected a version of digits, lower case letters, .+- and a number above 0, got {a.version!r} {a.number}"
+        )
+    identity = LinuxIdentity(Path(a.root) / "identity")
+    slots = _slots(Path(a.root))
+    base, base_files = None, {}
+    if a.base:
+        former = opened(bytes_of(a.base, "a bundle"), {identity.name: identity.public_key()})
+        base, base_files = former.manifest.version, {file.path: data for file, data in former.contents(lambda path: b"")}
+    now_ns = LinuxClock().now().timestamp.tai_ns
+    data = made(
+        dict(program_files(slots)), base_files, version=a.version, counter=a.number, board=slots.board, made_tai_ns=now_ns,
+        expires_tai_ns=now_ns + a.expires_h * 3600 * 10**9, base=base, signer=identity.name, sign=identity.sign,
+    )  # fmt: skip
+    Path(a.write).write_bytes(data)
+    row = {"version": a.version, "number": a.number, "board": slots.board, "base": base, "bytes": len(data)}
+    print(json.dumps(row) if a.json else f"{a.write}: version {a.version} for {slots.board}, {len(data)} bytes" + (f" beside {base}" if base else ""))  # fmt: skip
+    return 0
+
+
+def _slots(root: Path) -> "LinuxSlots":
+    from drivers.linux.slots import LinuxSlots
+
+    return LinuxSlots(root, lambda process: (), lambda version: {})

@@ -1,0 +1,134 @@
+"""What a person sees of updates and does about them: `scrubjay update`. All of it files of the store; the station does the work."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from drivers.disk import Disk
+from drivers.slots import Slots
+from firmware.core.errors import BadItem, Missing
+from firmware.core.spool import Spool
+from firmware.core.versions import IMAGE, OFFICIAL, VERSIONS, is_version, official
+from firmware.update import record
+from firmware.update.bundle import PACKAGES, Manifest, opened
+from firmware.update.record import Standing, Switch
+from firmware.update.station import HISTORY, RECEIVED, STANDING, UPDATES
+
+COMMANDS = "commands/received"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """How versions stand. versions: name to (its mark, why); processes: name to version."""
+
+    phase: str
+    in_hand: str | None
+    official: str
+    previous: str | None
+    versions: Mapping[str, tuple[str, str]]
+    processes: Mapping[str, str]
+    waiting: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        width = max((len(name) for name in self.versions), default=0)
+        return [
+            f"official: {self.official}" + (f", before it: {self.previous}" if self.previous else ""),
+            f"in hand: {self.in_hand} ({self.phase})" if self.in_hand else "nothing in hand",
+            *([f"{self.waiting} bundles wait"] if self.waiting else []),
+            "",
+            *(f"  {name.ljust(width)}  {mark}" + (f": {why}" if why else "") for name, (mark, why) in self.versions.items()),
+            *(["", "  processes that differ:"] if any(v != self.official for v in self.processes.values()) else []),
+            *(f"    {process}: {version}" for process, version in self.processes.items() if version != self.official),
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """For --json."""
+        return {
+            "phase": self.phase, "in_hand": self.in_hand, "official": self.official, "previous": self.previous, "waiting": self.waiting,
+            "versions": {name: {"mark": mark, "why": why} for name, (mark, why) in self.versions.items()},
+            "processes": dict(self.processes),
+        }  # fmt: skip
+
+
+def page(disk: Disk) -> Page:
+    """As it stands now. Raises BadItem where what lasts of it makes no sense."""
+    standing = _standing(disk)
+    names = [IMAGE, *(name for name in disk.list(VERSIONS) if is_version(name))]
+    processes = {name: official(disk, name) for name in disk.list(OFFICIAL) if not name.startswith(".")}
+    marks = {
+        name: ("official" if name == standing.official else "test", standing.refused.get(name, "") or _role(name, standing))
+        for name in names
+    }
+    waiting = sum(not name.startswith(".") for name in disk.list(RECEIVED))
+    return Page(standing.phase.value, standing.version, standing.official, standing.previous, marks, processes, waiting)
+
+
+def history(disk: Disk) -> Sequence[Switch]:
+    """Every switch with its cause, oldest first."""
+    try:
+        return record.rows_of(disk.read(f"{UPDATES}/{HISTORY}", size=record.HISTORY_BYTES_MAX))
+    except Missing:
+        return ()
+
+
+def install(disk: Disk, data: bytes, trusted: Mapping[str, bytes]) -> Manifest:
+    """Hand a bundle to the station, which checks it again. Raises BadItem, DiskFull, DiskFailed."""
+    manifest = opened(data, trusted).manifest
+    Spool(disk, RECEIVED).publish(f"bundle-{hashlib.sha256(data).hexdigest()[:32]}", data)
+    return manifest
+
+
+def carry(disk: Disk, command: bytes) -> None:
+    """Hand a signed order that came by hand to the command station, as the uplink would have."""
+    Spool(disk, COMMANDS).publish(f"cmd-{hashlib.sha256(command).hexdigest()[:32]}", command)
+
+
+class Offered(Protocol):
+    """A file that somebody carries here."""
+
+    @property
+    def name(self) -> str: ...
+    def read_bytes(self) -> bytes: ...
+
+
+def chosen(files: Sequence[Offered], trusted: Mapping[str, bytes], slots: Slots) -> tuple[bytes, Manifest]:
+    """Of the bundles on a stick, the highest for this board. Raises BadItem with what was wrong with each when there is none."""
+    found: list[tuple[int, bytes, Manifest]] = []
+    troubles: list[str] = []
+    for file in files:
+        data = file.read_bytes()
+        try:
+            manifest = opened(data, trusted).manifest
+        except BadItem as problem:
+            troubles.append(f"{file.name}: {problem}")
+            continue
+        if manifest.board == slots.board:
+            found.append((manifest.counter, data, manifest))
+        else:
+            troubles.append(f"{file.name}: for {manifest.board}")
+    if not found:
+        raise BadItem("expected a bundle for this board; " + ("; ".join(troubles) or "there is none at all"))
+    _, data, manifest = max(found, key=lambda row: row[0])
+    return data, manifest
+
+
+def program_files(slots: Slots) -> Iterator[tuple[str, bytes]]:
+    """The application as it runs here, file by file: what a bundle is made of."""
+    for path in slots.image_paths():
+        if path.partition("/")[0] in PACKAGES:
+            yield path, slots.image_file(path)
+
+
+def _standing(disk: Disk) -> Standing:
+    try:
+        return record.unpacked(disk.read(f"{UPDATES}/{STANDING}", size=record.STANDING_BYTES_MAX))
+    except Missing:
+        return Standing()
+
+
+def _role(name: str, standing: Standing) -> str:
+    if name == standing.previous:
+        return "the one before, stays ready"
+    return standing.phase.value if name == standing.version else ""

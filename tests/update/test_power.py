@@ -1,0 +1,91 @@
+"""The power goes, or the station is killed, before any single operation of an update: it goes on where it was, and no version is half."""
+
+from random import Random
+
+import pytest
+
+from firmware.core.versions import IMAGE
+from simulator.disk import PowerCut
+
+from .conftest import PROCESSES, Box, files
+
+SECOND = 1_000_000_000
+
+
+@pytest.mark.parametrize("how", ["power", "killed"])
+def test_the_end_before_any_operation(how):
+    """Received to official to taken back, cut before every fourth operation from a seed on: the copy is whole or none, all end up alike. (S1-10, S1-14)"""
+    random = Random(how)
+    doom, past = random.randrange(1, 5), False
+    ends = 0
+    while not past:
+        box = Box()
+        at = box.disk.operations + doom
+
+        def before(count: int, what: str, path: str, at: int = at) -> None:
+            if count >= at and not path.startswith(("state", "segments", "shadow")):
+                raise PowerCut
+
+        box.give(box.bundle("v2"))
+        box.disk.before = before
+        try:
+            box.run(45)
+            past = True
+        except PowerCut:
+            ends += 1
+        box.disk.before = None
+        if not past:
+            if how == "power":
+                box.disk.power_cut(random)
+                box.running = {process: _marked(box, process) for process in PROCESSES}
+                box.disk.mkdir("state")
+            box.start()
+        assert box.versions() in ([], ["v2"]), f"ended before operation {doom}"
+        assert "v2" not in box.versions() or files("v2") == box.contents("v2"), f"ended before operation {doom}"
+        box.run(80)
+        marks = {name: mark for name, mark in box.marks().items() if name != "update"}
+
+        assert {"v2"} == set(marks.values()), f"ended before operation {doom}: {marks}, {box.history()}"
+        assert "idle" == box.station.report.gauges["phase"]
+        assert [] == box.disk.list("updates/received")
+        assert not any(
+            name.startswith(".") for path in ("versions", "versions/official", "updates") for name in box.disk.list(path)
+        )
+        doom += random.randrange(3, 6)
+    assert ends > 20
+
+
+def _marked(box: Box, process: str) -> str:
+    from firmware.core.versions import official
+
+    return official(box.disk, process)
+
+
+def test_a_trial_that_is_always_cut_short_is_given_up():
+    """A version with which the machine loses its power again and again is not tried for ever. (S1-16)"""
+    box = Box()
+    box.give(box.bundle("v2"))
+    for _ in range(6):
+        box.run(4)
+        box.disk.power_cut(Random(1))
+        box.disk.mkdir("state")
+        box.start()
+    box.run(30)
+
+    assert dict.fromkeys(PROCESSES, IMAGE) == box.marks()
+    assert any("3 trials were begun and none could be finished" in row.cause for row in box.history())
+
+
+def test_a_standing_that_cannot_be_read_takes_nothing():
+    """Somebody wrote over it: marks stay as they are, and no bundle is taken before a person has looked."""
+    box = Box()
+    box.give(box.bundle("v2"))
+    box.run(60)
+    box.disk.write("updates/standing", b"\x00\xff")
+    box.start()
+    box.give(box.bundle("v3"))
+    box.run(30)
+
+    assert "v2" == box.marks()["capture"]
+    assert ["v2"] == box.versions()
+    assert {"standing_unreadable": 1, "refused": 1} == box.station.report.drops

@@ -1,0 +1,142 @@
+"""How a start finds its version: the command line's part, on a real disk, the exec itself stood in for."""
+
+import argparse
+import os
+import select
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import Missing
+from drivers.linux.disk import LinuxDisk
+from drivers.linux.slots import LinuxSlots
+from firmware.cli import versions
+from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
+
+
+class Became(Exception):
+    """What os.execve was asked for."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.command, self.environment = command, environment
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LinuxDisk:
+    def became(path: str, command: list[str], environment: dict[str, str]) -> None:
+        raise Became(command, environment)
+
+    monkeypatch.setattr(versions.os, "execve", became)
+    monkeypatch.setattr(versions.sys, "argv", ["scrubjay", "run", "box", "--process", "gate"])
+    for name in (versions.VARIABLE, versions.TRIAL, versions.IMAGE_PLACE, "SCRUBJAY_HEIR"):
+        monkeypatch.delenv(name, raising=False)
+    disk = LinuxDisk(tmp_path)
+    disk.mkdir("versions/v2")
+    disk.mkdir(OFFICIAL)
+    disk.mkdir("updates")
+    return disk
+
+
+def test_a_start_becomes_the_official_version(store, tmp_path):
+    """The same command line, in the copy, told where the image lies; started there already, or as an heir or a trial: nothing changes. (S1-14)"""
+    versions.become_official(str(tmp_path), "gate")
+    store.write(f"{OFFICIAL}/gate", b"v2")
+    with pytest.raises(Became) as found:
+        versions.become_official(str(tmp_path), "gate")
+
+    assert ["-P", "-m", "firmware.cli", "run", "box", "--process", "gate"] == found.value.command[1:]
+    assert ("v2", str(tmp_path / "versions/v2")) == (
+        found.value.environment["SCRUBJAY_VERSION"],
+        found.value.environment["PYTHONPATH"],
+    )
+    assert (Path(found.value.environment["SCRUBJAY_IMAGE"]) / "firmware").is_dir()
+
+
+@pytest.mark.parametrize("variable", ["SCRUBJAY_HEIR", "SCRUBJAY_TRIAL"])
+def test_heirs_and_trials_are_what_they_were_started_as(store, tmp_path, monkeypatch, variable):
+    """Whatever the mark says. (S1-12)"""
+    store.write(f"{OFFICIAL}/gate", b"v2")
+    monkeypatch.setenv(variable, "1")
+    versions.become_official(str(tmp_path), "gate")
+
+    assert IMAGE == versions.running()
+    assert (versions.succession_in(str(tmp_path)) is None) == (variable == "SCRUBJAY_TRIAL")
+
+
+def test_back_to_the_image(store, tmp_path, monkeypatch):
+    """A process of a copy whose mark is gone becomes the image's own, with nothing of the copy on its path."""
+    monkeypatch.setenv("SCRUBJAY_VERSION", "v2")
+    with pytest.raises(Became) as found:
+        versions.become_official(str(tmp_path), "gate")
+
+    assert (IMAGE, "") == (found.value.environment["SCRUBJAY_VERSION"], found.value.environment["PYTHONPATH"])
+
+
+def test_an_update_process_that_ends_again_and_again_is_the_image_s(store, tmp_path):
+    """Each start of a copy's is counted; the sixth is the image's, and the mark says so. Other processes are not counted. (S1-16)"""
+    store.write(f"{OFFICIAL}/update", b"v2")
+    for _ in range(STARTS_MAX):
+        with pytest.raises(Became):
+            versions.become_official(str(tmp_path), "update")
+    versions.become_official(str(tmp_path), "update")
+
+    assert (IMAGE, STARTS_MAX) == (official(store, "update"), starts(store))
+
+
+def test_the_image_is_what_this_program_is(tmp_path):
+    """Its files by their paths in a version, compiled code included, sources of it not; what is not there is missing."""
+    slots = LinuxSlots(tmp_path, lambda process: (), lambda version: {})
+    paths = slots.image_paths()
+
+    assert {"firmware/capture/station.py", "drivers/tap.py", "firmware/core/segment.cddl"} <= set(paths)
+    assert any(path.startswith("firmware/core/_kernel.") and path.endswith(".so") for path in paths)
+    assert not any(path.endswith((".c", ".pyc")) for path in paths)
+    assert Path(versions.__file__).read_bytes() == slots.image_file("firmware/cli/versions.py")
+    assert "cpython" in slots.board
+    for path in ("firmware/none.py", "tests/x.py"):
+        with pytest.raises(Missing):
+            slots.image_file(path)
+
+
+def test_a_trial_s_command_line(tmp_path):
+    """The role's own settings, in the shadow's store, under a name and an identity of its own; said not to follow any mark."""
+    a = argparse.Namespace(root=str(tmp_path), role="box", settings=[str(tmp_path / "s.toml")], set=["capture.segment_s=60"])
+    slots = versions.slots_in(a)()
+    command, environment = slots._command("capture"), slots._environment("v2")
+
+    assert f"--root={tmp_path.resolve() / 'shadow'}" in command
+    assert f"--settings={tmp_path / 's.toml'}" in command and "--set=capture.segment_s=60" in command
+    assert command[-2:] == ["--set=board.identity=''", "--set=board.name=''"]
+    assert "1" == environment["SCRUBJAY_TRIAL"] and environment["PYTHONPATH"].endswith("versions/v2")
+    assert os.environ.get("SCRUBJAY_TRIAL") is None
+
+
+def test_a_trial_runs_the_version_it_is_of(tmp_path):
+    """Its processes' code is the copy's, from the first moment to the last: no other version takes over in the shadow. (S1-12, S1-16)"""
+    root = tmp_path / "store"
+    for part in ("firmware", "drivers", "simulator"):
+        source = Path(versions.__file__).parents[2] / part
+        shutil.copytree(source, root / "versions/v2" / part, ignore=shutil.ignore_patterns("__pycache__", "*.pcapng", "*.c"))
+    with (root / "versions/v2/firmware/health/station.py").open("a") as file:
+        file.write("\nraise SystemExit(f'as in {__file__}')\n")
+    trial = versions.slots_in(argparse.Namespace(root=str(root), role="box", settings=[], set=[]))().begin_trial(
+        "v2", ["steward"]
+    )
+    for _ in range(1200):
+        usage = trial.look()["steward"]
+        if usage.code is not None:
+            break
+        select.select([], [], [], 0.05)
+    trial.close()
+
+    assert 1 == usage.code
+    assert f"as in {root}/versions/v2/firmware/health/station.py" in (root / "shadow/logs/steward.log").read_text()
+
+
+def test_every_process_of_a_box_changes_with_a_version():
+    """None is forgotten; the recorder after all others that do something, who watches last."""
+    from firmware.roles import BOX, SWITCHED
+
+    assert sorted(process.name for process in BOX) == sorted(SWITCHED)
+    assert ("capture", "update") == SWITCHED[-2:]
