@@ -64,10 +64,10 @@ class Device:
         for track in self.tracks.values():
             track.forget()
 
-    def measured(self, method: Method, low_ns: int, high_ns: int, now: Now, *, believed_ns: int = 0) -> list[News]:
-        """One measurement, and what is new by it. believed_ns: as OffsetTrack.measure."""
+    def measured(self, method: Method, low_ns: int, high_ns: int, at: Monotonic, *, believed_ns: int = 0) -> list[News]:
+        """One measurement, and what is new by it. at: when its answer came. believed_ns: as OffsetTrack.measure."""
         track = self.tracks.setdefault(method, OffsetTrack())
-        jumped_ns = track.measure(Interval(low_ns, high_ns, now.monotonic), believed_ns=believed_ns)
+        jumped_ns = track.measure(Interval(low_ns, high_ns, at), believed_ns=believed_ns)
         if not jumped_ns:
             return []
         way = "forward" if jumped_ns > 0 else "back"

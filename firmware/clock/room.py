@@ -231,7 +231,7 @@ class Room:
         # Only one that follows somebody corrects itself by what it believes.
         follows = exchange.said is not None and exchange.said.portState is PortState.SLAVE
         believed_ns = exchange.said.current.offsetFromMaster >> 16 if exchange.said is not None and follows else 0
-        found += device.measured(Method.MONITORED, *bounds, now, believed_ns=believed_ns)
+        found += device.measured(Method.MONITORED, *bounds, _moment(exchange, now), believed_ns=believed_ns)
 
     def _hear_ntp(self, payload: bytes, address: str, stamp_ns: int, now: Now, found: list[News]) -> None:
         device = self.devices.known(address)
@@ -253,7 +253,7 @@ class Room:
             self._report.drop("ntp_contradicts_itself")
             return
         self._report.count("ntp_answered")
-        found += device.measured(Method.QUERIED, *bounds, now)
+        found += device.measured(Method.QUERIED, *bounds, _moment(exchange, now))
 
     def _hear_claim(self, message: PtpMessage, address: str, now: Now) -> None:
         try:
@@ -366,3 +366,9 @@ class Room:
             waiting = self._waiting.pop(left.number, None)
             if waiting is not None:
                 waiting[0].left_ns = left.stamp_ns
+
+
+def _moment(exchange: Exchange, now: Now) -> Monotonic:
+    """When its answer came, which a busy machine hears of some hundredths of a second later; no later than now."""
+    assert exchange.arrived_ns is not None, "a measurement has all four stamps"
+    return now.monotonic.after(max(-ANSWER_NS * 10, min(0, exchange.arrived_ns - now.utc_ns)))

@@ -18,7 +18,9 @@ from simulator.network import Program
 from simulator.ptp.time_room import CLOCK, Part, TimeRoom
 
 pytestmark = pytest.mark.lab
-SET_NS = 1_000_000  # No servo slews by that much in two seconds: Linux allows 500 ppm.
+# What two crystals part by in the two seconds that are looked back on (100 ppm). A clock that is steered harder than that between two probes
+# is not claimed (docs/time.md), and behind the slow line, a process in user space, a loaded machine's queue steers one by 0.6 ms.
+STEERED_NS = 200_000
 PARTS = (
     Part("good", 21, "synchronised", offset_us=5_000, drift_ppm=40),
     Part("free", 22, "free", offset_us=300, drift_ppm=15),
@@ -70,16 +72,16 @@ class Lab:
         return account_from(file.read_bytes() if file.exists() else b"").of(self.room.address(name))
 
     def contains_the_truth(self, name: str) -> bool:
-        """Of the certificate that is published now, at the moment it was published.
+        """Of the certificate that is published now, at the moment it was measured.
 
-        A clock that was set by its own servo since it was last measured, which a loaded machine's stamps make it do, is no clock a
-        measurement can still be right about; such moments say nothing.
+        A clock that its own servo set or steered hard just before, which a loaded machine's stamps make it do, is no clock that earlier
+        probes can still be right about; such moments say nothing. One that follows nobody has none.
         """
         row = self.offset(name)
         assert row is not None and row.low_ns is not None and row.high_ns is not None
         true_ns, known = row.at_tai_ns - 37 * 10**9, self.room.truth(name)
         least, most = known.bounds(true_ns - 2 * 10**9, true_ns)
-        return most - least > SET_NS or row.low_ns <= known.error_ns(true_ns) <= row.high_ns
+        return most - least > STEERED_NS or row.low_ns <= known.error_ns(true_ns) <= row.high_ns
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float) -> None:
@@ -122,13 +124,14 @@ def test_certified_contains_the_truth(lab: Lab) -> None:
         address = lab.room.address(name)
         until(lambda address=address, states=states: lab.state()["devices"][address]["port"] in states, timeout_s=40)  # type: ignore[misc]
     select.select([], [], [], 3)
-    inside = dict.fromkeys(("good", "free", "liar", "far"), 0)
+    wrong = []
     for _ in range(30):
         select.select([], [], [], 0.2)
-        for name in inside:
-            inside[name] += lab.contains_the_truth(name)
+        wrong += [(name, lab.offset(name)) for name in ("good", "free", "liar", "far") if not lab.contains_the_truth(name)]
 
-    assert {"good": 30, "free": 30, "liar": 30, "far": 30} == inside
+    assert [] == [
+        (name, row, lab.room.truth(name).error_ns(row.at_tai_ns - 37 * 10**9)) for name, row in wrong if row is not None
+    ]
 
 
 def test_unmodified_slave_is_certified_right(lab: Lab) -> None:
