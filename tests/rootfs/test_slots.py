@@ -25,6 +25,12 @@ echo "$((up + step)).0 0" >"$SCRUBJAY_AT/proc/uptime"
 """
 
 
+EDITENV = """#!/bin/sh
+case "$2" in list) cat "$1" ;; create) : >"$1" ;; set) file="$1"; shift 2; printf '%s\\n' "$@" >>"$file" ;; esac
+"""
+WHOLE = "ORDER=A B\nA_OK=1\nWHOLE=1\n"
+
+
 @dataclass(frozen=True)
 class Box:
     """A root for `slots`: slot A runs 1.0, unless a test says otherwise."""
@@ -68,6 +74,7 @@ def box(tmp_path: Path) -> Box:
     for name, text in (
         ("bin/rauc", RAUC),
         ("bin/scrubjay", SCRUBJAY),
+        ("bin/grub-editenv", EDITENV),
         ("bin/systemctl", '#!/bin/sh\necho "systemctl $*" >>"$SCRUBJAY_AT/done"\n'),
         ("bin/sleep", "#!/bin/sh\n"),
         ("bin/chgrp", "#!/bin/sh\n"),
@@ -76,7 +83,7 @@ def box(tmp_path: Path) -> Box:
         (tmp_path / name).chmod(0o755)
     for place in ("var/lib/rauc", "var/lib/scrubjay/state", "efi"):
         (tmp_path / place).mkdir(parents=True)
-    made.file("efi/grubenv", "as it is")
+    made.file("efi/grubenv", WHOLE)
     made.file("usr/lib/scrubjay/version", "1.0\n")
     made.file("etc/rauc/system.conf", "[system]\ncompatible=scrubjay-amd64\nbootloader=grub\n")
     made.file("info-status", "0")
@@ -102,7 +109,7 @@ def test_a_first_start_is_confirmed_when_its_promises_were_seen_kept(box: Box) -
 
     assert ["rauc status mark-good booted"] == box.done
     assert ["slot A: 1.0 is kept: every promise was seen kept 86450 s after the start"] == box.history
-    assert "as it is" == box.file("efi/grubenv.good")
+    assert WHOLE == box.file("efi/grubenv.good")
     assert "slot A runs 1.0, confirmed" == box.file("var/lib/scrubjay/state/system").splitlines()[0]
 
 
@@ -201,6 +208,20 @@ def test_what_rauc_refuses_is_in_the_history(box: Box) -> None:
         "slot A: update from stick sda1 to 3.0 failed: LastError: Installation error: no room",
     ] == box.history
     assert "" == box.file("var/lib/rauc/expected")
+
+
+@pytest.mark.parametrize("was_confirmed", [True, False])
+def test_a_damaged_environment_of_the_boot_loader_is_mended(box: Box, was_confirmed: bool) -> None:
+    """The power went while it was written: it is put back as it was at the last confirmation, or made anew, and the start is confirmed."""
+    if was_confirmed:
+        box.runs("watch", step=86_400)
+    box.file("efi/grubenv", "ORDER=")
+    box.runs("watch", step=86_400)
+
+    anew = "ORDER=A B\nA_OK=1\nA_TRY=0\nB_OK=0\nB_TRY=0\nWHOLE=1\n"
+    assert (WHOLE if was_confirmed else anew) == box.file("efi/grubenv")
+    assert "slot A: the boot loader's environment was damaged, and is mended" in box.history
+    assert "rauc status mark-good booted" == box.done[-1]
 
 
 def test_the_history_is_bounded_and_harmless(box: Box) -> None:
