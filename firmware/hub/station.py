@@ -283,7 +283,9 @@ class HubStation:
 
     def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
         # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.
-        if self._repository.command_state(command) in ("done", "cancelled"):
+        # A refusal, too, is not undone by the word that it was accepted before, which may come later (storm seed 2 with a relay).
+        known = self._repository.command_state(command)
+        if known in ("done", "cancelled") or (known == "refused" and state == "accepted"):
             return
         if self._repository.set_command(command, state, detail=detail, now_tai_ns=now_tai_ns, box=box):
             outcome.answered.append(command)

@@ -560,3 +560,16 @@ def test_a_command_that_is_none_is_quarantined(world: World) -> None:
 
     assert [data] == world.commands
     assert world.drops == {"bad_command": 1}
+
+
+@pytest.mark.parametrize("results", [("accepted", "refused"), ("refused", "accepted")])
+def test_a_refusal_stands_whichever_word_comes_first(world: World, results: tuple[str, str]) -> None:
+    """The box's clock was set back between the two, and its group has them the other way round. (S2-109)"""
+    world.born()
+    order = Order(COMMAND, "hub-1", "box-1", "session", 1, 0, 1, {"do": "close"})
+    world.repository.add_command(order, about=None, now_tai_ns=0)
+    for number, result in enumerate(results):
+        world.say("p3", packed(group(said("x", number, "command-result", command=COMMAND.hex(), result=result))))
+        world.run()
+
+    assert "refused" == world.repository.command_state(COMMAND)

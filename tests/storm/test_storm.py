@@ -58,6 +58,8 @@ def test_storms_reach_the_cold_store() -> None:
     assert sum(result.figures.get("cold", 0) for result in results) >= 12
     assert sum(result.figures.get("deleted", 0) for result in results) >= 4
     assert sum(result.figures.get("pinned", 0) for result in results) >= 4
+    # The same storms have sessions that are complete, evidence nobody asked for, and rules that fire. (S2-106, S2-122, S2-130)
+    assert {True} == {sum(result.figures[name] for result in results) >= 5 for name in ("sessions", "slices", "fired")}
 
 
 def test_a_seed_is_a_storm() -> None:
