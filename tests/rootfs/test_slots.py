@@ -224,6 +224,22 @@ def test_a_damaged_environment_of_the_boot_loader_is_mended(box: Box, was_confir
     assert "rauc status mark-good booted" == box.done[-1]
 
 
+def test_two_at_once_lose_nothing(box: Box) -> None:
+    """A stick comes while another is looked at: both are in the history."""
+    box.file("info-status", "1")
+    box.file("info", "no signature\n")
+    box.runs("take", "update.raucb", "stick first")
+    environment = {**os.environ, "PATH": f"{box.root}/bin:{os.environ['PATH']}", "SCRUBJAY_AT": str(box.root)}
+    names = [f"stick sd{letter}" for letter in "abcdefgh"]
+    takers = [
+        subprocess.Popen(["sh", str(SLOTS), "take", "update.raucb", name], env=environment, stdout=subprocess.DEVNULL)
+        for name in names
+    ]
+
+    assert [1] * len(names) == [taker.wait(timeout=60) for taker in takers]
+    assert {"stick first", *names} == {line.split("from ")[1].split(" refused")[0] for line in box.history}
+
+
 def test_the_history_is_bounded_and_harmless(box: Box) -> None:
     """Two hundred lines, printable, whatever a bundle says about itself."""
     box.file("info-status", "1")
