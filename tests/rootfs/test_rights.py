@@ -170,3 +170,18 @@ def test_clocks_of_cards_are_read_and_not_set() -> None:
     assert {("closed", "char-ptp r")} == {(unit(process)["DevicePolicy"], unit(process)["DeviceAllow"]) for process in readers}
     assert 'GROUP="scrubjay-phc", MODE="0640"' in rule
     assert "g scrubjay-phc " in (ROOT / "rootfs/usr/lib/sysusers.d/scrubjay.conf").read_text()
+
+
+def test_copies_can_be_run_by_every_process():
+    """The data partition runs nothing, but for the directory of copies; who writes them lets all read them, and nobody else write. (S1-10)"""
+    rows = [row.split() for row in (ROOT / "rootfs/etc/fstab").read_text().splitlines() if row and row[0] != "#"]
+    options = {row[1]: set(row[3].split(",")) for row in rows}
+
+    assert "noexec" in options["/data"]
+    assert {"bind", "exec", "nodev", "nosuid"} <= options["/var/lib/scrubjay/versions"]
+    assert "/data/versions" in (UNITS / "scrubjay-first-start.service").read_text()
+    assert "0022" == unit("update")["UMask"]
+    assert all(may_read(process, "versions") and may_read(process, "versions/official") for process in PROCESSES)
+    assert ["update"] == [
+        process for process in PROCESSES if may_write(process, "versions") or may_write(process, "versions/official")
+    ]
