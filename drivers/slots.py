@@ -39,6 +39,11 @@ class Slots(Protocol):
         """What compiled code must be made for to run here: system, machine, Python."""
         ...
 
+    @property
+    def ground(self) -> str:
+        """What a copy made now stands on: the board and the image. Another image means another ground."""
+        ...
+
     def image_file(self, path: str) -> bytes:
         """A file of the application that came with the image, by its path in a version. Raises Missing."""
         ...

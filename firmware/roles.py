@@ -263,7 +263,13 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
 
 
 def run_process(
-    process: Process, board: Board, settings: Settings, *, running: str = IMAGE, launch: Launch | None = None
+    process: Process,
+    board: Board,
+    settings: Settings,
+    *,
+    running: str = IMAGE,
+    launch: Launch | None = None,
+    ground: str | None = None,
 ) -> None:
     """Run one process of a role until it is asked to end, or another version of it goes on.
 
@@ -275,7 +281,7 @@ def run_process(
     assert process.build is not None, "a process has stations or serves a page"
     board.disk.mkdir("state")
     stations = list(process.build(board, settings))
-    succession = None if launch is None else Succession(board, process.name, running=running, launch=launch)
+    succession = None if launch is None else Succession(board, process.name, running=running, launch=launch, ground=ground)
     run(
         [*stations, *([] if succession is None else [succession])],
         clock=board.clock,

@@ -45,6 +45,10 @@ class SimulatedSlots:
     def board(self) -> str:
         return BOARD
 
+    @property
+    def ground(self) -> str:
+        return f"{BOARD}\nimage 1"
+
     def image_file(self, path: str) -> bytes:
         if path not in self.image:
             raise Missing("expected a file of the image")

@@ -30,7 +30,11 @@ class LinuxSlots:
 
     @property
     def board(self) -> str:
-        return f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        return board()
+
+    @property
+    def ground(self) -> str:
+        return ground()
 
     def image_file(self, path: str) -> bytes:
         package, *rest = parts(path)
@@ -90,6 +94,20 @@ class LinuxTrial:
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
+
+
+def board() -> str:
+    """As wheels name it, and the Python whose compiled code is loaded."""
+    return f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+
+
+def ground() -> str:
+    """The board, and what os-release(5) says of the image; a machine without images has one for ever."""
+    try:
+        rows = Path("/etc/os-release").read_text().splitlines()
+    except OSError:
+        rows = []
+    return "\n".join([board(), *sorted(row for row in rows if row.startswith(("ID=", "VERSION_ID=")))])
 
 
 def _used(process: int, before: Usage) -> tuple[int, int]:

@@ -59,11 +59,20 @@ def _run(a: argparse.Namespace) -> int:
     if unknown:
         raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
     if a.process is not None:
+        from drivers.linux.slots import ground
+
         versions.become_official(a.root, a.process)
         board = board_of(
             a, settings, keeps_time=a.process == "clock", make_slots=versions.slots_in(a) if a.process == "update" else None
         )
-        run_process(processes[a.process], board, settings, running=versions.running(), launch=versions.succession_in(a.root))
+        run_process(
+            processes[a.process],
+            board,
+            settings,
+            running=versions.running(),
+            launch=versions.succession_in(a.root),
+            ground=ground(),
+        )
         return 0
     _check_values(a.role, settings)
     _keep(a, [name for name in processes if name not in a.without])

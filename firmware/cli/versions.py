@@ -34,11 +34,12 @@ def become_official(root: str, process: str) -> None:
     This is how a start finds its version: the keeper always starts the image's own, which is never changed and always there.
     """
     from drivers.linux.disk import LinuxDisk
+    from drivers.linux.slots import ground
 
     if _HEIR in os.environ or TRIAL in os.environ:
         return  # An heir was started as what it is to be, and so was a trial.
     disk = LinuxDisk(Path(root))
-    wanted = official(disk, process)
+    wanted = official(disk, process, ground=ground())
     if process == OWN and wanted != IMAGE:
         wanted = _guarded(disk, wanted)
     disk.close()

@@ -22,17 +22,18 @@ Launch = Callable[[str], tuple[Sequence[str], Mapping[str, str]]]
 
 
 class Succession:
-    """The last station of a process. launch: command and environment of this process in another version."""
+    """The last station of a process. launch: command and environment of this process in another version. ground: as `official` takes it."""
 
     name = "succession"
 
-    def __init__(self, board: Board, process: str, *, running: str, launch: Launch) -> None:
+    def __init__(self, board: Board, process: str, *, running: str, launch: Launch, ground: str | None = None) -> None:
         self.report = Report(self.name)
         self.report.gauge("version", running)
         self._board = board
         self._process = process
         self._running = running
         self._launch = launch
+        self._ground = ground
         self._heir: Heir | None = None
         self._wanted = running
         self._look_at = Monotonic(0)
@@ -71,7 +72,7 @@ class Succession:
             self._heir = None
 
     def _look(self, now: Now) -> None:
-        wanted = official(self._board.disk, self._process)
+        wanted = official(self._board.disk, self._process, ground=self._ground)
         if wanted == self._wanted:
             return
         if self._heir is not None:

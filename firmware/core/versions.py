@@ -1,6 +1,7 @@
 """The application's versions on this machine, and which of them is official for each process.
 
     versions/<version>/            a copy: firmware/ drivers/ simulator/, and the manifest it was made by
+    versions/<version>/ground      what it was made on (drivers/slots.py); on another image it is not started
     versions/official/<process>    the name of the version this process is to be of; absent: the image's own
 
 The copies are written by the update station only, and a copy is never changed once it has its name. A mark is replaced whole, so a
@@ -16,6 +17,8 @@ VERSIONS, OFFICIAL = "versions", "versions/official"
 IMAGE = "image"  # what came with the root file system, and is always there
 STARTS = "updates/starts"  # how often the update process of a copy was started since it last ran for a while
 STARTS_MAX = 5
+GROUND = "ground"
+_GROUND_BYTES_MAX = 1024
 _NAME = re.compile(r"[0-9a-z][0-9a-z.+-]{0,62}")
 _NAME_BYTES_MAX = 64
 
@@ -25,13 +28,25 @@ def is_version(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name not in (IMAGE, "official")
 
 
-def official(disk: Disk, process: str) -> str:
-    """The version this process is to be of. What cannot be read, or whose copy is not there, means the image's own."""
+def official(disk: Disk, process: str, *, ground: str | None = None) -> str:
+    """The version this process is to be of. What cannot be read, or whose copy is not there, means the image's own.
+
+    ground: what this machine is now. A copy made on another image gives way: that one came later, and brought its own application.
+    """
     try:
         name = disk.read(f"{OFFICIAL}/{process}", size=_NAME_BYTES_MAX).decode("ascii", "replace")
     except (Missing, DiskFailed):
         return IMAGE
-    return name if is_version(name) and disk.exists(f"{VERSIONS}/{name}") else IMAGE
+    if not is_version(name) or not disk.exists(f"{VERSIONS}/{name}"):
+        return IMAGE
+    return name if ground is None or _ground_of(disk, name) in (None, ground) else IMAGE
+
+
+def _ground_of(disk: Disk, version: str) -> str | None:
+    try:
+        return disk.read(f"{VERSIONS}/{version}/{GROUND}", size=_GROUND_BYTES_MAX).decode("utf-8", "replace")
+    except (Missing, DiskFailed):
+        return None  # A copy made by hand.
 
 
 def starts(disk: Disk) -> int:

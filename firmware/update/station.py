@@ -24,7 +24,7 @@ from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.state import StationState, read_states
 from firmware.core.timestamp import SECOND, iso
-from firmware.core.versions import IMAGE, OFFICIAL, STARTS, STARTS_MAX, VERSIONS, is_version, starts
+from firmware.core.versions import GROUND, IMAGE, OFFICIAL, STARTS, STARTS_MAX, VERSIONS, is_version, starts
 from firmware.update import record
 from firmware.update.bundle import Bundle, Form, opened
 from firmware.update.record import Phase, Standing, Switch
@@ -191,6 +191,8 @@ class UpdateStation:
             disk.sync(path)
             self.report.count("files_from_base" if file.form is Form.BASE else "files_from_bundle")
             yield count
+        disk.write(f"{hidden}/{GROUND}", self._slots.ground.encode())
+        disk.sync(f"{hidden}/{GROUND}")
         for directory in sorted(directories, reverse=True):
             disk.sync_dir(directory)
         disk.rename(hidden, f"{VERSIONS}/{manifest.version}")

@@ -165,3 +165,15 @@ def test_an_heir_whose_elder_ended_does_not_begin() -> None:
     )  # fmt: skip
 
     assert (0, []) == (work.steps, board.supervisor.said)
+
+
+def test_a_copy_made_on_another_image_gives_way() -> None:
+    """That image came later and brought its own application; one made by hand, without a word about its ground, is taken."""
+    board = SimulatedBoard()
+    board.disk.mkdir("versions/v2")
+    board.disk.mkdir(OFFICIAL)
+    board.disk.write(f"{OFFICIAL}/gate", b"v2")
+    assert "v2" == official(board.disk, "gate", ground="image 2")
+    board.disk.write("versions/v2/ground", b"image 1")
+
+    assert ("v2", IMAGE) == (official(board.disk, "gate", ground="image 1"), official(board.disk, "gate", ground="image 2"))

@@ -161,6 +161,7 @@ class Box:
                     found[f"{path}/{name}".removeprefix(f"versions/{version}/")] = self.disk.read(f"{path}/{name}")
 
         walk(f"versions/{version}")
+        assert self.slots.ground.encode() == found.pop("ground")
         return found
 
     # A trial: the same frames into the official store and the shadow's.

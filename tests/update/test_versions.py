@@ -135,8 +135,13 @@ def test_a_trial_runs_the_version_it_is_of(tmp_path):
 
 
 def test_every_process_of_a_box_changes_with_a_version():
-    """None is forgotten; the recorder after all others that do something, who watches last."""
-    from firmware.roles import BOX, SWITCHED
+    """None is forgotten; the recorder after all others that do something, and last who watches: a process of its own. (S1-04)"""
+    from firmware.core.settings import Settings
+    from firmware.roles import BOX, SECTIONS, SWITCHED
+    from simulator.board import SimulatedBoard
 
     assert sorted(process.name for process in BOX) == sorted(SWITCHED)
     assert ("capture", "update") == SWITCHED[-2:]
+    board = SimulatedBoard()
+    builders = {process.name: process.build for process in BOX}
+    assert ["update"] == [station.name for station in builders["update"](board, Settings(SECTIONS["box"], []))]
