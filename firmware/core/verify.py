@@ -14,7 +14,7 @@ from firmware.core import exported, lz4chain, receipt, seal
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, Missing
-from firmware.core.index import Record, unpacked_header, unpacked_records
+from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_records
 from firmware.core.receipt import SUM, Receipt, Sum
 from firmware.core.seal import Seal
 from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequence_of
@@ -431,6 +431,10 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:
     """The segment still being written has no seal, but checksums: what its index names must read."""
     try:
         data = disk.read(f"{path}/{name}/{INDEX}")
+        if not any(data[:HEADER_SIZE]):
+            # Its header was written and never synced: a power cut leaves nothing, or the zeros of a block that was only promised.
+            verdict.stated(name, "open", "begun, and cut off before anything of it was durable")
+            return
         unpacked_header(data)
         records, _ = unpacked_records(data)
         for record in records:

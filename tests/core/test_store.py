@@ -266,6 +266,18 @@ def test_honest_store_verifies():
     assert ["open"] == [row.what for row in verdict.statements]
 
 
+@pytest.mark.parametrize("left", [b"", bytes(100)])
+def test_cut_off_when_it_had_just_been_opened_is_not_altered(left):
+    """What a power cut leaves of a segment whose header was not synced accuses nobody. (S2-109)"""
+    disk = stored(SimulatedDisk(), segments=3, seal_last=False)
+    (name,) = Store(disk).open_names()
+    for file in ("index", "frames.pcapng.lz4"):
+        disk.write(f"segments/.{name}/{file}", left)
+    verdict = verify(disk, "segments", IDENTITY.public_key())
+
+    assert ([], ["open"]) == (verdict.findings, [row.what for row in verdict.statements])
+
+
 def test_every_flipped_byte_is_named():
     """One changed bit anywhere in any file of the store is found, and its segment named."""
     disk = stored(SimulatedDisk(), segments=2)
