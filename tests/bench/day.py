@@ -274,6 +274,8 @@ class TemplateTap:
     """Hands out the same seconds again and again, each with its own date. A second's frames all carry its number in their stamps."""
 
     link_type = 1
+    title = ""
+    is_taken_over = stamps_itself = False
 
     def __init__(self, request: TapRequest, clock: SimulatedClock, seconds: Sequence[Sequence[tuple[bytes, int]]]) -> None:
         self.request = request
@@ -303,11 +305,23 @@ class TemplateTap:
     def next(self) -> Block | None:
         return self._ready.pop(0) if self._ready else None
 
+    def is_filling(self) -> bool:
+        return False
+
+    def ready_count(self) -> int:
+        return len(self._ready)
+
     def release(self, block: Block) -> None:
         pass
 
     def counters(self) -> TapCounters:
         return TapCounters(self.frames, {})
+
+    def catch_up(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
