@@ -80,7 +80,7 @@ def test_second_run_replaces_the_results_and_nothing_else(tmp_path: Path) -> Non
 def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C while everything is up: broker, hub and box are gone when the demo is."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "firmware.cli", "demo", "--no-room", "--into", str(tmp_path / "demo")],
+        ["env", "--default-signal=INT", sys.executable, "-m", "firmware.cli", "demo", "--no-room", "--into", str(tmp_path / "demo")],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -4,17 +4,18 @@ Where a fault is planted, the true code is beside it in the firmware and passes 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from drivers.clock import Now
 from drivers.disk import Buffer
-from firmware.clock import interval
-from firmware.clock.interval import Interval
+from firmware.clock.devices import Device
 from firmware.clock.probe import Exchange
 from firmware.cold import station as cold
-from firmware.core.certificate import Method
+from firmware.core.certificate import DeviceOffset, Method
 from firmware.core.spool import Item, Spool
 from firmware.deidentify import station as deidentify
 from firmware.group.station import GroupStation
@@ -205,5 +206,11 @@ def test_a_claim_certified(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_measurement_that_does_not_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interval repeated as it was, while two crystals drift apart."""
-    monkeypatch.setattr(interval, "_grown", lambda row, moment, slow_ppm, fast_ppm: Interval(row.low_ns, row.high_ns, moment))
+    honest = Device.offsets
+
+    def careless(self: Device, now: Now, *, claim_ns: int) -> Iterator[DeviceOffset]:
+        for row in honest(self, now, claim_ns=claim_ns):
+            yield replace(row, at_tai_ns=now.timestamp.tai_ns)
+
+    monkeypatch.setattr(Device, "offsets", careless)
     bites("was certified by netsync")
