@@ -254,6 +254,22 @@ def test_a_full_disk_takes_nothing_into_custody(house: House) -> None:
     assert [identity] == house.arrived()
 
 
+def test_a_sick_disk_is_tried_again_after_a_second(house: House) -> None:
+    """(S2-067) Health that is due while nothing can be read wakes nobody at once and for ever; it is said when the disk is well."""
+    house.run(4)
+    house.relay.disk.failing = Failing.GONE
+    for _ in range(10):  # its first health is due after five seconds
+        now = house.relay.clock.now()
+        wish = house.relay_station.step(now)
+        assert wish is not None and SECOND == wish.since(now.monotonic)
+        house.timeline.advance(SECOND)
+    assert {"disk_failed": 10} == house.relay_station.report.drops
+
+    house.relay.disk.failing = Failing.NOT
+    house.relay_station.step(house.relay.clock.now())
+    assert 1 == house.relay_station.report.counts["health_said"]
+
+
 def test_a_relay_that_is_full_takes_no_more(tmp_path: Path) -> None:
     """(S2-068) Bounded by its settings; what it promised stays, what it did not stays with the box."""
     house = House(tmp_path, relay={"keep_items_max": 100})
