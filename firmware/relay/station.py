@@ -200,7 +200,11 @@ class RelayStation:
             self._ports[number].committed(topic, envelope.identity)
         elif self._board.disk.exists(f"{SENT}/{name}"):
             self._telling.discard((number, envelope.identity))  # It has not heard; it is told below.
-        elif name in fresh or self._board.disk.exists(f"{OUTBOX}/{name}"):
+        elif name in fresh:
+            # Twice in one wake, and not on the disk yet: custody is said when it is, to where it was heard last (storm seed 9 with a relay).
+            fresh[name] = _Fresh(number, topic, envelope.identity, data)
+            self.report.count("taken_again")
+        elif self._board.disk.exists(f"{OUTBOX}/{name}"):
             # Visible is not lasting: whoever published it may have been killed in between, and custody is a promise.
             self._board.disk.sync_dir(OUTBOX)
             self._ports[number].custody(topic, envelope.identity)

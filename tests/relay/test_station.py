@@ -254,6 +254,21 @@ def test_a_full_disk_takes_nothing_into_custody(house: House) -> None:
     assert [identity] == house.arrived()
 
 
+def test_what_comes_twice_at_once_is_in_custody_when_it_is_on_the_disk(house: House) -> None:
+    """(S2-068) A broker delivers twice and the disk is full: the second copy is no proof that the first is kept (storm seed 9)."""
+    house.run(2)
+    house.inner.faults = LinkFaults(again=1.0)
+    house.relay.disk.fill(leave_bytes=0)
+    identity = house.put(1, 1)
+    house.run(5)
+    assert house.relay_station.report.drops["disk_full"] > 0
+    assert house.uplink.report.gauges["in_custody"] == 0 == len(house.files(house.relay, "outbox"))
+
+    house.relay.disk.fill(leave_bytes=1 << 20)
+    house.run(60, until=house.is_drained)
+    assert [identity] == house.arrived()
+
+
 def test_a_sick_disk_is_tried_again_after_a_second(house: House) -> None:
     """(S2-067) Health that is due while nothing can be read wakes nobody at once and for ever; it is said when the disk is well."""
     house.run(4)
