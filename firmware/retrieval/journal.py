@@ -92,8 +92,9 @@ class Journal:
     def add(self, utc_ns: int, *, orders: int = 0, size: int = 0) -> None:
         """It has cost so much more."""
         today = self.today(utc_ns)
-        self._day = Day(today.day, today.orders + orders, today.bytes + size)
-        replace(self._disk, JOURNAL, DAY, json.dumps(asdict(self._day)).encode())
+        day = Day(today.day, today.orders + orders, today.bytes + size)
+        replace(self._disk, JOURNAL, DAY, json.dumps(asdict(day)).encode())
+        self._day = day  # After it: what the disk refused is tried again, and counts once.
 
     def _read(self, name: str) -> dict[str, object]:
         try:

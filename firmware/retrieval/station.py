@@ -207,8 +207,12 @@ class RetrievalStation:
             self.report.drop("too_many_attempts")
         item = self._orders.take_named(name)
         if item is not None:
-            if not known.parts:
-                self._journal.add(now.utc_ns, orders=1)
+            try:
+                if not known.parts:
+                    self._journal.add(now.utc_ns, orders=1)
+            except (DiskFull, DiskFailed):
+                self._orders.put_back(item)  # The disk's fault, not the order's: no process ended at it (storm seeds 12, 24).
+                raise
             active = _Active(item, self._search(plan, max(left, _LEAST_BYTES)), known)
             if known.cancelled:
                 active.search = self._search(plan, _LEAST_BYTES, first_part=known.parts)

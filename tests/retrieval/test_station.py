@@ -1,5 +1,6 @@
 """The retrieval station: exactly the frames asked for, in parts, whatever happens meanwhile."""
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -11,8 +12,9 @@ from firmware.core.message import Priority
 from firmware.core.query import Query
 from firmware.core.receipt import Receipt, sum_packed, summed
 from firmware.core.request import Request, as_parameters, from_parameters
-from firmware.core.spool import Spool
+from firmware.core.spool import ATTEMPTS_MAX, Spool
 from firmware.core.timestamp import SECOND
+from firmware.retrieval.journal import DAY, JOURNAL
 from firmware.retrieval.settings import RetrievalSettings
 from firmware.retrieval.station import ORDERS
 from simulator.disk import PowerCut
@@ -274,6 +276,23 @@ def test_orderly_stop_uses_up_no_attempts(asker: Asker) -> None:
     asker.work()
 
     assert 10 == len(asker.evidence(identity))
+
+
+def test_full_disk_uses_up_no_attempts_and_no_day(asker: Asker) -> None:
+    """An order that the disk has no room to begin with waits for it: no process ended at it, and it counts once (storm seeds 12, 24)."""
+    start = _minutes(asker, 1)
+    identity = asker.ask(Query(start, start + MINUTE))
+    asker.board.clock.advance(10 * SECOND)
+    room = asker.board.disk.capacity_bytes
+    asker.board.disk.fill(leave_bytes=0)
+    asker.work(seconds=30)
+    assert asker.station.report.drops["disk_full"] > ATTEMPTS_MAX
+    asker.board.disk.capacity_bytes = room
+    asker.work()
+
+    assert 10 == len(asker.evidence(identity))
+    assert [] == asker.said("command-result")
+    assert 1 == json.loads(asker.board.disk.read(f"{JOURNAL}/{DAY}"))["orders"]
 
 
 def test_given_up_is_said_before_it_is_done(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
