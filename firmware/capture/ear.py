@@ -39,7 +39,7 @@ class Ear:
         self._ledger = ledger
         self._report = report
         self._tap: Tap | None = None
-        self._keeps = False
+        self._keeps = self._is_kept = False  # whether its ring is to be with the keeper, and is
         self._held: deque[Block] = deque()
         self._counted: dict[str, int] = {}
         self._received_counted = self._refused_counted = 0
@@ -105,6 +105,7 @@ class Ear:
         self._report.gauge(f"stamps{self.suffix}", "hardware" if self._tap.stamps_itself else "software")
         self._note_deaf(now)
         self._deaf_since_ns = self._dark_since_ns = None
+        self._is_kept = self._tap.is_taken_over
         if self._keeps:
             self.keep()
         return True
@@ -115,13 +116,21 @@ class Ear:
         Not before there is an open segment to go on from: who takes a ring over says that nothing is missing since.
         """
         self._keeps = True
-        if self._tap is None or not self._tap.title or self._tap.is_taken_over:
+        if self._tap is None or not self._tap.title or self._is_kept:
             return
+        self._is_kept = True
         keeper = self._board.supervisor
         for title in keeper.kept():
             if title.split("/")[:2] == self._tap.title.split("/")[:2] and title != self._tap.title:
                 keeper.forget(title)  # Under other rules, or of an interface that went: it will never be read again.
         keeper.keep(self._tap.title, self._tap.fileno())
+
+    def let_go(self) -> None:
+        """Until `keep` its ring ends with this process. It hears on."""
+        self._keeps = False
+        if self._tap is not None and self._is_kept:
+            self._board.supervisor.forget(self._tap.title)
+            self._is_kept = False
 
     def next(self, now: Now) -> Block | None:
         """The next block, or None. When the interface has gone, `hears` says so from now on."""

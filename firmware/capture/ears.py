@@ -170,6 +170,11 @@ class Ears:
         for ear in self.all:
             ear.keep()
 
+    def let_go(self) -> None:
+        """Have the keeper forget their rings, until `keep`."""
+        for ear in self.all:
+            ear.let_go()
+
     def catch_up(self) -> None:
         """`next` hands out what was heard until now; what comes after is for the next life."""
         self._is_patient = False

@@ -16,6 +16,11 @@ class Ledger:
     drops: dict[str, int] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say."""
+        return not self.drops and not self.gaps
+
     def lost(self, cause: str, frames: int | None, *, first_ns: int, last_ns: int) -> None:
         """These frames, or an unknown number (None), between two moments of the box's clock, UTC ns."""
         if frames == 0:

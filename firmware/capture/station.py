@@ -76,6 +76,7 @@ class CaptureStation:
         self._longest_wait_ms = 0  # of a frame in the ring; beyond what the ring holds it would be lost there
         self._chain = Chain(0, None)
         self._has_begun = False  # since when this process knows by itself what was lost
+        self._is_unsaid = False  # frames were given up to the disk's trouble, and no seal tells of them yet
         self._writer: SegmentWriter | None = None
         self._cut = Cut(0, Monotonic(0), 0)
         self._ending: tuple[str, Losses] | None = None
@@ -158,7 +159,9 @@ class CaptureStation:
 
     @property
     def _keeps(self) -> bool:
-        return self._has_begun and self._board.supervisor.keeps and all(ear.title for ear in self._ears.all if ear.hears)
+        if not self._has_begun or self._is_unsaid:
+            return False
+        return self._board.supervisor.keeps and all(ear.title for ear in self._ears.all if ear.hears)
 
     # Hearing.
 
@@ -384,7 +387,10 @@ class CaptureStation:
             )
         self._state = State.RECORDING
         self._open(now)
-        if self._writer is not None:
+
+    def _keep(self) -> None:
+        """Leave the rings with the keeper, if there is a segment to go on from and nothing that only this process knows of."""
+        if self._writer is not None and not self._is_unsaid:
             self._ears.keep()
 
     def _open(self, now: Now, *, stamp_ns: int | None = None) -> None:
@@ -404,6 +410,7 @@ class CaptureStation:
         self._sync_at = None
         self.report.gauge("state", self._state.value)
         self.report.gauge("segment", self._writer.name)
+        self._keep()
 
     def _end(self, now: Now, cause: str) -> None:
         """Seal the open segment. When the disk will not have it, it is sealed with the same words as soon as it will."""
@@ -422,6 +429,8 @@ class CaptureStation:
             return
         self._chain = Chain(made.sequence, digest)
         self._writer = self._ending = None
+        # A seal that had to wait has the words of when it was due, and what was given up meanwhile is for the next one.
+        self._is_unsaid = self._is_unsaid and not self._ledger.is_empty
         self._time.clear()
         self._time.look(now)
         self.report.count("segments_sealed")
@@ -475,6 +484,10 @@ class CaptureStation:
         state = State.DISK_FULL if isinstance(trouble, DiskFull) else State.DISK_FAILED
         changed, self._state = self._state is not state, state
         self._retry_at = now.monotonic.after(DISK_RETRY_NS)
+        # What is given up is known to this process alone: ended before a seal tells, it leaves a gap, as if there were no keeper. Else
+        # who took the rings over would say that nothing is missing (storm seed 6).
+        self._is_unsaid = True
+        self._ears.let_go()
         self._lose(state.value, self._stretch.frames, now)
         self._empty(now)
         if changed:

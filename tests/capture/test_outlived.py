@@ -13,6 +13,7 @@ from firmware.core.pcapng import Packet
 from firmware.core.seal import Seal
 from firmware.core.store import Query, Store, verify
 from simulator.board import SimulatedBoard
+from simulator.disk import Failing
 from simulator.supervisor import SimulatedSupervisor
 from simulator.tap import SimulatedTap
 
@@ -162,6 +163,58 @@ def test_what_did_not_fit_the_ring_is_stated():
     assert dropped > 0
     assert lives.sent == len(lives.numbers()) + dropped
     assert len(set(lives.numbers())) == len(lives.numbers())
+
+
+@pytest.mark.parametrize("trouble", ["full", "failing"])
+def test_what_was_given_up_and_not_said_leaves_a_gap(trouble):
+    """Killed while the disk takes nothing: only that process knew what was lost, so its seal has a gap, ring or no ring (storm seed 6). (S2-092)"""
+    lives = Lives(segment_s=60)
+    room = lives.disk.capacity_bytes
+    lives.run(20)
+    _ail(lives, trouble)
+    lives.run(60)
+    lives.kill()
+    lives.run(10)
+    lives.disk.capacity_bytes, lives.disk.failing = room, Failing.NOT
+    lives.run(60)
+    lives.station.stop(lives.clock.now())
+
+    recorded = set(lives.numbers())
+    began_ns = min(made.first_ns for made in lives.seals() if made.first_ns is not None)
+    gaps = [gap for made in lives.seals() for gap in made.gaps if gap.frames is None]
+    missing = [began_ns + number // 3 * 100 * MS for number in range(lives.sent) if number not in recorded]
+    stated = sum(count for made in lives.seals() for count in made.drops.values())
+    assert len(missing) > 150
+    assert stated >= sum(not any(gap.first_ns - SECOND <= at <= gap.last_ns + SECOND for gap in gaps) for at in missing)
+    assert stated < len(missing)
+    assert verify(lives.disk, "segments", lives.board.identity.public_key()).ok
+
+
+@pytest.mark.parametrize("trouble", ["full", "failing"])
+def test_what_a_seal_has_said_leaves_no_gap_when_killed_later(trouble):
+    """From the seal that tells what was given up, the ring is left with the keeper again: a kill after it costs nothing. (S2-092)"""
+    lives = Lives(segment_s=5)
+    room = lives.disk.capacity_bytes
+    lives.run(20)
+    _ail(lives, trouble)
+    lives.run(20)
+    assert {} == lives.store
+    lives.disk.capacity_bytes, lives.disk.failing = room, Failing.NOT
+    lives.run(120)
+    assert {"ring/eth1"} == {title.rpartition("/")[0] for title in lives.store}
+    lives.kill()
+    lives.run(20)
+    lives.station.stop(lives.clock.now())
+
+    assert 0 < sum(count for made in lives.seals() for count in made.drops.values()) == lives.sent - len(lives.numbers())
+    assert "interrupted" not in [gap.cause for made in lives.seals() for gap in made.gaps]
+
+
+def _ail(lives: Lives, trouble: str) -> None:
+    if trouble == "full":
+        lives.disk.fill(leave_bytes=0)
+    else:
+        lives.disk.failing = Failing.READ_ONLY
 
 
 def test_after_a_power_cut_there_is_a_gap_again():
