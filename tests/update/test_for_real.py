@@ -129,4 +129,5 @@ def test_a_box_is_updated_while_it_records_and_goes_back(box, tmp_path):
 
     assert list(range(box.sent)) == box.recorded()
     assert ([], {}) == (verdict.findings, verdict.drops)
-    assert ["handover", "handover", "stop"] == causes
+    # One more may have been cut by the hour's five minutes, which come when they come.
+    assert ["handover", "handover", "stop"] == [cause for cause in causes if cause != "time"]
