@@ -135,5 +135,6 @@ def test_versions_take_over_while_frames_pass(box):
     recorded = box.recorded()
     assert [] == sorted(set(range(box.sent)) - set(recorded)), box.causes()
     assert list(range(box.sent)) == recorded
-    assert ["handover", "interrupted", "stop"] == box.causes()
+    # One more may have been cut by the hour's five minutes, which come when they come.
+    assert ["handover", "interrupted", "stop"] == [cause for cause in box.causes() if cause != "time"]
     assert ([], {}) == (verdict.findings, verdict.drops)
