@@ -82,12 +82,14 @@ def _run(a: argparse.Namespace) -> int:
 def _check_values(role: str, settings: "Settings") -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
+    from firmware.hub.people import People
     from firmware.hub.settings import HubSettings
     from firmware.relay.settings import RelaySettings
     from firmware.uplink.settings import UplinkSettings
 
     if role == "hub":
         check_brokers(settings.of(HubSettings).brokers)
+        People.of(settings.of(HubSettings).people)
         return
     if role == "relay":
         check_brokers(settings.of(RelaySettings).brokers)
@@ -99,11 +101,18 @@ def _check_values(role: str, settings: "Settings") -> None:
     from firmware.intake.settings import IntakeSettings
     from firmware.live.settings import LiveSettings
     from firmware.live.station import checked
+    from firmware.session.rules import Rules as SessionRules
+    from firmware.session.settings import SessionSettings
+    from firmware.slice.rules import Rules as SliceRules
+    from firmware.slice.settings import SliceSettings
 
     check_brokers(settings.of(UplinkSettings).peers())
     frame_filter(settings.of(CaptureSettings).filter)
     rules_of(settings.of(IntakeSettings))
     checked(settings.of(LiveSettings))
+    SessionRules.of(settings.of(SessionSettings))
+    slices = settings.of(SliceSettings)
+    SliceRules.of(slices.rules, around_s=slices.around_s)
 
 
 def _keep(a: argparse.Namespace, names: Sequence[str]) -> None:
