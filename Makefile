@@ -24,9 +24,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two files at a time: real programs are waited for. Not more: what is about milliseconds needs a core that is free now and then.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	@tools/test.sh
 
 bench: setup
 	@$(BIN)/scrubjay bench
