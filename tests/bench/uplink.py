@@ -143,11 +143,13 @@ def through_scrubjay(directory: Path, count: int, *, with_bulk: bool, shaped: bo
             LinuxEgress(prefix=["ip", "netns", "exec", lab.box]).shape(DEVICE, KBIT * 95 // 100)
         database, address = f"{directory}/hub.sqlite", f"{ADDRESSES[1]}:{PORT}"
         hub = lab.within(lab.hub, [*SCRUBJAY, "run", "hub", "--without=web", f"--root={directory}/hub", f"--set=hub.brokers=['{address}']", f"--set=hub.database={database}"])  # fmt: skip
-        others = [f"--without={name}" for name in ("capture", "clock", "roomside", "gate", "steward", "console")]
+        others = [
+            f"--without={name}" for name in ("capture", "clock", "roomside", "gate", "steward", "console", "feedback", "update")
+        ]
         box = lab.within(
             lab.box, [*SCRUBJAY, "run", "box", *others, f"--root={directory}/box", f"--set=uplink.brokers=['{address}']"]
         )
-        with program(hub, says="state=ready"), program(box, says="state=ready"):
+        with program(hub, says="state=ready"), program(box, says="process=uplink state=ready"):
             clock, disk = LinuxClock(), LinuxDisk(directory / "box")
             name = (directory / "box/identity/name").read_text().strip()
             outbox = Spool(disk, "outbox")
