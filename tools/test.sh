@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, two files at a time; what failed, if it is little, once more and alone.
+# Every test, two files at a time; files in which a test failed, if there are few, once more and alone.
 #
 #   tools/test.sh [pytest's arguments]
 #
@@ -16,14 +16,14 @@ lost_races_max=5
 status=$?
 [ "$status" = 1 ] || exit "$status"  # 1: tests failed. Anything else is no result at all.
 
-again=(--last-failed --last-failed-no-failures none)
-failed="$("$pytest" "${again[@]}" --collect-only "$@" | grep '::')"
+failed="$("$pytest" --last-failed --last-failed-no-failures none --collect-only "$@" | grep '::')"
 count="$(grep -c . <<<"$failed")"
 if [ "$count" -lt 1 ] || [ "$count" -gt "$lost_races_max" ]; then
     exit "$status"
 fi
 echo "test: $count failed beside others; once more, alone"
-"$pytest" "${again[@]}" "$@"
+mapfile -t files < <(cut -d: -f1 <<<"$failed" | sort -u)  # whole files: the tests of one may share a room
+"$pytest" "${files[@]}"
 status=$?
 if [ "$status" = 0 ]; then
     echo "test: passed alone, failed beside others, to be mended:"

@@ -100,7 +100,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TimeRoom]:
         finally:
             least, recorded, most = recorder.stop()
         assert least <= recorded <= most
-        assert recorded > 6_000, "a recording of little shows little"
+        assert recorded > 300, "a recording of little shows little"  # ten seconds of the room alone, whichever tests are run
 
 
 def known(room: TimeRoom) -> dict[str, Any]:
@@ -246,7 +246,9 @@ def test_neither_ends_nor_turns_the_room(room: TimeRoom, arguments: tuple[str, .
     assert 300_000 + 15_000 * 30 == truth.error_ns(truth.first_ns + 30 * 10**9)
     assert [before[key] for key in OWN] == [after[key] for key in OWN]
     # Its source is this machine's affair, where others may start or stop an NTP client meanwhile; the room's it never becomes.
-    assert after["ptp"]["is_grandmaster"] and "ptp" != after["source"]
+    # What it says of ptp4l is as old as its last question.
+    until(lambda: known(room)["ptp"]["is_grandmaster"], timeout_s=30)
+    assert "ptp" != after["source"]
 
 
 @pytest.mark.lab
