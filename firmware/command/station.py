@@ -10,6 +10,7 @@ from firmware.command.journal import unpacked as journal_unpacked
 from firmware.command.settings import CommandSettings
 from firmware.command.verify import ITEM_BYTES_MAX, check_addressee, check_fresh, signed_order
 from firmware.core.allowance import Allowance
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory, read_or_none, replace
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.errors import BadCommand, BadItem, DiskFailed, DiskFull, Missing
@@ -41,7 +42,7 @@ class CommandStation:
         self._received = Spool(board.disk, RECEIVED)
         self._verified = {deed: Spool(board.disk, f"{VERIFIED}/{deed}") for deed in DEEDS}
         self._notices = Notices(board, self.name)
-        self._again = Monotonic(0)
+        self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
         self._allowance = Allowance(at_once=settings.notices_per_minute, every_ns=60 * SECOND // settings.notices_per_minute)
 
     def start(self, now: Now) -> None:
@@ -56,28 +57,7 @@ class CommandStation:
         self._notices.start()
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again  # Taking an item and putting it back rings our own bell.
-        try:
-            name = self._next_name()
-            if name is None:
-                return None
-            gone_bad = self._received.quarantined_count
-            item = self._received.take_named(name)
-            if item is not None:
-                self._judge_or_put_back(item, now)
-            elif self._received.quarantined_count > gone_bad:
-                self.report.drop("too_many_attempts")
-                self._say_refused(now, None, BadCommand("too_many_attempts", "this process ended at it again and again"))
-        except DiskFull:
-            self.report.drop("disk_full")
-            self._again = now.monotonic.after(AGAIN_NS)
-            return self._again
-        except DiskFailed:
-            self.report.drop("disk_failed")
-            self._again = now.monotonic.after(AGAIN_NS)
-            return self._again
-        return now.monotonic
+        return self._pause.step(now, self._work)
 
     def directories(self) -> Sequence[str]:
         return (RECEIVED,)
@@ -87,6 +67,19 @@ class CommandStation:
 
     def stop(self, now: Now) -> None:
         return
+
+    def _work(self, now: Now) -> Monotonic | None:
+        name = self._next_name()
+        if name is None:
+            return None
+        gone_bad = self._received.quarantined_count
+        item = self._received.take_named(name)
+        if item is not None:
+            self._judge_or_put_back(item, now)
+        elif self._received.quarantined_count > gone_bad:
+            self.report.drop("too_many_attempts")
+            self._say_refused(now, None, BadCommand("too_many_attempts", "this process ended at it again and again"))
+        return now.monotonic
 
     def _next_name(self) -> str | None:
         """The waiting command with the lowest counter.

@@ -7,6 +7,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import envelope
 from firmware.core.compression import Policy
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.expiry import is_expired, say_discarded
@@ -80,26 +81,14 @@ class DeidentifyStation:
         self._notices = Notices(board, self.name)
         self._jobs: dict[str, _Job] = {}
         self._ready: dict[str, tuple[Item, bytes]] = {}  # cleaned, not yet in the outbox
-        self._again = Monotonic(0)
+        self._pause = DiskPause(lambda cause: self.report.count(f"waits_{cause}"), pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
         self._release.start(self.report.drop)
         make_directory(self._disk, "outbox")
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again
-        try:
-            self._publish()
-            busy = self._take(now)
-            self._publish()
-        except (DiskFull, DiskFailed) as trouble:
-            self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
-            self._again = now.monotonic.after(AGAIN_NS)
-            return self._again
-        self._clean_a_stretch()
-        self.report.gauge("evidence_in_hand", len(self._jobs))
-        return now.monotonic if busy or self._jobs or self._ready else None
+        return self._pause.step(now, self._work)
 
     def directories(self) -> Sequence[str]:
         return ("release",)
@@ -116,6 +105,14 @@ class DeidentifyStation:
             pass  # Then it counts as one: three are left.
         self._jobs.clear()
         self._ready.clear()
+
+    def _work(self, now: Now) -> Monotonic | None:
+        self._publish()
+        busy = self._take(now)
+        self._publish()
+        self._clean_a_stretch()
+        self.report.gauge("evidence_in_hand", len(self._jobs))
+        return now.monotonic if busy or self._jobs or self._ready else None
 
     def _take(self, now: Now) -> bool:
         """The next items by name (most urgent, then earliest), while evidence is in hand only those before it; whether there was one."""

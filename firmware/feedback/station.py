@@ -7,15 +7,17 @@ from drivers.asker import Asker
 from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now
 from firmware.core.advice import SIGNED_PREFIX, Advisory, advisory_of, advisory_packed, feedback_packed
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory, replace
-from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_unpacked
-from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, NotConnected
+from firmware.core.envelope import Order, order_unpacked
+from firmware.core.errors import BadItem, Missing, NotConnected
 from firmware.core.given_up import say_given_up
 from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
-from firmware.core.spool import Item, Spool
+from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
+from firmware.core.tray import Tray
 from firmware.feedback.settings import FeedbackSettings
 
 ORDERS = "commands/verified/feedback"
@@ -43,14 +45,14 @@ class FeedbackStation:
         self.report = Report(self.name)
         self._board = board
         self._settings = settings
-        self._orders = Spool(board.disk, ORDERS)
+        self._orders = Tray(Spool(board.disk, ORDERS), self.report, order_unpacked, bad="not_an_order")
         self._notices = Notices(board, self.name)
         self._asker: Asker | None = None
         self._repeated: list[_Repeated] = []
-        self._again = Monotonic(0)
+        self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
-        self._orders.start(self.report.drop)
+        self._orders.spool.start(self.report.drop)
         make_directory(self._board.disk, SHOWN)
         for name in self._board.disk.list(SHOWN):
             if name.startswith("."):
@@ -61,22 +63,8 @@ class FeedbackStation:
     def step(self, now: Now) -> Monotonic | None:
         self._repeat(now)
         due = min((row.due for row in self._repeated), default=None)
-        if now.monotonic < self._again:
-            return self._again if due is None else min(self._again, due)
-        try:
-            say_given_up(self._orders, self._notices, self.report, now)
-            item = self._orders.take()
-            if item is None:
-                return due
-            self._carry_out(item, now)
-        except DiskFull:
-            self.report.drop("disk_full")
-        except DiskFailed:
-            self.report.drop("disk_failed")
-        else:
-            return now.monotonic
-        self._again = now.monotonic.after(AGAIN_NS)
-        return self._again
+        wish = self._pause.step(now, self._work)
+        return min((moment for moment in (wish, due) if moment is not None), default=None)
 
     def directories(self) -> Sequence[str]:
         return (ORDERS,)
@@ -89,31 +77,21 @@ class FeedbackStation:
             self._asker.close()
             self._asker = None
 
-    def _carry_out(self, item: Item, now: Now) -> None:
-        order: Order | None = None
+    def _work(self, now: Now) -> Monotonic | None:
+        say_given_up(self._orders.spool, self._notices, self.report, now)
+        return now.monotonic if self._orders.handle(lambda order: self._carry_out(order, now)) else None
+
+    def _carry_out(self, order: Order, now: Now) -> bool:
         try:
-            if len(item.data) > COMMAND_BYTES_MAX:
-                raise BadItem("expected an order, it is too long for one")
-            order = order_unpacked(item.data)
             advisory = advisory_of(order, self._board.identity.name)
         except BadItem as problem:
-            if order is None:
-                self.report.drop("not_an_order")
-                self._orders.reject(item, str(problem))
-                return
-            self._end(item, order, now, "refused", "bad_parameters", f"advice refused: {problem}")
-            return
+            return self._answer(order, now, "refused", "bad_parameters", f"advice refused: {problem}")
         if now.timestamp.state is not ClockState.FREE and now.timestamp.tai_ns > order.expires_tai_ns:
-            self._end(item, order, now, "refused", "expired", "advice refused: it came too late to be of use")
-            return
-        try:
-            self._show(advisory, now)
-        except (DiskFull, DiskFailed):
-            self._orders.put_back(item)  # The disk's fault, not the order's.
-            raise
+            return self._answer(order, now, "refused", "expired", "advice refused: it came too late to be of use")
+        self._show(advisory, now)
         # Published before it is settled: after a cut in between the room hears it again, and knows it.
         where = "box and room" if self._settings.publish and self._publish(advisory, now) else "box"
-        self._end(item, order, now, "done", f"shown: {where}", f"advice shown ({where})")
+        return self._answer(order, now, "done", f"shown: {where}", f"advice shown ({where})")
 
     def _show(self, advisory: Advisory, now: Now) -> None:
         name = f"{max(0, advisory.made_tai_ns):020d}-{advisory.identity.hex()}"
@@ -158,17 +136,13 @@ class FeedbackStation:
             return False
         return True
 
-    def _end(self, item: Item, order: Order, now: Now, result: str, cause: str, text: str) -> None:
-        """Said as urgently as an alarm: whoever advised to consider stopping wants to know at once whether anybody was told."""
+    def _answer(self, order: Order, now: Now, result: str, cause: str, text: str) -> bool:
+        """With it the order is done with. Said as urgently as an alarm: whoever advised to consider stopping wants to know at once whether anybody was told."""
         fields: dict[str, Field] = {"command": order.identity.hex(), "result": result, "cause": cause}
         severity = Severity.NOTICE if result == "done" else Severity.WARNING
-        try:
-            self._notices.say(
-                now, "command-result", Priority.P1, severity, text, fields=fields, event=f"cmd-{order.identity.hex()}",
-                origin_ns=order.made_tai_ns,
-            )  # fmt: skip
-        except (DiskFull, DiskFailed):
-            self._orders.put_back(item)
-            raise
-        self._orders.settle(item)
+        self._notices.say(
+            now, "command-result", Priority.P1, severity, text, fields=fields, event=f"cmd-{order.identity.hex()}",
+            origin_ns=order.made_tai_ns,
+        )  # fmt: skip
         self.report.count(f"orders_{result}")
+        return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import release
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.expiry import FACT, is_expired, say_discarded
@@ -56,7 +57,7 @@ class GroupStation:
         self._flushing: dict[str, set[str] | None] = {}  # by item: what of the inbox goes with it; None when all of it is closed
         self._closed: list[Closed] = []  # complete, not yet published
         self._owed: dict[str, int] = {}  # item in the inbox → its messages not yet in a published group
-        self._again = Monotonic(0)
+        self._pause = DiskPause(lambda cause: self.report.count(f"waits_{cause}"), pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
         self._inbox.start(self.report.drop)
@@ -72,30 +73,10 @@ class GroupStation:
                     self._disk.remove(f"{_place(priority)}/{name}")
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again
-        try:
-            self._look_for_flushes()
-            more = self._take(now)
-            self._closed += self._open.complete(now)
-            is_behind = self._close_for_flushes()
-            more |= self._publish(now)
-            self._hand_on()
-            self._settle_flushes()
-        except (DiskFull, DiskFailed) as trouble:
-            # Nothing is lost: what could not be written is still in the inbox, and remembered here.
-            self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
-            self._again = now.monotonic.after(AGAIN_NS)
-            return self._again
-        finally:
-            self.report.gauge("inbox_items", len(self._owed))
-            self.report.gauge("open_groups", len(self._open))
-        due = self._open.next_due()
-        if is_behind and not more:
-            # An item that not even quarantine can take now; to look at it again and again would help nobody.
-            again = now.monotonic.after(AGAIN_NS)
-            due = again if due is None else min(due, again)
-        return now.monotonic if more else due
+        wish = self._pause.step(now, self._work)  # What it could not write is still in the inbox, and remembered here.
+        self.report.gauge("inbox_items", len(self._owed))
+        self.report.gauge("open_groups", len(self._open))
+        return wish
 
     def directories(self) -> Sequence[str]:
         return ("inbox", FLUSH)
@@ -105,6 +86,21 @@ class GroupStation:
 
     def stop(self, now: Now) -> None:
         """Open groups are not closed early: the inbox has their messages, and the next life gathers them again."""
+
+    def _work(self, now: Now) -> Monotonic | None:
+        self._look_for_flushes()
+        more = self._take(now)
+        self._closed += self._open.complete(now)
+        is_behind = self._close_for_flushes()
+        more |= self._publish(now)
+        self._hand_on()
+        self._settle_flushes()
+        due = self._open.next_due()
+        if is_behind and not more:
+            # An item that not even quarantine can take now; to look at it again and again would help nobody.
+            again = now.monotonic.after(AGAIN_NS)
+            due = again if due is None else min(due, again)
+        return now.monotonic if more else due
 
     def _take(self, now: Now) -> bool:
         """Put new items' messages into groups; whether there may be more."""

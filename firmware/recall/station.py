@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import missed
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.entrance import Entry, Rules
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
@@ -44,7 +45,7 @@ class RecallStation:
         self._due: dict[str, Monotonic] = {}
         self._job: _Job | None = None
         self._found: dict[Priority, list[bytes]] = {}
-        self._again = Monotonic(0)
+        self._pause = DiskPause(lambda cause: self.report.count(f"waits_{cause}"), pause_ns=AGAIN_NS)
         self._number = 0
 
     def start(self, now: Now) -> None:
@@ -54,14 +55,7 @@ class RecallStation:
         self._number = int.from_bytes(self._board.identity.entropy(4), "big")
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again
-        try:
-            return self._work(now)
-        except (DiskFull, DiskFailed) as trouble:
-            self.report.count("waits_disk_full" if isinstance(trouble, DiskFull) else "waits_disk_failed")
-            self._again = now.monotonic.after(AGAIN_NS)
-            return self._again
+        return self._pause.step(now, self._work)
 
     def directories(self) -> Sequence[str]:
         return (missed.MISSED,)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
@@ -77,7 +78,7 @@ class RetrievalStation:
         self._sums = Sums(board.disk, self.report)
         self._plans: dict[str, _Waiting] = {}  # by the item's name
         self._active: deque[_Active] = deque()
-        self._again = Monotonic(0)
+        self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
         self._plans.clear()
@@ -89,24 +90,7 @@ class RetrievalStation:
         self._sums.start()
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again  # Others in this process wake often; a part of 4 MiB is not tried each time.
-        try:
-            self._plan_new(now)
-            due = self._activate(now)
-            self.report.gauge("waiting", len(self._plans))
-            self.report.gauge("active", len(self._active))
-            if not self._active:
-                # While nobody asks, what is new is summed up, so that who asks then is answered sooner.
-                sums = self._sums.work(now)
-                return sums if due is None else min(due, sums)
-            return self._work(now)
-        except DiskFull:
-            self.report.drop("disk_full")
-        except DiskFailed:
-            self.report.drop("disk_failed")
-        self._again = now.monotonic.after(AGAIN_NS)
-        return self._again
+        return self._pause.step(now, self._go_on)
 
     def directories(self) -> Sequence[str]:
         return (ORDERS,)
@@ -118,6 +102,17 @@ class RetrievalStation:
         for active in self._active:
             self._orders.put_back(active.item)  # An orderly stop is no fault of the order's.
         self._active.clear()
+
+    def _go_on(self, now: Now) -> Monotonic | None:
+        self._plan_new(now)
+        due = self._activate(now)
+        self.report.gauge("waiting", len(self._plans))
+        self.report.gauge("active", len(self._active))
+        if self._active:
+            return self._work(now)
+        # While nobody asks, what is new is summed up, so that who asks then is answered sooner.
+        sums = self._sums.work(now)
+        return sums if due is None else min(due, sums)
 
     # Orders: understood, waiting, taken.
 

@@ -9,8 +9,9 @@ from dataclasses import replace as changed
 
 from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory, replace
-from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_unpacked
+from firmware.core.envelope import Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.given_up import say_given_up
 from firmware.core.message import Field, Message, Priority, Severity, unpacked
@@ -18,8 +19,9 @@ from firmware.core.notices import Notices
 from firmware.core.report import Report
 from firmware.core.session import CURRENT, LAST, STANDING, Kind, Session, packed, read, standing_as_stored
 from firmware.core.session_order import ORDERS, from_parameters
-from firmware.core.spool import Item, Spool
+from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
+from firmware.core.tray import Tray
 from firmware.session.account import GROUPS, Account, counting
 from firmware.session.marks import Marks
 from firmware.session.rules import Rules
@@ -47,8 +49,8 @@ class SessionStation:
         self._settings = settings
         self._not_uploaded = not_uploaded
         self._rules = Rules.of(settings)
-        self._noticed = Spool(board.disk, NOTICED)
-        self._orders = Spool(board.disk, ORDERS)
+        self._noticed = Tray(Spool(board.disk, NOTICED), self.report, unpacked)
+        self._orders = Tray(Spool(board.disk, ORDERS), self.report, order_unpacked, bad="not_an_order")
         self._flush = Spool(board.disk, FLUSH)
         self._notices = Notices(board, self.name)
         self._marks = Marks(board.disk)
@@ -58,7 +60,7 @@ class SessionStation:
         self._is_flushed = False
         self._counting: tuple[Account, Iterator[None]] | None = None
         self._say_due = Monotonic(0)
-        self._again = Monotonic(0)
+        self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
         make_directory(self._board.disk, DIRECTORY)
@@ -68,8 +70,8 @@ class SessionStation:
         for priority in Priority:
             make_directory(self._board.disk, f"{GROUPS}/p{int(priority)}")
         make_directory(self._board.disk, FLUSH)
-        self._noticed.start(self.report.drop)
-        self._orders.start(self.report.drop)
+        self._noticed.spool.start(self.report.drop)
+        self._orders.spool.start(self.report.drop)
         self._notices.start()
         self._marks.start()
         self._session = read(self._board.disk, CURRENT)
@@ -79,18 +81,8 @@ class SessionStation:
 
     def step(self, now: Now) -> Monotonic | None:
         self._say_how_it_stands(now)
-        if now.monotonic < self._again:
-            return min(self._again, self._say_due)
-        try:
-            wish = self._go_on(now)
-        except DiskFull:
-            self.report.drop("disk_full")
-        except DiskFailed:
-            self.report.drop("disk_failed")
-        else:
-            return self._say_due if wish is None else min(wish, self._say_due)
-        self._again = now.monotonic.after(AGAIN_NS)
-        return min(self._again, self._say_due)
+        wish = self._pause.step(now, self._go_on)
+        return self._say_due if wish is None else min(wish, self._say_due)
 
     def directories(self) -> Sequence[str]:
         return (NOTICED, ORDERS)
@@ -113,41 +105,21 @@ class SessionStation:
         if session is not None and self._is_overlong(session, now):
             self._end(session, now.timestamp, "time")
             return now.monotonic
-        say_given_up(self._orders, self._notices, self.report, now)
-        item = self._orders.take()
-        if item is not None:
-            self._carry_out(item, now)
-            return now.monotonic
-        item = self._noticed.take()
-        if item is not None:
-            self._look_at(item, now)
-            return now.monotonic
-        return None
+        say_given_up(self._orders.spool, self._notices, self.report, now)
+        found = self._orders.handle(lambda order: self._carry_out(order, now)) or self._noticed.handle(self._look_at)
+        return now.monotonic if found else None
 
     # What is said and ordered.
 
-    def _look_at(self, item: Item, now: Now) -> None:
+    def _look_at(self, messages: Sequence[Message]) -> bool:
         """One message at a time; the item stays until all of them have been acted upon, across a closing as well."""
-        try:
-            messages = unpacked(item.data)
-        except BadItem as problem:
-            self.report.drop("bad_item")
-            self._noticed.reject(item, str(problem))
-            return
-        try:
-            for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
-                if message.identity in self._marks:
-                    continue
-                if not self._act_on(message):
-                    break  # It closed a session, and what comes after it waits for that.
-                self._marks.add(message.identity)
-            else:
-                self._noticed.settle(item)
-                return
-        except (DiskFull, DiskFailed):
-            self._noticed.put_back(item)  # The disk's fault, not the item's.
-            raise
-        self._noticed.put_back(item)
+        for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
+            if message.identity in self._marks:
+                continue
+            if not self._act_on(message):
+                return False  # It closed a session, and what comes after it waits for that.
+            self._marks.add(message.identity)
+        return True
 
     def _act_on(self, message: Message) -> bool:
         """Whether it is done with; else it is looked at again when the session it ended has been closed."""
@@ -174,32 +146,17 @@ class SessionStation:
             self.report.count("openings_said_twice")
         return True
 
-    def _carry_out(self, item: Item, now: Now) -> None:
-        order: Order | None = None
+    def _carry_out(self, order: Order, now: Now) -> bool:
         try:
-            if len(item.data) > COMMAND_BYTES_MAX:
-                raise BadItem("expected an order, it is too long for one")
-            order = order_unpacked(item.data)
             wish = from_parameters(order.parameters)
         except BadItem as problem:
-            if order is None:
-                self.report.drop("not_an_order")
-                self._orders.reject(item, str(problem))
-                return
             self._say_result(now, order, "refused", "bad_parameters", f"order refused: {problem}")
-            self._orders.settle(item)
-            return
-        try:
-            result = self._obey(order, wish.kind, now)
-            if result is not None:
-                self._say_result(now, order, *result)
-        except (DiskFull, DiskFailed):
-            self._orders.put_back(item)
-            raise
+            return True
+        result = self._obey(order, wish.kind, now)
         if result is None:
-            self._orders.put_back(item)  # The one that is open is closed first.
-        else:
-            self._orders.settle(item)
+            return False  # The one that is open is closed first.
+        self._say_result(now, order, *result)
+        return True
 
     def _obey(self, order: Order, kind: Kind | None, now: Now) -> tuple[str, str, str] | None:
         """Result, cause and sentence; None when it is to be looked at again."""

@@ -7,16 +7,18 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core.allowance import Allowance
 from firmware.core.devices import Devices
+from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.envelope import Order, order_packed
-from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.errors import BadItem
 from firmware.core.message import Field, Message, Priority, Severity, unpacked
 from firmware.core.notices import Notices
 from firmware.core.query import Query
 from firmware.core.report import Report
 from firmware.core.request import Request, as_parameters
-from firmware.core.spool import Item, Spool
+from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
+from firmware.core.tray import Tray
 from firmware.core.wording import Wording
 from firmware.slice.journal import HOUR_NS, Journal, Slice, Wanted, wanted
 from firmware.slice.rules import Of, Rule, Rules
@@ -41,35 +43,21 @@ class SliceStation:
         self._settings = settings
         self._rules = Rules.of(settings.rules, around_s=settings.around_s)
         self._devices = devices
-        self._noticed = Spool(board.disk, NOTICED)
+        self._noticed = Tray(Spool(board.disk, NOTICED), self.report, unpacked)
         self._orders = Spool(board.disk, ORDERS)
         self._journal = Journal(board.disk)
         self._notices = Notices(board, self.name)
         self._withheld = Allowance(at_once=1, every_ns=HOUR_NS)
-        self._again = Monotonic(0)
+        self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
 
     def start(self, now: Now) -> None:
-        self._noticed.start(self.report.drop)
+        self._noticed.spool.start(self.report.drop)
         make_directory(self._board.disk, ORDERS)
         self._journal.start()
         self._notices.start()
 
     def step(self, now: Now) -> Monotonic | None:
-        if now.monotonic < self._again:
-            return self._again
-        try:
-            item = self._noticed.take()
-            if item is None:
-                return None
-            self._look_at(item, now)
-        except DiskFull:
-            self.report.drop("disk_full")
-        except DiskFailed:
-            self.report.drop("disk_failed")
-        else:
-            return now.monotonic
-        self._again = now.monotonic.after(AGAIN_NS)
-        return self._again
+        return self._pause.step(now, self._work)
 
     def directories(self) -> Sequence[str]:
         return (NOTICED,)
@@ -80,22 +68,15 @@ class SliceStation:
     def stop(self, now: Now) -> None:
         return
 
-    def _look_at(self, item: Item, now: Now) -> None:
-        try:
-            messages = unpacked(item.data)
-        except BadItem as problem:
-            self.report.drop("bad_item")
-            self._noticed.reject(item, str(problem))
-            return
-        try:
-            for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
-                rule = self._rules.rule_for(message)
-                if rule is not None:  # The settings may have changed since it was noticed.
-                    self._order_for(message, rule, now)
-        except (DiskFull, DiskFailed):
-            self._noticed.put_back(item)  # The disk's fault, not the item's.
-            raise
-        self._noticed.settle(item)
+    def _work(self, now: Now) -> Monotonic | None:
+        return now.monotonic if self._noticed.handle(lambda messages: self._look_at(messages, now)) else None
+
+    def _look_at(self, messages: Sequence[Message], now: Now) -> bool:
+        for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
+            rule = self._rules.rule_for(message)
+            if rule is not None:  # The settings may have changed since it was noticed.
+                self._order_for(message, rule, now)
+        return True
 
     def _order_for(self, message: Message, rule: Rule, now: Now) -> None:
         # When it was received, not when it says it happened: the frames around it carry stamps of the box's clock.
