@@ -237,9 +237,12 @@ class RelayStation:
         """Who was here while we were not connected has sent to nobody."""
         for number, port in enumerate(self._ports):
             if port.connection.is_up and not port.greeted:
+                boxes = self._board.disk.list(
+                    PRESENCE
+                )  # First: where the disk is sick the greeting is still due when it is well.
                 port.greeted = True
                 self._deaf = {(other, box) for other, box in self._deaf if other != number}
-                for box in self._board.disk.list(PRESENCE):
+                for box in boxes:
                     if not box.startswith("."):
                         port.greet(Topic(self._board.identity.site, box, "ack"))
 

@@ -285,6 +285,23 @@ def test_a_sick_disk_is_tried_again_after_a_second(house: House) -> None:
     assert 1 == house.relay_station.report.counts["health_said"]
 
 
+def test_boxes_are_greeted_when_the_disk_is_well(house: House) -> None:
+    """(S2-068) It connects while its disk cannot be read: who is to be greeted is on it. When it is well they are, and what they sent
+    meanwhile comes again at once, not after the time a box waits for an answer."""
+    house.run(2)
+    house.inner.drop("site-1/relay-1/relay")
+    house.relay.disk.failing = Failing.GONE
+    house.run(20, until=lambda: house.relay_station.report.gauges["brokers"] == 0)
+    house.run(20, until=lambda: house.relay_station.report.gauges["brokers"] == 1)
+    identity = house.put(1, 1)
+    house.run(2)
+    assert [] == house.arrived()
+
+    house.relay.disk.failing = Failing.NOT
+    house.run(5, until=house.is_drained)
+    assert [identity] == house.arrived()
+
+
 def test_a_relay_that_is_full_takes_no_more(tmp_path: Path) -> None:
     """(S2-068) Bounded by its settings; what it promised stays, what it did not stays with the box."""
     house = House(tmp_path, relay={"keep_items_max": 100})
