@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class HubView:
         return dict(self._ask("select identity, state from commands"))
 
     # Any: SQLite's rows are what the question asked for.
-    def _ask(self, question: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+    def _ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
         if not self._path.exists():
             return []
         with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5)) as base:

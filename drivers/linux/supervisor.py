@@ -19,6 +19,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from drivers.supervisor import Ended, Ready, Standing
 
@@ -42,7 +43,7 @@ class LinuxSupervisor:
         self._environment = os.environ if environment is None else environment
         self._stop = False
         self._ring: Callable[[], None] = _silent
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Any] = {}  # Any: what signal() itself returned
         address = self._environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
@@ -81,7 +82,7 @@ class LinuxSupervisor:
     def close(self) -> None:
         """The signals as they were; for tests, a process keeps its supervisor to its end."""
         for number, former in self._former.items():
-            signal.signal(number, former)  # type: ignore[arg-type]  # what signal() itself returned
+            signal.signal(number, former)
         self._former.clear()
         for descriptor in self._kept.values():
             os.close(descriptor)

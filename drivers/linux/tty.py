@@ -2,6 +2,7 @@
 
 import os
 import termios
+from typing import Any
 
 from drivers.errors import Missing
 
@@ -17,7 +18,7 @@ class LinuxTty:
         self._speed = int(getattr(termios, f"B{speed_bit_per_s}"))
         self._waiting = bytearray()
         self._descriptor = -1
-        self._former: list[object] = []
+        self._former: list[Any] = []  # Any: what tcgetattr gave, five numbers, two speeds and a list of control characters
         self._open()
         if self._descriptor < 0:
             raise Missing(f"expected a serial line at {device}, there is none")
@@ -48,7 +49,7 @@ class LinuxTty:
         if self._descriptor < 0:
             return
         try:
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._former)  # type: ignore[arg-type]  # what tcgetattr gave
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._former)
         except termios.error:
             pass  # the line is gone; so are its settings
         self._lost()
@@ -60,10 +61,10 @@ class LinuxTty:
             return
         try:
             self._former = termios.tcgetattr(descriptor)
-            characters = list(self._former[6])  # type: ignore[call-overload]  # list of control characters
+            characters = list(self._former[6])
             characters[termios.VMIN], characters[termios.VTIME] = 1, 0  # nothing there is EAGAIN, so that b"" means a hang-up
             control = termios.CS8 | termios.CREAD | termios.CLOCAL
-            raw = [termios.IGNBRK, 0, control, 0, self._speed, self._speed, characters]
+            raw: list[Any] = [termios.IGNBRK, 0, control, 0, self._speed, self._speed, characters]
             termios.tcsetattr(descriptor, termios.TCSANOW, raw)
         except termios.error:
             os.close(descriptor)

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from firmware.cli.commands import Commands
@@ -32,33 +31,35 @@ def register(commands: Commands) -> None:
     sub.add_argument("names", nargs="*", help="which; all without")
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)  # Whoever watches through a pipe sees it when it happens.
+
+
 def _demo(a: argparse.Namespace) -> int:
     from simulator.demo import demo
 
-    return demo(Path(a.into), keep=a.keep, room=not a.no_room, say=lambda line: print(line, flush=True))
+    return demo(Path(a.into), keep=a.keep, room=not a.no_room, say=_say)
 
 
 def _replay(a: argparse.Namespace) -> int:
     from simulator.replay import replay, send
 
-    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
     if a.to:
-        return send(Path(a.file), a.to, speed=a.speed, say=say)
-    return replay(Path(a.file), Path(a.into), speed=a.speed, say=say)
+        return send(Path(a.file), a.to, speed=a.speed, say=_say)
+    return replay(Path(a.file), Path(a.into), speed=a.speed, say=_say)
 
 
 def _sim(a: argparse.Namespace) -> int:
-    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
     if a.what == "room":
         from simulator.room import stay
 
-        return stay(say=say)
+        return stay(say=_say)
     from simulator.storm import table
 
     if a.count < 1 or a.seed < 0:
         raise ValueError(f"expected --seed from 0 and --count from 1, got {a.seed} and {a.count}")
     seeds = range(a.seed, a.seed + a.count)
-    return table(seeds, say=say, relayed=a.relay)
+    return table(seeds, say=_say, relayed=a.relay)
 
 
 def _bench(a: argparse.Namespace) -> int:

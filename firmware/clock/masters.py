@@ -67,9 +67,9 @@ class Masters:
         never be chosen hides nobody who would."""
         once = {name: master for name, master in self._masters.items() if master.count < ANNOUNCES_MIN}
         for rows in (once, self._masters):
-            worst = max(rows, key=lambda name, rows=rows: rank(rows[name].announce), default=None)  # type: ignore[misc]
-            if worst is not None and rank(rows[worst].announce) > rank(better):
-                del self._masters[worst]
+            worst = max(rows.values(), key=lambda master: rank(master.announce), default=None)
+            if worst is not None and rank(worst.announce) > rank(better):
+                del self._masters[worst.name]
                 self.overflow += 1
                 return True
         return False

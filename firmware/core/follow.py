@@ -3,7 +3,7 @@
 Whoever reads slowly costs the recorder nothing, and finds what it has not read yet as long as it is not deleted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from drivers.disk import Disk
@@ -75,12 +75,14 @@ class Follow:
             path = f"{self._path}/{name}/{FRAMES}"
             try:
                 left = self._disk.size(path) - place.at
-                read = lambda at, size, path=path: self._disk.read(path, offset=place.at + at, size=size)  # noqa: E731
-                span = next(iter(lz4chain.spans(read, left)), None) if left > 0 else None
+                span = next(iter(lz4chain.spans(self._reading(path, place.at), left)), None) if left > 0 else None
                 return None if span is None else self._disk.read(path, offset=place.at, size=span[1])
             except Missing:
                 continue  # sealed between one call and the next
         return None
+
+    def _reading(self, path: str, start: int) -> Callable[[int, int], bytes]:
+        return lambda at, size: self._disk.read(path, offset=start + at, size=size)
 
     def _taken(self, place: _Place, size: int, raw: bytes) -> Iterator[Hit]:
         interfaces = place.interfaces

@@ -15,6 +15,7 @@ and what affairs.py lists: sessions, calls, advice, rules
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -377,8 +378,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = on_started
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets=sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
         self._on_started()
 
     @property

@@ -1,6 +1,6 @@
 """`scrubjay ls` and `scrubjay show`: what is in a store, and what one of its files says, with sensitive parts masked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.disk import Disk
@@ -202,7 +202,10 @@ def text_shown(row: Message) -> str:
 def _body(row: Message) -> list[str]:
     """Text and fields with everything sensitive masked: what was tagged, and what would be tagged today."""
     tags = (*row.tags, *find_tags(row.text, row.fields, row.attachment))
-    hide: Callable[[str, str], str] = lambda path, text: _masked(text, [(t.start, t.end) for t in tags if t.path == path])  # noqa: E731
+
+    def hide(path: str, text: str) -> str:
+        return _masked(text, [(tag.start, tag.end) for tag in tags if tag.path == path])
+
     rows = []
     if row.text is not None:
         rows.append(_printable(hide("text", row.text)))
