@@ -37,18 +37,12 @@ class Wanted:
 
 
 def wanted(slices: Sequence[Slice], whose: str, *, at_utc_ns: int, around_ns: int) -> Wanted | None:
-    """What an event asks for beyond what was ordered; None when that is enough.
-
-    Enough is all of what is before it and half of what is after: an alarm repeated each second then brings a slice each quarter of a
-    minute, one after the other, instead of one a second. What is in both is ordered once.
-    """
-    since, until, covered = max(0, at_utc_ns - around_ns), max(0, at_utc_ns + around_ns), at_utc_ns
+    """What an event asks for, from its beginning or from the end of the slices that have it; None when they have all of it."""
+    covered, until = max(0, at_utc_ns - around_ns), max(0, at_utc_ns + around_ns)
     for row in sorted((row for row in slices if row.whose == whose), key=lambda row: row.since_utc_ns):
         if row.since_utc_ns <= covered < row.until_utc_ns:
             covered = row.until_utc_ns
-    if covered >= at_utc_ns + around_ns // 2:
-        return None
-    return Wanted(since if covered == at_utc_ns else covered, until)
+    return Wanted(covered, until) if covered < until else None
 
 
 class Journal:

@@ -21,6 +21,7 @@ from firmware.core.timestamp import SECOND
 from firmware.core.tray import Tray
 from firmware.core.wording import Wording
 from firmware.slice.journal import HOUR_NS, Journal, Slice, Wanted, wanted
+from firmware.slice.owed import Owed
 from firmware.slice.rules import Of, Rule, Rules
 from firmware.slice.settings import SliceSettings
 
@@ -46,6 +47,7 @@ class SliceStation:
         self._noticed = Tray(Spool(board.disk, NOTICED), self.report, unpacked)
         self._orders = Spool(board.disk, ORDERS)
         self._journal = Journal(board.disk)
+        self._owed = Owed(board.disk)
         self._notices = Notices(board, self.name)
         self._withheld = Allowance(at_once=1, every_ns=HOUR_NS)
         self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
@@ -54,6 +56,7 @@ class SliceStation:
         self._noticed.spool.start(self.report.drop)
         make_directory(self._board.disk, ORDERS)
         self._journal.start()
+        self._owed.start(now.monotonic)
         self._notices.start()
 
     def step(self, now: Now) -> Monotonic | None:
@@ -69,16 +72,30 @@ class SliceStation:
         return
 
     def _work(self, now: Now) -> Monotonic | None:
-        return now.monotonic if self._noticed.handle(lambda messages: self._look_at(messages, now)) else None
+        # What is owed first: an event that comes when a slice is just over then begins behind the one that follows it.
+        self._pay(now)
+        self.report.gauge("owed", len(self._owed))
+        if self._noticed.handle(lambda messages: self._look_at(messages, now)):
+            return now.monotonic
+        return self._owed.next_due()
+
+    def _pay(self, now: Now) -> None:
+        for whose, message in self._owed.due(now.monotonic):
+            rule = self._rules.rule_for(message)
+            if rule is not None:
+                self._order_for(message, rule, now, at_once=True)
+            self._owed.drop(whose)
+        self._owed.keep()
 
     def _look_at(self, messages: Sequence[Message], now: Now) -> bool:
         for message in sorted(messages, key=lambda message: message.received_time.tai_ns):
             rule = self._rules.rule_for(message)
             if rule is not None:  # The settings may have changed since it was noticed.
                 self._order_for(message, rule, now)
+        self._owed.keep()
         return True
 
-    def _order_for(self, message: Message, rule: Rule, now: Now) -> None:
+    def _order_for(self, message: Message, rule: Rule, now: Now, *, at_once: bool = False) -> None:
         # When it was received, not when it says it happened: the frames around it carry stamps of the box's clock.
         at_utc_ns = message.received_time.tai_ns - now.tai_offset_s * SECOND
         wording = self._wording(message, rule)
@@ -87,6 +104,12 @@ class SliceStation:
         if stretch is None:
             self.report.count("in_an_earlier_slice")
             return
+        left_ns = stretch.since_utc_ns - now.utc_ns  # More than `around` only when the clock was set back.
+        if not at_once and 0 < left_ns <= rule.around_ns and self._owed.put(whose, message, now.monotonic.after(left_ns)):
+            return
+        self._order_stretch(message, rule, wording, whose, stretch, now)
+
+    def _order_stretch(self, message: Message, rule: Rule, wording: Wording, whose: str, stretch: Wanted, now: Now) -> None:
         if self._journal.in_the_last_hour(now.utc_ns) >= self._settings.per_hour_max:
             self.report.drop("hour_limit")
             if self._withheld.take(now.monotonic):

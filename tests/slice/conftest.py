@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -30,13 +31,14 @@ class Slicer:
 
     settings: SliceSettings = field(default_factory=lambda: SliceSettings(rules=RULES))
     board: SimulatedBoard = field(default_factory=SimulatedBoard)
+    devices: tuple[str, ...] = ("10.77.0.12=arm-2",)
     count: int = 0
 
     def __post_init__(self) -> None:
         self.boot()
 
     def boot(self) -> None:
-        self.station = SliceStation(self.board, self.settings, devices=Devices(("10.77.0.12=arm-2",)))
+        self.station = SliceStation(self.board, self.settings, devices=Devices(self.devices))
         self.station.start(self.board.clock.now())
 
     def message(self, event: str, *, device: str = "arm-2", priority: int = 1, ago_s: float = 0, severity: int = 3) -> Message:
@@ -59,6 +61,13 @@ class Slicer:
     def notice(self, *messages: Message, name: str | None = None) -> None:
         self.count += 1
         Spool(self.board.disk, NOTICED).publish(name or f"group-{self.count:06d}", message.packed(messages))
+
+    def run(self, seconds: int) -> None:
+        """So long, and whatever is due in it."""
+        for _ in range(seconds):
+            self.work()
+            self.board.clock.advance(SECOND)
+        self.work()
 
     def work(self) -> None:
         for _ in range(1_000):
@@ -91,5 +100,9 @@ def slicer() -> Slicer:
 
 @pytest.fixture
 def make_slicer() -> Callable[..., Slicer]:
-    """With settings changed: make_slicer(per_hour_max=3)."""
-    return lambda **changes: Slicer(SliceSettings(**{"rules": RULES, **changes}))
+    """With settings changed: make_slicer(per_hour_max=3). devices: addresses of those known by name."""
+
+    def make(*, devices: tuple[str, ...] = ("10.77.0.12=arm-2",), **changes: Any) -> Slicer:
+        return Slicer(SliceSettings(**{"rules": RULES, **changes}), devices=devices)
+
+    return make

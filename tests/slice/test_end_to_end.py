@@ -1,5 +1,6 @@
 """The whole chain in virtual time: an event said in the room, and its evidence at the hub without anybody asking."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,28 @@ def test_an_injury_brings_the_minute_around_it(tmp_path: Path) -> None:
     assert at - 30 * SECOND <= min(stamps) < at - 29 * SECOND
     assert at + 29 * SECOND < max(stamps) <= at + 31 * SECOND
     assert {1} == {entry["priority"] for entry in fleet.rows("select priority from envelopes where kind = 'evidence'")}
+    assert [] == fleet.crashes()
+
+
+def test_a_second_event_has_all_of_its_half_minute(tmp_path: Path) -> None:
+    """Fourteen seconds after the first: the two answers together are every frame from half a minute before the one to half a minute
+    after the other, none twice, and the second is at the hub some seconds after its last frame was heard. (S2-106)"""
+    fleet = SmallFleet(tmp_path)
+    fleet.chatter(32)
+    first = fleet.box.clock.now().utc_ns
+    fleet.say("patient injured at port 2", priority=1, event="patient-injury")
+    fleet.chatter(14)
+    second = fleet.box.clock.now().utc_ns
+    fleet.say("patient injured at port 3", priority=1, event="patient-injury")
+    fleet.chatter(34)
+
+    rows = fleet.rows("select c.identity, e.complete from commands c join evidence e on e.command = c.identity")
+    assert [1, 1] == [row["complete"] for row in rows]
+    stamps = sorted(stamp for row in rows for stamp in frames_of(fleet, row["identity"]))
+    assert len(set(stamps)) == len(stamps)
+    assert first - 30 * SECOND <= stamps[0] < first - 29 * SECOND
+    assert second + 29 * SECOND < stamps[-1] <= second + 30 * SECOND
+    assert SECOND > max(later - earlier for earlier, later in pairwise(stamps))
     assert [] == fleet.crashes()
 
 

@@ -9,6 +9,7 @@ import pytest
 from firmware.core.errors import BadSettings
 from firmware.core.message import Priority
 from firmware.core.timestamp import SECOND
+from firmware.slice.owed import OWED_MAX
 from firmware.slice.settings import SliceSettings
 from firmware.slice.station import NOTICED
 from simulator.disk import Failing, PowerCut
@@ -59,15 +60,86 @@ def test_what_no_rule_names_brings_nothing(slicer: Slicer) -> None:
 
 
 def test_an_alarm_said_again_and_again(slicer: Slicer) -> None:
-    """One a second for two minutes: slices that follow each other without a hole and without a frame twice, eight instead of 120."""
+    """One a second for two minutes: slices that follow each other without a hole and without a frame twice, up to half a minute after the
+    last of them, six instead of 120. (S2-106)"""
+    began = slicer.utc_ns
     for _ in range(120):
         slicer.notice(slicer.message("patient-injury"))
-        slicer.work()
-        slicer.board.clock.advance(SECOND)
+        slicer.run(1)
+    slicer.run(30)
 
     queries = [request.query for request in slicer.requests()]
-    assert 8 == len(queries)
     assert [query.until_utc_ns for query in queries[:-1]] == [query.since_utc_ns for query in queries[1:]]
+    assert (began - 30 * SECOND, began + 149 * SECOND) == (queries[0].since_utc_ns, queries[-1].until_utc_ns)
+    assert 6 == len(queries)
+
+
+@pytest.mark.parametrize("later_s", [1, 14, 16, 29, 30, 31, 59])
+def test_the_half_minute_after_each_is_complete(slicer: Slicer, later_s: int) -> None:
+    """A second event in the time of the first, early, late, or just behind it: what is missing of its half minutes is ordered when the
+    first slice is over, no sooner and no later, and no frame twice. (S2-106)"""
+    began = slicer.utc_ns
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.run(later_s)
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.work()
+    assert (1 if later_s < 30 else 2) == len(slicer.orders())
+    slicer.run(max(0, 30 - later_s))
+
+    first, second = (request.query for request in slicer.requests())
+    assert (began - 30 * SECOND, began + 30 * SECOND) == (first.since_utc_ns, first.until_utc_ns)
+    assert (began + 30 * SECOND, began + (later_s + 30) * SECOND) == (second.since_utc_ns, second.until_utc_ns)
+    slicer.run(60)
+    assert 2 == len(slicer.orders())
+
+
+def test_what_is_owed_outlives_the_process(slicer: Slicer) -> None:
+    """The power goes while the end of a second event is owed: the next life orders it, once."""
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.run(10)
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.work()
+    slicer.board.disk.power_cut(Random(1))
+    slicer.boot()
+    slicer.run(60)
+
+    first, second = (request.query for request in slicer.requests())
+    assert 10 * SECOND == second.until_utc_ns - second.since_utc_ns
+    assert first.until_utc_ns == second.since_utc_ns
+    slicer.boot()
+    slicer.run(60)
+    assert 2 == len(slicer.orders())
+
+
+def test_what_is_owed_is_bounded(make_slicer: Callable[..., Slicer]) -> None:
+    """More of them than there is room for, each of another device: those beyond it are ordered at once; a file that makes no sense owes
+    nothing."""
+    addresses = tuple(f"10.77.1.{number}=arm-{number}" for number in range(OWED_MAX + 3))
+    slicer = make_slicer(rules=("worn: event=worn -> of=device",), per_hour_max=1000, devices=addresses)
+    for _ in range(2):
+        for number in range(OWED_MAX + 3):
+            slicer.notice(slicer.message("worn", device=f"arm-{number}"))
+        slicer.run(5)
+    assert OWED_MAX + 3 + 3 == len(slicer.orders())
+    slicer.run(30)
+    assert 2 * (OWED_MAX + 3) == len(slicer.orders())
+
+    slicer.board.disk.write("slice/owed", b"\x81\xff")
+    slicer.boot()
+    slicer.work()
+    assert 2 * (OWED_MAX + 3) == len(slicer.orders())
+
+
+def test_a_clock_set_back_does_not_keep_what_is_owed(slicer: Slicer) -> None:
+    """It is due by the monotonic clock: within the half minute, whatever time it is then."""
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.run(10)
+    slicer.notice(slicer.message("patient-injury"))
+    slicer.work()
+    slicer.board.clock.step(-3600 * SECOND)
+    slicer.run(21)
+
+    assert 2 == len(slicer.orders())
 
 
 def test_bounded_by_the_hour(make_slicer: Callable[..., Slicer]) -> None:
