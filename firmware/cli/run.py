@@ -82,14 +82,15 @@ def _run(a: argparse.Namespace) -> int:
 def _check_values(role: str, settings: "Settings") -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
-    from firmware.hub.people import People
+    from firmware.hub.reach import check_certificate, check_page
     from firmware.hub.settings import HubSettings
     from firmware.relay.settings import RelaySettings
     from firmware.uplink.settings import UplinkSettings
 
     if role == "hub":
         check_brokers(settings.of(HubSettings).brokers)
-        People.of(settings.of(HubSettings).people)
+        check_page(settings.of(HubSettings))
+        check_certificate(settings.of(HubSettings))
         return
     if role == "relay":
         check_brokers(settings.of(RelaySettings).brokers)

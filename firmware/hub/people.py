@@ -4,7 +4,7 @@
     service          and asks for evidence, gives advice, handles calls
     administrator    and sets the rules: the site's policy
 
-Without any people set, whoever reaches the page may do everything; it listens on loopback then, unless a site chose otherwise.
+Without any people set, whoever reaches the page may do everything; it listens on loopback alone then (reach.py).
 A token is compared by its SHA-256, which is what stands in the settings; it is to be long and random (`openssl rand -hex 24`).
 """
 

@@ -26,8 +26,14 @@ class HubSettings:
     # A minute: an order lost with a broker costs no more, and a box that is away answers its broker's "nobody listens" cheaply.
     resend_s: int = setting(60, "A command without an answer is published again after this.", low=1, high=86_400)
     command_expires_s: int = setting(3600, "A command nobody has answered by then is given up.", low=10, high=604_800)
-    page_host: str = setting("127.0.0.1", "Address the page listens on.")
+    page_host: str = setting(
+        "127.0.0.1", "Address the page listens on; one that others reach only with page_certificate and people."
+    )
     page_port: int = setting(8470, "Port the page listens on; 0 chooses a free one.", low=0, high=65_535)
+    page_certificate: str = setting(
+        "", "The page's certificate, and what certifies it (PEM file); empty: no TLS, for loopback only."
+    )
+    page_key: str = setting("", "The key of that certificate (PEM file).")
     people: tuple[str, ...] = setting(
         (), 'Who may use the page: "NAME surgeon|service|administrator SHA256-OF-TOKEN". Empty: whoever reaches it.'
     )

@@ -47,6 +47,7 @@ from firmware.hub.order import cancel_evidence, request_evidence
 from firmware.hub.outgoing import OUTGOING
 from firmware.hub.people import People
 from firmware.hub.questions import Selection
+from firmware.hub.reach import check_certificate, check_page
 from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.rules import RULES_BYTES_MAX
 from firmware.hub.settings import HubSettings
@@ -390,7 +391,9 @@ class _Server(uvicorn.Server):
 
 
 def serve(board: Board, settings: HubSettings) -> None:
-    """Serve the page until the supervisor asks to end. The address stands in state/web.json."""
+    """Serve the page until the supervisor asks to end. The address stands in state/web.json. Raises BadSettings."""
+    check_page(settings)
+    check_certificate(settings)
     board.disk.mkdir("state")
     board.disk.mkdir(NEWS)
     make_directory(board.disk, OUTGOING)
@@ -400,6 +403,7 @@ def serve(board: Board, settings: HubSettings) -> None:
     config = uvicorn.Config(
         Page(board, settings, newsroom).app(), host=settings.page_host, port=settings.page_port, lifespan="off",
         log_level="warning", access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=1,
+        ssl_certfile=settings.page_certificate or None, ssl_keyfile=settings.page_key or None,
     )  # fmt: skip
 
     def started() -> None:
@@ -415,8 +419,9 @@ def serve(board: Board, settings: HubSettings) -> None:
         now = board.clock.now()
         if server.started and not is_ready:
             is_ready = True
-            figures.gauge("address", f"http://{server.address}/")
-            board.supervisor.ready(f"page http://{server.address}/")
+            address = f"{'https' if settings.page_certificate else 'http'}://{server.address}/"
+            figures.gauge("address", address)
+            board.supervisor.ready(f"page {address}")
         if not thread.is_alive():
             break
         board.supervisor.alive()
