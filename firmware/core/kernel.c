@@ -8,6 +8,7 @@
  *
  * Stretch(capacity)   collects pcapng Enhanced Packet Blocks, the same packed as one LZ4 block, and the index keys of what is in them
  * scan(...)           copies the Enhanced Packet Blocks that match a query exactly
+ * scan_packed(...)    the same, out of a stretch as it was packed, while it is unpacked
  * ordered(...)        sorts Enhanced Packet Blocks by their stamps
  * probe(...)          which records of an index leave the query possible, each checked before it is believed
  * checksum(...)       what stands behind a block of an LZ4 frame
@@ -175,6 +176,34 @@ static int keys_of(const struct facts *f, uint64_t *keys)
     if (f->has & HAS_PROTOCOL)
         keys[n++] = key(KIND_PROTOCOL, f->protocol);
     return n;
+}
+
+/* A flow as most frames have one: IPv4 without options, unfragmented TCP, UDP or SCTP, no VLAN tag. It decides all facts of its frames.
+ * All zero is free: no such flow is. */
+struct tuple {
+    uint64_t mac, macs_type, addresses; /* MACs with ethertype, version and protocol, addresses, as they lie in the frame */
+    uint32_t ports;
+};
+
+/* Whether a frame is of such a flow, and which. Flows are compared in full: a hash would let a crafted frame hide. */
+static inline int plain(struct tuple *t, const uint8_t *m, uint32_t n)
+{
+    if (n < 38 || ld16(m + 12) != 0x0008 || m[14] != 0x45 || ld16(m + 20) & 0xff1f || (m[23] != 6 && m[23] != 17 && m[23] != 132))
+        return 0;
+    *t = (struct tuple){ld64(m), (ld64(m + 8) & 0x00ffffffffffffffull) | (uint64_t)m[23] << 56, ld64(m + 26), ld32(m + 34)};
+    return 1;
+}
+
+static inline int same(const struct tuple *a, const struct tuple *b)
+{
+    return a->mac == b->mac && a->macs_type == b->macs_type && a->addresses == b->addresses && a->ports == b->ports;
+}
+
+_Static_assert(FLOW_SLOTS == 1u << (64 - 55), "the slot is the hash's highest bits");
+static inline uint32_t flow_slot(const struct tuple *t)
+{
+    uint64_t h = t->mac * 0x9E3779B97F4A7C15ull ^ t->macs_type * 0xC2B2AE3D27D4EB4Full ^ t->addresses * 0xBF58476D1CE4E5B9ull;
+    return (uint32_t)((h ^ h >> 32 ^ t->ports) * 0x9E3779B97F4A7C15ull >> 55);
 }
 
 /* ---- Packing ---------------------------------------------------------------------------------------------------------------- */
@@ -426,10 +455,8 @@ static uint8_t *finished(const struct packer *of, const uint8_t *raw, uint32_t s
 
 /* ---- Stretch ---------------------------------------------------------------------------------------------------------------- */
 
-/* A flow as most frames have one: IPv4 without options, unfragmented TCP, UDP or SCTP, no VLAN tag. All zero is free: no such flow is. */
 struct flow {
-    uint64_t mac, macs_type, addresses; /* MACs with ethertype, version and protocol, addresses, as they lie in the frame */
-    uint32_t ports;
+    struct tuple tuple;
     uint32_t begins; /* its last frame, in the stretch */
 };
 
@@ -513,7 +540,7 @@ static void insert_all(Stretch *s, const struct facts *f)
         }
 }
 
-/* Count a frame and make sure its keys are in the set. Flows are compared in full: a hash would let a crafted frame hide.
+/* Count a frame and make sure its keys are in the set.
  * Returns where the last frame of its flow begins; `begins` when there was none. */
 static inline uint32_t note(Stretch *s, const uint8_t *m, uint32_t n, uint32_t wire, uint64_t stamp, uint32_t begins)
 {
@@ -525,25 +552,20 @@ static inline uint32_t note(Stretch *s, const uint8_t *m, uint32_t n, uint32_t w
     s->wire += wire;
     s->captured += n;
     struct facts f;
-    if (n >= 38 && ld16(m + 12) == 0x0008 && m[14] == 0x45 && !(ld16(m + 20) & 0xff1f)
-        && (m[23] == 6 || m[23] == 17 || m[23] == 132)) {
-        uint64_t mac = ld64(m), macs_type = (ld64(m + 8) & 0x00ffffffffffffffull) | (uint64_t)m[23] << 56;
-        uint64_t addresses = ld64(m + 26);
-        uint32_t both = ld32(m + 34);
-        uint64_t h = mac * 0x9E3779B97F4A7C15ull ^ macs_type * 0xC2B2AE3D27D4EB4Full ^ addresses * 0xBF58476D1CE4E5B9ull;
-        h = (h ^ h >> 32 ^ both) * 0x9E3779B97F4A7C15ull;
-        struct flow *seen = &s->flows[h >> 55];
-        if (seen->mac == mac && seen->macs_type == macs_type && seen->addresses == addresses && seen->ports == both) {
+    struct tuple t;
+    if (plain(&t, m, n)) {
+        struct flow *seen = &s->flows[flow_slot(&t)];
+        if (same(&seen->tuple, &t)) {
             uint32_t before = seen->begins;
             seen->begins = begins;
             return before;
         }
-        *seen = (struct flow){mac, macs_type, addresses, both, begins};
+        *seen = (struct flow){t, begins};
         if (s->overflow)
             return begins;
-        if (mac != s->plain_mac || macs_type != s->plain_macs_type) {
-            s->plain_mac = mac;
-            s->plain_macs_type = macs_type;
+        if (t.mac != s->plain_mac || t.macs_type != s->plain_macs_type) {
+            s->plain_mac = t.mac;
+            s->plain_macs_type = t.macs_type;
             facts_of(&f, m, n);
             insert_all(s, &f);
             return begins;
@@ -574,7 +596,6 @@ static inline uint32_t note(Stretch *s, const uint8_t *m, uint32_t n, uint32_t w
     seen->begins = begins;
     return before;
 }
-_Static_assert(FLOW_SLOTS == 1u << (64 - 55), "the slot is the hash's highest bits");
 
 struct cursor { uint32_t index; uint64_t offset; int why; };
 
@@ -1024,6 +1045,92 @@ static PyTypeObject StretchType = {
     .tp_as_sequence = &stretch_sequence,
 };
 
+/* ---- Unpacking -------------------------------------------------------------------------------------------------------------- */
+
+/* An LZ4 block, some sequences at a time, so that a search looks at frames while they are in the nearest cache, in memory that the next
+ * stretch uses again; the library's reader for Python hands out a copy in memory that is new each time. For whoever wants all of it,
+ * lz4chain.decompressed takes the library. Both read the same (tests/core/test_packing.py, tests/fuzz/test_segment.py). */
+#define BLOCK_MAX (4u << 20) /* lz4chain.RAW_MAX */
+#define NEAR (64u << 10)     /* between two looks at the frames: with what matches refer back to, half of a small second cache */
+
+struct unpacker {
+    const uint8_t *in, *end;
+    uint8_t *out; /* with SLACK behind the room */
+    size_t used, room;
+};
+
+/* A length's further bytes; 0 when the block ends in them. */
+static inline int longer(const uint8_t **in, const uint8_t *end, size_t *length)
+{
+    uint8_t more = 255;
+    while (more == 255) {
+        if (*in == end)
+            return 0;
+        more = *(*in)++;
+        *length += more; /* at most 255 times what a buffer holds: never wraps */
+    }
+    return 1;
+}
+
+/* `many` bytes as they lie `distance` before; up to 31 bytes behind them are written as well (SLACK). */
+static inline void repeat(uint8_t *to, size_t many, size_t distance)
+{
+    size_t at = 0;
+    if (distance < 32) {
+        for (; at < 32; at++)
+            to[at] = to[at - distance];
+        distance *= 31 / distance + 1; /* from here on it repeats in steps as long as a copy, too */
+    }
+    for (; at < many; at += 32)
+        memcpy(to + at, to + at - distance, 32);
+}
+
+/* Until `pause` bytes are there, or a little more: 1 and more follows, 0 the block ends here as it should, -1 it is no block, or there
+ * is no room for it. */
+static int unpack(struct unpacker *u, size_t pause)
+{
+    const uint8_t *in = u->in, *end = u->end;
+    uint8_t *out = u->out;
+    size_t used = u->used, room = u->room;
+    int why = 1;
+    while (used < pause) {
+        why = -1;
+        if (in == end)
+            break;
+        uint8_t token = *in++;
+        size_t literals = token >> 4, many = token & 15;
+        if (literals == 15 && !longer(&in, end, &literals))
+            break;
+        if (literals > (size_t)(end - in) || literals > room - used)
+            break;
+        if (literals <= 32 && end - in >= 32)
+            memcpy(out + used, in, 32); /* SLACK */
+        else
+            memcpy(out + used, in, literals);
+        in += literals;
+        used += literals;
+        if (in == end) {
+            why = 0;
+            break;
+        }
+        if (end - in < 2)
+            break;
+        size_t distance = ld16(in);
+        in += 2;
+        if (many == 15 && !longer(&in, end, &many))
+            break;
+        many += 4;
+        if (distance == 0 || distance > used || many > room - used)
+            break;
+        repeat(out + used, many, distance);
+        used += many;
+        why = 1;
+    }
+    u->in = in;
+    u->used = used;
+    return why;
+}
+
 /* ---- Finding ---------------------------------------------------------------------------------------------------------------- */
 
 /* A query is terms: group (u32), key (u64), IPv6 address (16 bytes). A frame matches when each group present has a matching term. */
@@ -1072,53 +1179,114 @@ static int matches(const struct query *q, const uint8_t *m, uint32_t n)
     return met == q->groups;
 }
 
-static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args)
+/* Of a plain flow the answer is each of its frames': asked once. */
+struct verdict {
+    struct tuple tuple;
+    uint32_t is_wanted;
+};
+
+/* A search under way: what was looked at up to `at`, and what of it matches, copied one after the other. */
+struct search {
+    struct query query;
+    uint64_t since_ns, until_ns;
+    uint8_t *hits;
+    uint64_t at, used, count, first, last;
+    struct verdict verdicts[FLOW_SLOTS];
+};
+
+static inline int is_wanted(struct search *s, const uint8_t *m, uint32_t n)
 {
-    Py_buffer raw, terms;
-    unsigned long long since_ns, until_ns, first = 0, last = 0;
-    struct query q;
-    if (!PyArg_ParseTuple(args, "y*y*KK", &raw, &terms, &since_ns, &until_ns))
-        return NULL;
+    struct tuple t;
+    if (s->query.count == 0 || !plain(&t, m, n))
+        return matches(&s->query, m, n);
+    struct verdict *v = &s->verdicts[flow_slot(&t)];
+    if (!same(&v->tuple, &t))
+        *v = (struct verdict){t, (uint32_t)matches(&s->query, m, n)};
+    return (int)v->is_wanted;
+}
+
+/* Every block that is whole in the first `size` bytes. */
+static void look(struct search *s, const uint8_t *b, uint64_t size)
+{
+    struct packet p;
+    int found;
+    for (; s->at < size && (found = packet_at(b, size, s->at, &p)) >= 0; s->at += p.size) {
+        if (!found || p.stamp < s->since_ns || p.stamp > s->until_ns || !is_wanted(s, p.data, p.captured))
+            continue;
+        memcpy(s->hits + s->used, b + s->at, p.size);
+        s->used += p.size;
+        if (s->count == 0 || p.stamp < s->first)
+            s->first = p.stamp;
+        if (s->count == 0 || p.stamp > s->last)
+            s->last = p.stamp;
+        s->count++;
+    }
+}
+
+/* A stretch as it was, or packed as one LZ4 block of so many bytes unpacked. */
+static PyObject *searched(PyObject *args, int is_packed)
+{
+    Py_buffer from, terms;
+    Py_ssize_t size = 0;
+    struct search *s = PyMem_Calloc(1, sizeof *s);
+    if (s == NULL)
+        return PyErr_NoMemory();
+    unsigned long long since_ns, until_ns;
     PyObject *hits = NULL, *result = NULL;
-    if (query_of(&terms, &q) < 0)
+    uint8_t *room = NULL;
+    if (!(is_packed ? PyArg_ParseTuple(args, "y*ny*KK", &from, &size, &terms, &since_ns, &until_ns)
+                    : PyArg_ParseTuple(args, "y*y*KK", &from, &terms, &since_ns, &until_ns)))
+        goto unparsed;
+    if (query_of(&terms, &s->query) < 0)
         goto out;
-    hits = PyBytes_FromStringAndSize(NULL, raw.len);
-    if (hits == NULL)
+    if (!is_packed)
+        size = from.len;
+    else if (size < 0 || size > (Py_ssize_t)BLOCK_MAX) {
+        PyErr_Format(PyExc_ValueError, "expected a block of at most %u bytes", BLOCK_MAX);
         goto out;
-    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(hits);
-    const uint8_t *b = raw.buf;
-    uint64_t at = 0, size = (uint64_t)raw.len, used = 0;
-    unsigned long long count = 0;
-    int sound = 1;
+    }
+    room = is_packed ? PyMem_Malloc((size_t)size + SLACK) : NULL;
+    hits = PyBytes_FromStringAndSize(NULL, size);
+    if (hits == NULL || (is_packed && room == NULL)) {
+        PyErr_NoMemory();
+        goto out;
+    }
+    s->hits = (uint8_t *)PyBytes_AS_STRING(hits);
+    s->since_ns = since_ns;
+    s->until_ns = until_ns;
+    int is_whole = 1;
     Py_BEGIN_ALLOW_THREADS
-    while (at < size) {
-        struct packet p;
-        int found = packet_at(b, size, at, &p);
-        if (found < 0) {
-            sound = 0;
-            break;
-        }
-        if (found && p.stamp >= since_ns && p.stamp <= until_ns && matches(&q, p.data, p.captured)) {
-            memcpy(to + used, b + at, p.size);
-            used += p.size;
-            if (count == 0 || p.stamp < first)
-                first = p.stamp;
-            if (count == 0 || p.stamp > last)
-                last = p.stamp;
-            count++;
-        }
-        at += p.size;
+    if (is_packed) {
+        struct unpacker u = {from.buf, (const uint8_t *)from.buf + from.len, room, 0, (size_t)size};
+        int more;
+        do {
+            more = unpack(&u, u.used + NEAR);
+            look(s, room, u.used);
+        } while (more > 0);
+        is_whole = more == 0 && u.used == (size_t)size;
+    } else {
+        look(s, from.buf, (uint64_t)size);
     }
     Py_END_ALLOW_THREADS
-    if (_PyBytes_Resize(&hits, (Py_ssize_t)used) < 0)
+    if (_PyBytes_Resize(&hits, (Py_ssize_t)s->used) < 0)
         goto out;
-    result = Py_BuildValue("OKKKO", hits, count, first, last, sound ? Py_True : Py_False);
+    if (is_whole)
+        result = Py_BuildValue("OKKKO", hits, (unsigned long long)s->count, (unsigned long long)s->first, (unsigned long long)s->last,
+                               s->at == (uint64_t)size ? Py_True : Py_False);
+    else
+        result = Py_NewRef(Py_None);
 out:
     Py_XDECREF(hits);
-    PyBuffer_Release(&raw);
+    PyMem_Free(room);
+    PyBuffer_Release(&from);
     PyBuffer_Release(&terms);
+unparsed:
+    PyMem_Free(s);
     return result;
 }
+
+static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *args) { return searched(args, 0); }
+static PyObject *scan_packed(PyObject *Py_UNUSED(module), PyObject *args) { return searched(args, 1); }
 
 /* ---- Order ------------------------------------------------------------------------------------------------------------------ */
 
@@ -1338,6 +1506,7 @@ static PyObject *ipv6_key(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyMethodDef functions[] = {
     {"scan", scan, METH_VARARGS, "scan(enhanced packet blocks, terms, since_ns, until_ns) -> (hits, frames, first_ns, last_ns, sound)"},
+    {"scan_packed", scan_packed, METH_VARARGS, "scan_packed(LZ4 block, size unpacked, terms, since_ns, until_ns) -> as scan, or None: it is no block of this size"},
     {"ordered", ordered, METH_VARARGS, "ordered(enhanced packet blocks, before_ns) -> (those before it by stamp, frames, first_ns, last_ns, the others by stamp)"},
     {"probe", probe, METH_VARARGS, "probe(index records, terms, since_ns, until_ns) -> (places, first fields, end, last place, sound)"},
     {"checksum", checksum, METH_VARARGS, "checksum(bytes) -> their xxh32, as the LZ4 frame format has it behind a block"},

@@ -124,7 +124,7 @@ class _Look:
         name = self._segment.name
         for place, record in enumerate(records):
             try:
-                raw = self._segment.stretch(record)
+                found = self._segment.scanned(record, self._terms)
             except Corrupt:
                 yield Damage(name, record.first_ns, record.last_ns, ALTERED)
             except DiskFailed:
@@ -134,7 +134,7 @@ class _Look:
                     yield Damage(name, record.first_ns, record.last_ns, MISSING)
             else:
                 before_ns = NEVER if self._newest_first else complete_before(records, place)
-                yield from self._scanned(raw, (record.first_ns, record.last_ns), before_ns)
+                yield from self._found(found, (record.first_ns, record.last_ns), before_ns)
 
     def without_index(self, start: int, *, is_sealed: bool) -> Iterator[Step]:
         """The frames themselves, from a link on. What is altered lies between what was read before it and what is read after it."""
@@ -158,7 +158,8 @@ class _Look:
                 before = stamps.last_ns
                 if stamps.last_ns >= self._terms.since_ns and stamps.first_ns <= self._terms.until_ns:
                     before_ns = NEVER if self._newest_first else max(0, stamps.last_ns - LATE_NS)
-                    yield from self._scanned(raw, (stamps.first_ns, stamps.last_ns), before_ns)
+                    found = scan(raw, self._terms.packed, self._terms.since_ns, self._terms.until_ns)
+                    yield from self._found(found, (stamps.first_ns, stamps.last_ns), before_ns)
                 else:
                     yield None
             if is_altered:
@@ -174,9 +175,11 @@ class _Look:
         except DiskFailed:
             yield self._damage(before, end_ns, UNREADABLE)
 
-    def _scanned(self, raw: bytes, when: tuple[int | None, int | None], before_ns: int) -> Iterator[Step]:
-        terms, name = self._terms, self._segment.name
-        blocks, count, first, last, sound = scan(raw, terms.packed, terms.since_ns, terms.until_ns)
+    def _found(
+        self, found: tuple[bytes, int, int, int, bool], when: tuple[int | None, int | None], before_ns: int
+    ) -> Iterator[Step]:
+        name = self._segment.name
+        blocks, count, first, last, sound = found
         if count:
             interfaces = self._interfaces()
             hit = Hit(name, blocks, count, first, last, interfaces)

@@ -16,10 +16,11 @@ import lz4.block
 import lz4.frame
 
 from drivers.disk import Buffer
-from firmware.core._kernel import checksum
+from firmware.core._kernel import checksum, scan, scan_packed
 from firmware.core.errors import Corrupt
+from firmware.core.query import Terms
 
-RAW_MAX = 4 << 20  # The largest block of the format, and eight of our stretches; no link makes anybody allocate more.
+RAW_MAX = 4 << 20  # The largest block of the format, and two of our stretches; no link makes anybody allocate more.
 STORED_MAX = RAW_MAX + 64  # A block that does not compress is stored as it is.
 # Magic number; version 01, independent blocks, block checksums, no content size or checksum, no dictionary; blocks up to 4 MiB;
 # header checksum.
@@ -52,24 +53,32 @@ def decompressed(link: Buffer, *, raw_bytes: int = RAW_MAX) -> bytes:
 
     Block by block and not through the library's frames: those copy into buffers of their own, which are made anew each time.
     """
-    data = bytes(link)
-    start = len(HEADER) if data.startswith(HEADER) else 0
-    end = _block_end(data[start : start + _WORD.size], start)
-    if end is None or end > len(data) or data[end:] not in (b"", END_MARK):
-        raise Corrupt("expected one LZ4 block and its checksum")
-    block = memoryview(data)[start + _WORD.size : end - _WORD.size]
-    if _WORD.unpack_from(data, end - _WORD.size)[0] != checksum(block):
-        raise Corrupt("expected an LZ4 block with a right checksum")
-    if _WORD.unpack_from(data, start)[0] & _STORED_AS_IS:
-        raw = bytes(block)
-    else:
+    block, is_packed = _block(link)
+    if is_packed:
         try:
             raw = bytes(lz4.block.decompress(block, uncompressed_size=min(raw_bytes, RAW_MAX)))
         except lz4.block.LZ4BlockError:
             raise Corrupt("expected an LZ4 block that unpacks") from None
+    else:
+        raw = bytes(block)
     if len(raw) > raw_bytes:
         raise Corrupt(f"expected an LZ4 block of at most {raw_bytes} bytes")
     return raw
+
+
+def scanned(link: Buffer, terms: Terms, *, raw_bytes: int) -> tuple[bytes, int, int, int, bool]:
+    """What kernel.c's `scan` finds in what one link holds; less than half as costly as to unpack it first and look then.
+
+    Raises Corrupt as `decompressed` does, and where the link does not hold exactly `raw_bytes` bytes.
+    """
+    block, is_packed = _block(link)
+    if is_packed and raw_bytes <= RAW_MAX:
+        found = scan_packed(block, raw_bytes, terms.packed, terms.since_ns, terms.until_ns)
+        if found is not None:
+            return found
+    elif len(block) == raw_bytes:
+        return scan(block, terms.packed, terms.since_ns, terms.until_ns)
+    raise Corrupt(f"expected an LZ4 block that unpacks to {raw_bytes} bytes")
 
 
 def is_last(link: Buffer) -> bool:
@@ -96,6 +105,19 @@ def spans(read: Read, size: int) -> Iterator[tuple[int, int]]:
             end = size
         yield at, end - at
         at = end
+
+
+def _block(link: Buffer) -> tuple[memoryview, bool]:
+    """The block in one link, its checksum right, and whether it is packed. Raises Corrupt."""
+    data = bytes(link)
+    start = len(HEADER) if data.startswith(HEADER) else 0
+    end = _block_end(data[start : start + _WORD.size], start)
+    if end is None or end > len(data) or data[end:] not in (b"", END_MARK):
+        raise Corrupt("expected one LZ4 block and its checksum")
+    block = memoryview(data)[start + _WORD.size : end - _WORD.size]
+    if _WORD.unpack_from(data, end - _WORD.size)[0] != checksum(block):
+        raise Corrupt("expected an LZ4 block with a right checksum")
+    return block, not _WORD.unpack_from(data, start)[0] & _STORED_AS_IS
 
 
 def _block_end(word: bytes, at: int) -> int | None:

@@ -13,14 +13,15 @@ What a power cut leaves behind is put right by firmware/core/recovery.py.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, seal
-from firmware.core._kernel import Stretch
+from firmware.core._kernel import Stretch, scan
 from firmware.core.certificate import TimeQuality
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import PIECE_BYTES, Pieces
@@ -35,6 +36,7 @@ FILES = (FRAMES, INDEX, SEAL)
 COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
 BY_HARDWARE = " (hardware stamps)"
 TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
+T = TypeVar("T")
 _NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
 
@@ -396,10 +398,17 @@ class Segment:
 
     def stretch(self, record: Record) -> bytes:
         """The pcapng blocks of one stretch. Raises Corrupt, Missing."""
-        raw = self._raw(record)
-        if len(raw) != record.raw_bytes:
-            raise Corrupt(f"segment {self.name}: expected a stretch of {record.raw_bytes} bytes, got {len(raw)}")
-        return raw
+        return self._of(
+            record, lambda link: self._all_of(lz4chain.decompressed(link, raw_bytes=record.raw_bytes), record), lambda raw: raw
+        )
+
+    def scanned(self, record: Record, terms: Terms) -> tuple[bytes, int, int, int, bool]:
+        """What of one stretch matches, as kernel.c's `scan` says it. Raises Corrupt, Missing."""
+        return self._of(
+            record,
+            lambda link: lz4chain.scanned(link, terms, raw_bytes=record.raw_bytes),
+            lambda raw: scan(raw, terms.packed, terms.since_ns, terms.until_ns),
+        )
 
     def is_cold(self) -> bool:
         """Whether its frames are in the cold form now."""
@@ -411,18 +420,24 @@ class Segment:
         """The size of its cold form. Raises Missing."""
         return self._disk.size(f"{self._path}/{self.name}/{COLD}")
 
-    def _raw(self, record: Record) -> bytes:
+    def _of(self, record: Record, hot: Callable[[bytes], T], cold: Callable[[bytes], T]) -> T:
+        """What is made of one stretch: of its link where the segment is as it was recorded, else of its pcapng blocks."""
         # It may be rewritten between one call and the next: what was hot is then cold, and after a thaw the other way round.
         if self._cold is None:
             try:
-                return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes), raw_bytes=record.raw_bytes)
+                return hot(self._piece(FRAMES, record.offset, record.stored_bytes))
             except Missing:
                 self._cold = Cold(self._disk, f"{self._path}/{self.name}")
         try:
-            return self._cold.stretch(record.offset)
+            return cold(self._all_of(self._cold.stretch(record.offset), record))
         except Missing:
             self._cold = None
-            return lz4chain.decompressed(self._piece(FRAMES, record.offset, record.stored_bytes), raw_bytes=record.raw_bytes)
+            return hot(self._piece(FRAMES, record.offset, record.stored_bytes))
+
+    def _all_of(self, raw: bytes, record: Record) -> bytes:
+        if len(raw) != record.raw_bytes:
+            raise Corrupt(f"segment {self.name}: expected a stretch of {record.raw_bytes} bytes, got {len(raw)}")
+        return raw
 
     def _survey(self, start: int) -> list[Record]:
         if self.is_cold():

@@ -10,7 +10,9 @@ import pytest
 from drivers.linux.disk import LinuxDisk
 from drivers.tap import HeardFrame, pack_block
 from firmware.core import lz4chain
-from firmware.core._kernel import Stretch
+from firmware.core._kernel import Stretch, scan
+from firmware.core.errors import Corrupt
+from firmware.core.query import Query, terms_of
 
 START = 1_795_342_500_000_000_000
 
@@ -58,6 +60,28 @@ def test_the_library_unpacks_it(kind):
     assert bytes(stretch) == lz4chain.decompressed(link)
     assert bytes(stretch) == lz4.frame.decompress(lz4chain.HEADER + link + lz4chain.END_MARK)
     assert len(link) <= len(stretch) + 8
+
+
+@pytest.mark.parametrize("kind", TRAFFIC)
+def test_a_search_sees_through_the_packing(kind):
+    """What is found in a packed stretch is what is found in it unpacked: the same frames, counted and timed alike. (S2-107)"""
+    stretch = filled(TRAFFIC[kind])
+    raw, link = bytes(stretch), bytes(stretch.packed())
+    until_ns = START + 777 * len(TRAFFIC[kind]) // 2
+    for query in (
+        Query(),
+        Query(ports=(1,)),
+        Query(hosts=("10.0.0.1",), ports=(104, 5)),
+        Query(until_utc_ns=until_ns, ports=(7,)),
+        Query(hosts=("10.9.9.9",)),
+    ):
+        terms = terms_of(query)
+        expected = scan(raw, terms.packed, terms.since_ns, terms.until_ns)
+
+        assert expected == lz4chain.scanned(link, terms, raw_bytes=len(raw))
+    for size in (len(raw) - 1, len(raw) + 1, 1 << 30):
+        with pytest.raises(Corrupt):
+            lz4chain.scanned(link, terms, raw_bytes=size)
 
 
 def test_more_may_be_added_after():

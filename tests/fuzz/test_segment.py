@@ -1,12 +1,13 @@
 """What lies on the disk may have been altered or cut: index, seal, receipt and LZ4 chain say Corrupt or BadItem, and nothing else."""
 
+import lz4.block
 import lz4.frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.tap import HeardFrame, pack_block
-from firmware.core import index, lz4chain, receipt, seal
-from firmware.core._kernel import Stretch, probe
+from firmware.core import index, lz4chain, pcapng, receipt, seal
+from firmware.core._kernel import Stretch, probe, scan, scan_packed
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.recovery import recover
 from firmware.core.segment import FRAMES, INDEX, Losses, SegmentWriter, Source
@@ -163,3 +164,46 @@ def test_a_link_reads_as_the_library_reads_its_frame(raw, is_first, damage, is_d
         found = None
 
     assert found == expected or (found is None and expected in (b"", raw))
+
+
+def block_of(raw: bytes) -> bytes:
+    return lz4.block.compress(raw, store_size=False)
+
+
+# Text that repeats itself at every distance, as a packer turns it into matches of every kind.
+repeating = st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 300)), min_size=1, max_size=6).map(
+    lambda rows: b"".join(piece * times for piece, times in rows)
+)
+packets = st.lists(st.tuples(st.integers(0, 2**64 - 1), repeating), min_size=1, max_size=4).map(
+    lambda rows: b"".join(pcapng.enhanced_packet(stamp, data, len(data)) for stamp, data in rows)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(packets | repeating, changes, st.booleans())
+def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_damaged):
+    """Ours, some sequences at a time, and liblz4's reader of whole blocks: where it reads a block, ours finds what is in it."""
+    block = block_of(raw)
+    if is_damaged:
+        block = damaged(block, damage)
+    for size in {len(raw), len(raw) + 1}:
+        try:
+            unpacked = lz4.block.decompress(block, uncompressed_size=size)
+        except lz4.block.LZ4BlockError:
+            unpacked = None
+        found = scan_packed(block, size, b"", 0, 2**64 - 1)
+        if not is_damaged and size == len(raw):
+            assert raw == unpacked
+        if unpacked is not None and len(unpacked) == size:
+            assert scan(unpacked, b"", 0, 2**64 - 1) == found
+        elif unpacked is not None:
+            assert found is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.integers(0, 3000))
+def test_any_block_is_searched(data, size):
+    """Any bytes: no block, or what is in one; never more than it may hold, and nothing is read beyond them."""
+    found = scan_packed(data, size, b"", 0, 2**64 - 1)
+
+    assert found is None or len(found[0]) <= size
