@@ -5,7 +5,7 @@ The load is a procedure's: 10,000 frames a second, sizes as 7:4:1 of 60, 590 and
 
     heavy    a control stream, every twentieth frame of every stretch
     medium   in one stretch of ten
-    rare     in one stretch of two thousand
+    rare     in one stretch of five hundred
 """
 
 import struct
@@ -24,13 +24,13 @@ from simulator.clock import SimulatedClock
 from simulator.identity import SimulatedIdentity
 
 FRAMES_PER_S = 10_000
-STRETCH_FRAMES = 1_340  # 512 KiB of pcapng, as the recorder cuts them
+STRETCH_FRAMES = 5_360  # 2 MiB of pcapng, as the recorder cuts them (STRETCH_BYTES)
 TEMPLATES = 64
 SEGMENT_NS = 300 * 10**9
 STEP_NS = 10**9 // FRAMES_PER_S
 SIZES = (60,) * 7 + (590,) * 4 + (1514,)
 HEAVY, MEDIUM, RARE = ("10.99.0.1", 36_000), ("10.99.0.2", 104), ("10.99.0.7", 47_808)
-MEDIUM_EVERY, RARE_EVERY, RARE_FRAMES = 10, 2_000, 20
+MEDIUM_EVERY, RARE_EVERY, RARE_FRAMES = 10, 500, 20
 SEGMENT_BYTES_MAX = 1 << 30
 NEVER = (1 << 64) - 1
 PCAP_HEAD = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262_144, 1)  # nanoseconds, Ethernet
@@ -114,7 +114,7 @@ def build(root: Path, *, stored_bytes: int, pcap: Path | None, say: Callable[[st
     medium = [template(random, with_medium=True) for _ in range(8)]
     rare = template(random, with_rare=True)
     start = at = clock.now().utc_ns
-    stretch = Stretch(2 << 20)
+    stretch = Stretch(3 << 20)
     written = frames = number = sequence = 0
     digest: bytes | None = None
     summary = Summary(disk)
