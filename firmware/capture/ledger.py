@@ -16,32 +16,21 @@ class Ledger:
     drops: dict[str, int] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to say."""
-        return not self.drops and not self.gaps
-
     def lost(self, cause: str, frames: int | None, *, first_ns: int, last_ns: int) -> None:
         """These frames, or an unknown number (None), between two moments of the box's clock, UTC ns."""
         if frames == 0:
             return
         if frames is not None:
             self.drops[cause] = self.drops.get(cause, 0) + frames
-        first_ns, last_ns = min(first_ns, last_ns), max(first_ns, last_ns)
-        # The last of this cause, not the last of all: two interfaces, or an interface and the disk, may lose in turns.
-        place = next((at for at in reversed(range(len(self.gaps))) if _adjoins(self.gaps[at], cause, first_ns)), None)
-        if place is None and len(self.gaps) == GAPS_MAX:
-            place = GAPS_MAX - 1
-        if place is None:
-            self.gaps.append(Gap(cause, first_ns, last_ns, frames))
-        else:
-            self.gaps[place] = _joined(self.gaps[place], cause, frames, first_ns, last_ns)
+        self._note(Gap(cause, min(first_ns, last_ns), max(first_ns, last_ns), frames))
 
     def again(self, losses: Losses) -> None:
-        """These were closed, and their seal was never published."""
+        """These were closed, before what is here now, and no seal says them."""
+        later, self.gaps = self.gaps, list(losses.gaps)
         for cause, frames in losses.drops.items():
             self.drops[cause] = self.drops.get(cause, 0) + frames
-        self.gaps[:0] = losses.gaps[: GAPS_MAX - len(self.gaps)]
+        for gap in later:
+            self._note(gap)
 
     def closed(self) -> Losses:
         """All of it, for a seal; the ledger begins anew."""
@@ -50,12 +39,38 @@ class Ledger:
         self.gaps.clear()
         return losses
 
+    def _note(self, gap: Gap) -> None:
+        # The last of this cause, not the last of all: two interfaces, or an interface and the disk, may lose in turns.
+        place = next((at for at in reversed(range(len(self.gaps))) if _adjoins(self.gaps[at], gap)), None)
+        if place is None and len(self.gaps) == GAPS_MAX:
+            place = GAPS_MAX - 1
+        if place is None:
+            self.gaps.append(gap)
+        else:
+            self.gaps[place] = _joined(self.gaps[place], gap)
 
-def _adjoins(before: Gap, cause: str, first_ns: int) -> bool:
-    return before.cause == cause and before.first_ns <= first_ns <= before.last_ns + JOIN_NS
+
+def unsaid(losses: Losses, said: Losses) -> Losses:
+    """What has come to these since they were said: a seal may have been written with fewer, and published later as it was."""
+    drops = {cause: frames - said.drops.get(cause, 0) for cause, frames in losses.drops.items()}
+    before = {(gap.cause, gap.first_ns): gap for gap in said.gaps}
+    gaps = [
+        gap if former is None else Gap(gap.cause, former.last_ns, gap.last_ns, _difference(gap.frames, former.frames))
+        for gap in losses.gaps
+        if (former := before.get((gap.cause, gap.first_ns))) != gap
+    ]
+    return Losses({cause: frames for cause, frames in drops.items() if frames > 0}, tuple(gaps))
 
 
-def _joined(before: Gap, cause: str, frames: int | None, first_ns: int, last_ns: int) -> Gap:
-    known = None if frames is None or before.frames is None else before.frames + frames
-    name = cause if cause == before.cause else "several"
-    return Gap(name, min(before.first_ns, first_ns), max(before.last_ns, last_ns), known)
+def _adjoins(before: Gap, gap: Gap) -> bool:
+    return before.cause == gap.cause and before.first_ns <= gap.first_ns <= before.last_ns + JOIN_NS
+
+
+def _joined(before: Gap, gap: Gap) -> Gap:
+    known = None if gap.frames is None or before.frames is None else before.frames + gap.frames
+    name = gap.cause if gap.cause == before.cause else "several"
+    return Gap(name, min(before.first_ns, gap.first_ns), max(before.last_ns, gap.last_ns), known)
+
+
+def _difference(frames: int | None, less: int | None) -> int | None:
+    return None if frames is None or less is None else frames - less

@@ -16,7 +16,7 @@ from drivers.tap import TapRequest
 from firmware.capture.cut import MAD_NS, Cut, cut_after, first_moment
 from firmware.capture.ear import Ear, Standing
 from firmware.capture.ears import Ears, Heard, offset_of, stamp_of
-from firmware.capture.ledger import Ledger
+from firmware.capture.ledger import Ledger, unsaid
 from firmware.capture.overlap import Overlap, in_block, recorded
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
@@ -360,8 +360,9 @@ class CaptureStation:
             make_directory(disk, SEGMENTS)
             if self._notices is not None:
                 self._notices.start()
-            # With the rings of the life before, what was not written then is not lost: it comes now.
-            is_heard_on = not self._has_begun and self._ears.are_taken_over
+            # With the rings of the life before, what was not written then is not lost: it comes now. But not when it came and was given
+            # up: how much is known to this process only, until its first seal.
+            is_heard_on = not self._has_begun and self._ears.are_taken_over and not self._is_unsaid
             found = recover(
                 disk, SEGMENTS, RECEIPTS, identity=self._board.identity, now=now, cause=cause, is_heard_on=is_heard_on
             )
@@ -413,11 +414,17 @@ class CaptureStation:
         self._keep()
 
     def _end(self, now: Now, cause: str) -> None:
-        """Seal the open segment. When the disk will not have it, it is sealed with the same words as soon as it will."""
+        """Seal the open segment. When the disk will not have it, it is sealed for the same cause as soon as it will.
+
+        It then says all that was given up until then: the next seal may never come, and this one is dated now.
+        """
         assert self._writer is not None
         if self._ending is None:
             self._ears.poll(now, at_once=True)
-            self._ending = cause, self._ledger.closed()
+        else:
+            cause, losses = self._ending
+            self._ledger.again(losses)
+        self._ending = cause, self._ledger.closed()
         cause, losses = self._ending
         try:
             made, digest = self._writer.seal(
@@ -429,8 +436,7 @@ class CaptureStation:
             return
         self._chain = Chain(made.sequence, digest)
         self._writer = self._ending = None
-        # A seal that had to wait has the words of when it was due, and what was given up meanwhile is for the next one.
-        self._is_unsaid = self._is_unsaid and not self._ledger.is_empty
+        self._is_unsaid = False
         self._time.clear()
         self._time.look(now)
         self.report.count("segments_sealed")
@@ -533,8 +539,13 @@ class CaptureStation:
             found = None
         expected, self._uncertain = writer.frames + self._uncertain, 0
         self._lose(State.DISK_FAILED.value, expected - (found.frames if found is not None else 0), now)
-        if ending is not None and (found is None or found.cause != ending[0]):
-            self._ledger.again(ending[1])  # Its seal was never published; the next one says it.
+        if ending is None:
+            return
+        cause, losses = ending
+        if found is not None and found.cause == cause:
+            # Published, but maybe as an earlier try had written it; the next one says the rest.
+            losses = unsaid(losses, Losses(found.drops, found.gaps))
+        self._ledger.again(losses)
 
     def _lose(self, cause: str, frames: int, now: Now) -> None:
         if frames > 0:

@@ -210,6 +210,54 @@ def test_what_a_seal_has_said_leaves_no_gap_when_killed_later(trouble):
     assert "interrupted" not in [gap.cause for made in lives.seals() for gap in made.gaps]
 
 
+def test_killed_after_a_seal_that_had_to_wait():
+    """A seal that found no room says, when it has it, all that was given up until then: killed before the next one, nothing is unsaid. (S2-092)"""
+    lives = Lives(segment_s=10, reserve_mb=0)
+    room = lives.disk.capacity_bytes
+    lives.run(15)
+    lives.run(20, rate=0)
+    lives.disk.fill(leave_bytes=0)
+    lives.run(100, rate=0)  # beyond the cut: the seal is the first that finds no room
+    assert "disk_full" == lives.station.report.gauges["state"]
+    lives.run(110)
+    lives.disk.capacity_bytes = room
+    lives.run(25)
+    assert "recording" == lives.station.report.gauges["state"]
+    lives.kill()
+    lives.run(5)
+    lives.station.stop(lives.clock.now())
+
+    lost = lives.sent - len(set(lives.numbers()))
+    assert lost > 300
+    assert lost == sum(count for made in lives.seals() for count in made.drops.values())
+    assert [] == [gap for made in lives.seals() for gap in made.gaps if gap.frames is None]
+    assert verify(lives.disk, "segments", lives.board.identity.public_key()).ok
+
+
+def test_killed_twice_around_a_full_disk():
+    """Who took a ring over and then gave frames up says that something is missing, even if it is killed before it can say how much. (S2-092)"""
+    lives = Lives(segment_s=60, reserve_mb=0)
+    room = lives.disk.capacity_bytes
+    lives.run(20)
+    lives.disk.fill(leave_bytes=0)
+    lives.kill()
+    lives.run(60)
+    lives.disk.capacity_bytes = room
+    lives.run(25)
+    assert "recording" == lives.station.report.gauges["state"]
+    lives.kill()
+    lives.run(5)
+    lives.station.stop(lives.clock.now())
+
+    recorded = set(lives.numbers())
+    missing = [number for number in range(lives.sent) if number not in recorded]
+    gaps = [gap for made in lives.seals() for gap in made.gaps if gap.frames is None]
+    began_ns = min(made.first_ns for made in lives.seals() if made.first_ns is not None)
+    at_ns = [began_ns + number // 3 * 100 * MS for number in missing]
+    assert len(missing) > 150
+    assert [] == [at for at in at_ns if not any(gap.first_ns - SECOND <= at <= gap.last_ns + SECOND for gap in gaps)]
+
+
 def _ail(lives: Lives, trouble: str) -> None:
     if trouble == "full":
         lives.disk.fill(leave_bytes=0)

@@ -234,7 +234,7 @@ def test_killed_while_the_disk_is_full(make_recorder):
 
 
 def test_disk_full_at_the_cut(make_recorder):
-    """When the seal finds no room it waits for it, with the words it had; what comes meanwhile is counted for the next."""
+    """When the seal finds no room it waits for it, and then says what was given up meanwhile, too."""
     recorder = make_recorder(segment_s=10, reserve_mb=0)
     recorder.run(8)
     recorder.clock.advance(1 * SECOND)
