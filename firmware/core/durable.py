@@ -14,14 +14,15 @@ def make_directory(disk: Disk, path: str) -> None:
     One that is there is synced into its place too: who made it may have ended before the sync. Where that is not allowed, as on
     the box, whose image made the directories and keeps their parents to itself, it lasts without us.
     """
-    was_there = disk.exists(path)
-    disk.mkdir(path)
     names = path.split("/")
-    for depth in range(len(names)):
+    steps = ["/".join(names[:depth]) for depth in range(len(names) + 1)]
+    was_there = [disk.exists(step) for step in steps[1:]]
+    disk.mkdir(path)
+    for parent, was in zip(steps, was_there, strict=False):
         try:
-            disk.sync_dir("/".join(names[:depth]))
+            disk.sync_dir(parent)
         except DiskFailed:
-            if not was_there:
+            if not was:
                 raise
 
 

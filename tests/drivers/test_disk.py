@@ -418,6 +418,7 @@ def test_a_root_that_may_be_walked_through_and_not_listed() -> None:
             try:
                 disk = LinuxDisk(root)
                 make_directory(disk, "ours")
+                make_directory(disk, "ours/within")
                 replace(disk, "ours", "file", b"12")
                 os._exit(0 if disk.read("ours/file") == b"12" and 0 < disk.free_bytes() else 3)
             except (DiskFailed, Missing):
