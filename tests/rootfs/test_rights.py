@@ -180,8 +180,16 @@ def test_copies_can_be_run_by_every_process():
     assert "noexec" in options["/data"]
     assert {"bind", "exec", "nodev", "nosuid"} <= options["/var/lib/scrubjay/versions"]
     assert "/data/versions" in (UNITS / "scrubjay-first-start.service").read_text()
-    assert "0022" == unit("update")["UMask"]
+    assert "0027" == unit("update")["UMask"]  # What it makes is for its directory's group to read.
+    assert {("2750", "scrubjay-update", "scrubjay-copies")} == {directories()[name] for name in ("versions", "versions/official")}
     assert all(may_read(process, "versions") and may_read(process, "versions/official") for process in PROCESSES)
     assert ["update"] == [
         process for process in PROCESSES if may_write(process, "versions") or may_write(process, "versions/official")
     ]
+
+
+def test_what_root_brings_can_be_read_by_whom_it_is_for():
+    """A bundle installed by hand is root's file, and nobody else's to read: the directory's group is its group, and only update is in it.
+    (S1-03)"""
+    assert {("2770", "scrubjay-update", "scrubjay-update")} == {directories()[f"updates/{name}"] for name in ("received", "system")}
+    assert ["update"] == [process for process in PROCESSES if may_read(process, "updates/received")]
