@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The signed update of an image that rootfs/build.sh has built: a RAUC bundle with its root and its boot slot.
 #
-#   tools/bundle.sh [--arch A] [--from DIR] [--to FILE] [--downgrade | --now]      keys: SCRUBJAY_KEYS
+#   tools/bundle.sh [--arch A] [--from DIR] [--to FILE] [--downgrade] [--during-session]      keys: SCRUBJAY_KEYS
 #
 # --downgrade: signed as going back on purpose; a box takes an older version in no other way (rootfs/usr/lib/scrubjay/slots).
-# --now: signed as to be changed to at once, also while something is recorded; without it a box waits for its next start.
+# --during-session: signed as to be changed to at once, even while a session is open; without it a box waits for the session's end.
 # verity: a bundle can be streamed and is proved block by block while it is written. block-hash-index: a box fetches only the
 # blocks it does not have yet.
 set -euo pipefail
@@ -15,8 +15,8 @@ while [ $# -gt 0 ]; do
         --arch) arch="$2"; shift 2 ;;
         --from) from="$2"; shift 2 ;;
         --to) to="$2"; shift 2 ;;
-        --downgrade | --now) purpose="${1#--}"; shift ;;
-        *) echo "bundle: expected --arch, --from, --to, --downgrade or --now, got $1" >&2; exit 2 ;;
+        --downgrade | --during-session) purpose+=" ${1#--}"; shift ;;
+        *) echo "bundle: expected --arch, --from, --to, --downgrade or --during-session, got $1" >&2; exit 2 ;;
     esac
 done
 from="${from:-$top/build/image/$arch}"
