@@ -188,8 +188,15 @@ def test_copies_can_be_run_by_every_process():
     ]
 
 
+def test_every_process_can_be_followed_by_another_version():
+    """A process follows the mark of its version only under a keeper that says it keeps descriptors. (S1-08)"""
+    assert re.search(r"^FileDescriptorStoreMax=\d+$", (UNITS / "scrubjay@.service").read_text(), re.MULTILINE)
+
+
 def test_what_root_brings_can_be_read_by_whom_it_is_for():
     """A bundle installed by hand is root's file, and nobody else's to read: the directory's group is its group, and only update is in it.
     (S1-03)"""
-    assert {("2770", "scrubjay-update", "scrubjay-update")} == {directories()[f"updates/{name}"] for name in ("received", "system")}
+    assert {("2770", "scrubjay-update", "scrubjay-update")} == {
+        directories()[f"updates/{name}"] for name in ("received", "system")
+    }
     assert ["update"] == [process for process in PROCESSES if may_read(process, "updates/received")]
