@@ -1,15 +1,19 @@
-"""HL7 v2 as alarm systems and monitors send it: ORU^R40 (IHE PCD-04 alerts), ORU^R01 (observations), and acknowledgements. Pure.
+"""HL7 v2 as alarm systems and monitors send it: ORU^R40 (IHE PCD-04 alerts), ORU^R01 (observations), and acknowledgements; and what
+schedules, orders and admissions (SIU, ORM, OMI, ADT) say of the room: where, how far, and what it belongs to. Pure.
 
-Taken out are the sender's names, numbers and texts of observations (OBX) and their times; nothing of who the patient is. The whole
-message is kept beside it as an attachment that never leaves (S2-085).
-Source: HL7 v2.6 chapters 2 and 7; IHE Devices TF-2, PCD-04 with tables B.8-3 to B.8-5 for alert type, phase and priority.
+Taken out are the sender's names, numbers and texts of observations (OBX) and their times; nothing of who the patient is, and of visit,
+order and appointment only a pseudonym. The whole message is kept beside it as an attachment that never leaves (S2-085); but of those
+schedules, orders and admissions nothing: what is in them beyond the room is about a person, and the room is told all of the hospital's.
+Source: HL7 v2.6 chapters 2, 3, 4, 7 and 10; IHE Devices TF-2, PCD-04 with tables B.8-3 to B.8-5 for alert type, phase and priority; IHE
+Radiology TF-2, 4.1 and 4.4 for the accession number in OBR-18 and IPC-1.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+from firmware.core.context import Kind, as_fields
 from firmware.core.errors import BadItem
 from firmware.core.message import Field, Priority, Tag, is_token
 from firmware.core.priority import BY_ALERT, CRITICAL_FLAGS, SEVERITY_OF
@@ -20,6 +24,7 @@ MEDIA_TYPE = "application/hl7-v2"
 SEGMENTS_MAX = 4_096
 FIELDS_MAX = 512  # of a message, half of what ours may have
 VALUE_MAX = 4_096  # characters of one observation's value
+ABOUT_PERSONS = frozenset({"ADT", "SIU", "ORM", "OMG", "OMI", "OML"})
 # Facets of an alert by their codes, and by their names where a sender has no codes (IHE PCD-04).
 _EVENT = frozenset({"196616", "MDC_EVT_ALARM"})
 _PHASE = frozenset({"68481", "MDC_ATTR_EVENT_PHASE"})
@@ -34,6 +39,13 @@ _CHARSETS = {
     "GB 18030-2000": "gb18030",
     "ISO IR87": "iso2022_jp",
 }
+# Where what it belongs to stands, the surest place first: segment and field.
+_CONTEXT: Mapping[Kind, tuple[tuple[str, int], ...]] = {
+    "visit": (("PV1", 19), ("PID", 18)),
+    "order": (("IPC", 1), ("OBR", 18), ("ORC", 3), ("OBR", 3), ("SCH", 27), ("ORC", 2), ("OBR", 2)),
+    "appointment": (("SCH", 2), ("SCH", 1)),
+}
+_STATES = (("order_control", "ORC", 1), ("order_status", "ORC", 5), ("appointment_status", "SCH", 25))
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+-]\d{4})?")
 _ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
 _ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
@@ -62,8 +74,10 @@ class Document:
     said: Said
 
 
-def decoded(data: bytes, *, zone: timezone | None = None) -> Document:
+def decoded(data: bytes, *, zone: timezone | None = None, pseudonym: Callable[[Kind, str], str] | None = None) -> Document:
     """A message between <VT> and <FS>. zone: of senders whose times name none; None leaves such a time as a claim.
+
+    pseudonym: what stands for the number of a visit, an order, an appointment; without it nothing does.
 
     Raises BadItem: `header_of` may tell whom to answer all the same.
     """
@@ -73,11 +87,14 @@ def decoded(data: bytes, *, zone: timezone | None = None) -> Document:
         raise BadItem("expected HL7 version 2")
     if not header.control_id:
         raise BadItem("expected a message control ID in MSH-10")
-    observations = [row for row in rows if row[0] == "OBX"]
     fields: dict[str, Field] = {
         "hl7/type": header.kind.replace("^", "/"), "hl7/control_id": header.control_id, "hl7/facility": header.facility,
     }  # fmt: skip
-    is_alert = header.kind.startswith("ORU^R40")
+    fields |= _room(rows, header)
+    if pseudonym is not None:
+        fields |= as_fields({kind: pseudonym(kind, value) for kind in _CONTEXT if (value := _number_of(kind, rows, header))})
+    is_alert, is_kept = header.kind.startswith("ORU^R40"), header.kind[:3] not in ABOUT_PERSONS
+    observations = [row for row in rows if row[0] == "OBX"] if is_kept else []
     priority, text, event = _alert(observations, header, fields) if is_alert else _results(observations, header, fields)
     moment = next((_at(row, 7) for row in rows if row[0] == "OBR" and _at(row, 7)), "") or _at(rows[0], 7)
     time_utc_ns = _time_utc_ns(moment, zone)
@@ -89,7 +106,8 @@ def decoded(data: bytes, *, zone: timezone | None = None) -> Document:
             "hl7", device=header.application or None, process=_token(header.application) or "hl7",
             kind="alert" if is_alert else "observation" if header.kind.startswith("ORU^") else "hl7",
             severity=SEVERITY_OF[priority], priority=priority, event=event, time_utc_ns=time_utc_ns, text=text, fields=fields,
-            attachment=(MEDIA_TYPE, data), tags=(Tag("attachment", 0, 0, "clinical"),), is_unique=True,
+            attachment=(MEDIA_TYPE, data) if is_kept else None, tags=(Tag("attachment", 0, 0, "clinical"),) if is_kept else (),
+            is_unique=True,
         ),
     )  # fmt: skip
 
@@ -160,6 +178,28 @@ def _header(row: Sequence[str]) -> Header:
         row[1], encoding, _first(_at(row, 3), component)[:180], _first(_at(row, 4), component)[:180], _plain(kind)[:20],
         _plain(_at(row, 10))[:199], _plain(_first(_at(row, 12), component))[:8], bool(_at(row, 15)),
     )  # fmt: skip
+
+
+def _room(rows: Sequence[list[str]], header: Header) -> dict[str, Field]:
+    """How far an order or an appointment is, and where: point of care and room, never the bed, which is somebody's."""
+    states = {
+        f"hl7/{name}": _token(_components(_first_valued(rows, ((segment, field),)), header)[0])
+        for name, segment, field in _STATES
+    }
+    place = _components(_first_valued(rows, (("AIL", 3), ("PV1", 3))), header)[:2]
+    part = header.encoding[3:4] or "&"
+    states["hl7/location"] = _token("/".join(filter(None, (name.partition(part)[0].strip() for name in place))))
+    return {name: value for name, value in states.items() if value is not None}
+
+
+def _number_of(kind: Kind, rows: Sequence[list[str]], header: Header) -> str:
+    return _components(_first_valued(rows, _CONTEXT[kind]), header)[0]
+
+
+def _first_valued(rows: Sequence[list[str]], places: Sequence[tuple[str, int]]) -> str:
+    """HL7's \"\" says that a value was deleted."""
+    found = (_at(row, field) for segment, field in places for row in rows if row[0] == segment)
+    return next((value for value in found if value not in ("", '""')), "")
 
 
 def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:

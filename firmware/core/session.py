@@ -5,13 +5,16 @@ Whoever wants to know of it reads session/current and session/last, or state/ses
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import cbor2
 
 from drivers.clock import Monotonic, Timestamp
 from drivers.disk import Disk
+from firmware.core.context import KINDS as CONTEXT_KINDS
+from firmware.core.context import Kind as ContextKind
+from firmware.core.context import is_pseudonym
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
@@ -40,7 +43,10 @@ KINDS: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """identity: 16 hexadecimal digits. opened_by, closed_by: of OPENED, of CLOSED. end: None while it is open."""
+    """identity: 16 hexadecimal digits. opened_by, closed_by: of OPENED, of CLOSED. end: None while it is open.
+
+    context: which visit, order, appointment or study it is, as pseudonyms, where that was said.
+    """
 
     identity: str
     kind: Kind
@@ -48,6 +54,7 @@ class Session:
     start: Timestamp
     end: Timestamp | None = None
     closed_by: str | None = None
+    context: Mapping[ContextKind, str] = field(default_factory=dict)
 
 
 def packed(session: Session) -> bytes:
@@ -57,6 +64,8 @@ def packed(session: Session) -> bytes:
     }  # fmt: skip
     if session.end is not None and session.closed_by is not None:
         row |= {5: stamp_as_list(session.end), 6: session.closed_by}
+    if session.context:
+        row[7] = dict(session.context)
     return cbor2.dumps(row, canonical=True)
 
 
@@ -71,8 +80,13 @@ def unpacked(data: bytes) -> Session:
             and (5 in row) == (6 in row) and (6 not in row or row[6] in CLOSED)
         ):  # fmt: skip
             end = stamp_from_list(row[5]) if 5 in row else None
-            return Session(identity, KINDS[kind], opened_by, stamp_from_list(start), end, row.get(6))
+            return Session(identity, KINDS[kind], opened_by, stamp_from_list(start), end, row.get(6), _context(row.get(7)))
     raise BadItem(f"expected a session of version {VERSION} (session.cddl)")
+
+
+def _context(row: object) -> dict[ContextKind, str]:
+    """What of it makes sense: a session is one without it, too."""
+    return {kind: row[kind] for kind in CONTEXT_KINDS if is_pseudonym(row.get(kind))} if isinstance(row, dict) else {}
 
 
 def read(disk: Disk, path: str) -> Session | None:
@@ -124,4 +138,5 @@ def as_json(session: Session | None) -> dict[str, object] | None:
     return {
         "session": session.identity, "kind": session.kind.value, "opened_by": session.opened_by, "start": stamp_as_list(session.start),
         "end": stamp_as_list(session.end) if session.end is not None else None, "closed_by": session.closed_by,
+        "context": dict(session.context),
     }  # fmt: skip

@@ -6,11 +6,13 @@ from datetime import timedelta, timezone
 
 from drivers.listener import ListenRequest, Transport
 from firmware.core import datagram, hl7, igtl
+from firmware.core.context import Kind
 from firmware.core.errors import BadItem, BadSettings
 from firmware.core.framing import Framing, IgtlFraming, MllpFraming, SyslogFraming
 from firmware.core.said import Said
 from firmware.intake.settings import IntakeSettings
 
+Pseudonym = Callable[[Kind, str], str]
 Answer = Callable[[str, int, str], bytes]  # ("A", "E" or "R", UTC ns, a number of our own) to the bytes to send
 
 
@@ -33,8 +35,8 @@ class Door:
     read: Callable[[bytes], Understood]
 
 
-def doors_of(settings: IntakeSettings) -> tuple[Door, ...]:
-    """Those that are switched on. Raises BadSettings."""
+def doors_of(settings: IntakeSettings, pseudonym: Pseudonym | None = None) -> tuple[Door, ...]:
+    """Those that are switched on. pseudonym: what stands for numbers of visits, orders, …. Raises BadSettings."""
     zone = _zone(settings.hl7_utc_offset)
 
     def request(transport: Transport, port: int) -> ListenRequest:
@@ -54,11 +56,13 @@ def doors_of(settings: IntakeSettings) -> tuple[Door, ...]:
             raise BadSettings("[intake] syslog_tls_listen: expected tls_certificate beside it")
         found.append(Door("syslog-tls", request("tls", settings.syslog_tls_listen), SyslogFraming, _syslog))
     if settings.hl7_listen:
-        found.append(Door("hl7", request("tcp", settings.hl7_listen), MllpFraming, lambda data: _hl7(data, zone)))
+        found.append(Door("hl7", request("tcp", settings.hl7_listen), MllpFraming, lambda data: _hl7(data, zone, pseudonym)))
     if settings.hl7_tls_listen:
         if not settings.tls_certificate:
             raise BadSettings("[intake] hl7_tls_listen: expected tls_certificate beside it")
-        found.append(Door("hl7-tls", request("tls", settings.hl7_tls_listen), MllpFraming, lambda data: _hl7(data, zone)))
+        found.append(
+            Door("hl7-tls", request("tls", settings.hl7_tls_listen), MllpFraming, lambda data: _hl7(data, zone, pseudonym))
+        )
     if settings.igtl_listen:
         found.append(Door("igtl", request("tcp", settings.igtl_listen), IgtlFraming, _igtl))
     ports = [(door.request.transport == "udp", door.request.port) for door in found]
@@ -71,9 +75,9 @@ def _syslog(data: bytes) -> Understood:
     return Understood(datagram.decoded(data))
 
 
-def _hl7(data: bytes, zone: timezone | None) -> Understood:
+def _hl7(data: bytes, zone: timezone | None, pseudonym: Pseudonym | None) -> Understood:
     try:
-        document = hl7.decoded(data, zone=zone)
+        document = hl7.decoded(data, zone=zone, pseudonym=pseudonym)
     except BadItem as trouble:
         header = hl7.header_of(data)
         return Understood(None, _answering(header, str(trouble)), "error" if header is not None else "rejected")

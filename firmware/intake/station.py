@@ -24,6 +24,7 @@ from firmware.intake.backlog import FLOOD, Backlog, Waiting
 from firmware.intake.callers import Callers
 from firmware.intake.coverage import Coverage, Mark
 from firmware.intake.doors import doors_of
+from firmware.intake.pseudonyms import Pseudonyms
 from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.taking import Taking
@@ -71,7 +72,8 @@ class IntakeStation:
             self._backlog, self._rules, self.report, known_max=settings.duplicate_count,
             alarms_per_s=settings.alarms_per_s, alarms_at_once=settings.alarms_at_once,
         )  # fmt: skip
-        self._callers = Callers(board, doors_of(settings), self._rules, self.report, self._taking)
+        self._pseudonyms = Pseudonyms(board, OWN, self.report)
+        self._callers = Callers(board, doors_of(settings, self._pseudonyms.of), self._rules, self.report, self._taking)
         self._alerting = Alerting(board, settings, self._rules, self.report, self._taking)
         self._crowded = settings.backlog_count // 2
         self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
@@ -92,6 +94,7 @@ class IntakeStation:
     def start(self, now: Now) -> None:
         for directory in (INBOX, missed.MISSED, OWN):
             make_directory(self._board.disk, directory)
+        self._pseudonyms.start()
         # A name must not repeat in the next life of this process, even where the clock stood still in between.
         self._number = int.from_bytes(self._board.identity.entropy(4), "big")
         self._coverage = Coverage(self._read_mark())

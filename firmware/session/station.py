@@ -4,11 +4,13 @@ open ─▶ session/current ─▶ said        (an end) ─▶ session/current �
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 
 from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
+from firmware.core.context import Kind as ContextKind
+from firmware.core.context import as_fields, context_of, is_same
 from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import Order, order_unpacked
@@ -123,10 +125,13 @@ class SessionStation:
 
     def _act_on(self, message: Message) -> bool:
         """Whether it is done with; else it is looked at again when the session it ended has been closed."""
-        session, at = self._session, message.received_time
+        session, at, context = self._session, message.received_time, context_of(message.fields)
         if session is not None and session.end is None and self._rules.closes_kind(message, session.kind):
             if at.tai_ns < session.start.tai_ns:
                 self.report.count("closings_of_before")
+                return True
+            if is_same(session.context, context) is False:
+                self.report.count("closings_of_others")  # A hospital tells every room of every patient.
                 return True
             self._end(session, at, "event")  # First: looked at again after a cut, it would end nothing, or nothing twice.
             self._marks.add(message.identity)
@@ -136,15 +141,22 @@ class SessionStation:
             self.report.count("closings_of_nothing")
             return True
         if session is None:
-            self._open(_identity(message.identity), kind, at, "event")
+            self._open(_identity(message.identity), kind, at, "event", context)
         elif session.end is not None:
             return False
-        elif at.tai_ns - session.start.tai_ns >= self._settings.restart_min * 60 * SECOND or kind is not session.kind:
+        elif self._is_another(session, kind, at, context):
             self._end(session, at, "another")
             return False
         else:
             self.report.count("openings_said_twice")
         return True
+
+    def _is_another(self, session: Session, kind: Kind, at: Timestamp, context: Mapping[ContextKind, str]) -> bool:
+        """Whether what begins is not the one that is open. What it is about decides; where nobody said that, the time between them."""
+        if kind is not session.kind:
+            return True
+        same = is_same(session.context, context)
+        return at.tai_ns - session.start.tai_ns >= self._settings.restart_min * 60 * SECOND if same is None else not same
 
     def _carry_out(self, order: Order, now: Now) -> bool:
         try:
@@ -184,8 +196,8 @@ class SessionStation:
 
     # Beginning and end.
 
-    def _open(self, identity: str, kind: Kind, at: Timestamp, by: str) -> None:
-        self._write(Session(identity, kind, by, at))
+    def _open(self, identity: str, kind: Kind, at: Timestamp, by: str, context: Mapping[ContextKind, str] | None = None) -> None:
+        self._write(Session(identity, kind, by, at, context=context or {}))
         self._owes_opening = True
         self.report.count("opened")
 
@@ -292,6 +304,7 @@ def _about(session: Session) -> dict[str, Field]:
     fields: dict[str, Field] = {
         "session": session.identity, "session_kind": session.kind.value, "state": "open" if end is None else "closed",
         "opened_by": session.opened_by, "start_tai_ns": start.tai_ns, "start_uncertainty_ns": start.uncertainty_ns,
+        **as_fields(session.context),
     }  # fmt: skip
     if end is not None:
         fields |= {"closed_by": session.closed_by, "end_tai_ns": end.tai_ns, "end_uncertainty_ns": end.uncertainty_ns}

@@ -1,5 +1,6 @@
 """HL7 v2: alerts and observations read, patients left alone, answers as the standard wants them."""
 
+from collections.abc import Mapping
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware.core.context import KINDS, is_pseudonym, pseudonym
 from firmware.core.errors import BadItem
-from firmware.core.hl7 import acknowledgement, decoded, header_of
+from firmware.core.hl7 import ABOUT_PERSONS, acknowledgement, decoded, header_of
 from firmware.core.message import Priority, Severity
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "messages" / "hl7v2"
+KEY = bytes(range(32))
 PATIENT = "PID|||MRN-77301946^^^Hosp^MR||Quackenbush^Zebulon^^^^^L||19610203|M\r"
 
 
@@ -133,17 +136,64 @@ def test_an_answer_where_nothing_could_be_read() -> None:
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.hl7")) if DATA.exists() else [], ids=lambda path: path.stem)
 def test_messages_nobody_here_wrote(path: Path) -> None:
-    """Every kind of them is taken; observations become fields, the rest is kept as it is."""
+    """Every kind of them is taken; observations become fields, the rest is kept as it is; of schedules, orders and admissions nothing
+    but the room, how far it is, and pseudonyms. (S2-085, S2-130)"""
     data = path.read_bytes().replace(b"\r\n", b"\r").replace(b"\n", b"\r").strip(b"\r\x0b\x1c")
-    document = decoded(data)
+    document = decoded(data, pseudonym=lambda kind, value: pseudonym(KEY, kind, value))
 
     assert document.header.kind and document.header.control_id
-    assert data == (document.said.attachment or ("", b""))[1]
+    if document.header.kind[:3] not in ABOUT_PERSONS:
+        assert data == (document.said.attachment or ("", b""))[1]
+        return
+    assert (None, ()) == (document.said.attachment, document.said.tags)
+    allowed = {"type", "control_id", "facility", "order_control", "order_status", "appointment_status", "location"}
+    assert set(document.said.fields) <= {f"hl7/{name}" for name in allowed} | {f"context/{kind}" for kind in KINDS} | {
+        "claimed_time"
+    }
+    assert all(is_pseudonym(value) for name, value in document.said.fields.items() if name.startswith("context/"))
+
+
+SCHEDULED = (
+    "MSH|^~\\&|SCHED|MAIN|||20261122081500+0000||SIU^S14^SIU_S12|S-1|P|2.6\rSCH|A-77^SCHED|F-78^SCHED|||||||||||||||||||||||Started^Started^HL7|P-1|99001234\r"
+    f"{PATIENT}PV1|1|I|WARD 4^12^B^MAIN||||||||||||||||V-5501^^^MAIN\rAIL|1||OR&1.2.3&ISO^3^^MAIN\r"
+)
+ORDERED = (
+    "MSH|^~\\&|RIS|MAIN|||20261122081500+0000||ORM^O01^ORM_O01|O-1|P|2.6\r"
+    f"{PATIENT}PV1|1|I|OR^3\rORC|SC|P-1|x-9||IP\rOBR|1|P-1|x-9|CT^CT head||||||||||||||99001234\rOBX|1|ST|1^Told||to Zebulon\r"
+)
+
+
+def test_what_the_room_is_told() -> None:
+    """Where, how far, and what it belongs to: an appointment and an order name one accession number, and have one pseudonym. (S2-130)"""
+
+    def fields(text: str) -> Mapping[str, object]:
+        return decoded(text.encode(), pseudonym=lambda kind, value: pseudonym(KEY, kind, value)).said.fields
+
+    scheduled, ordered = fields(SCHEDULED), fields(ORDERED)
+    assert ("SIU/S14", "Started", "OR/3") == tuple(
+        scheduled[f"hl7/{name}"] for name in ("type", "appointment_status", "location")
+    )
+    assert ("ORM/O01", "SC", "IP", "OR/3") == tuple(
+        ordered[f"hl7/{name}"] for name in ("type", "order_control", "order_status", "location")
+    )
+    assert scheduled["context/order"] == ordered["context/order"] == pseudonym(KEY, "order", "99001234")
+    assert pseudonym(KEY, "visit", "V-5501") == scheduled["context/visit"]
+    assert pseudonym(KEY, "appointment", "F-78") == scheduled["context/appointment"]
+    said = f"{scheduled} {ordered}"
+    assert not [word for word in ("99001234", "V-5501", "F-78", "Zebulon", "77301946", "1961") if word in said]
+
+
+def test_without_a_key_nothing_stands_for_a_number() -> None:
+    """A number that cannot be replaced is left out; one that was deleted (HL7's two quotation marks) is none."""
+    assert not [name for name in decoded(SCHEDULED.encode()).said.fields if name.startswith("context/")]
+    deleted = SCHEDULED.replace("V-5501^^^MAIN", '""').encode()
+    assert "context/visit" not in decoded(deleted, pseudonym=lambda kind, value: value).said.fields
 
 
 PIECES = st.sampled_from(
     [b"MSH|^~\\&|", b"MSH", b"|", b"^", b"~", b"\\", b"&", b"\r", b"\n", b"OBX|1|NM|", b"68484^MDC_ATTR_ALARM_PRIORITY", b"PH", b"ORU^R40", b"2.6",
-     b"196616", b"20261122101500+9999", b"99999999999999", b"\xff", b"nan", b"\\F\\", b"A|B|C|D|20261122||ORU^R40|1|P|2.6\r", b"UNICODE UTF-8"]
+     b"196616", b"20261122101500+9999", b"99999999999999", b"\xff", b"nan", b"\\F\\", b"A|B|C|D|20261122||ORU^R40|1|P|2.6\r", b"UNICODE UTF-8",
+     b"SIU^S14", b"ORM^O01", b"SCH|1|2", b"PV1|1|I|", b"ORC|SC|", b"OBR|1|"]
 )  # fmt: skip
 
 
@@ -151,7 +201,7 @@ PIECES = st.sampled_from(
 def test_any_bytes(data: bytes) -> None:
     """A document or BadItem, and an answer in any case."""
     try:
-        header = decoded(data).header
+        header = decoded(data, pseudonym=lambda kind, value: pseudonym(KEY, kind, value)).header
     except BadItem:
         header = header_of(data)  # type: ignore[assignment]
 
