@@ -258,6 +258,49 @@ def test_a_broker_whose_certificate_has_expired(tmp_path: Path) -> None:
         broker.stop()
 
 
+def test_a_listener_whose_certificate_is_replaced(tmp_path: Path) -> None:
+    """(S2-069) In the middle of a session the broker comes back with a certificate that has expired, then with a stranger's: the box
+    speaks to neither, says in words which it is, and keeps everything; with one renewed it goes on, and each arrives once."""
+    good = certificates(tmp_path)
+    old = certificates(tmp_path / "old", lasts_s=-60, authority=tmp_path)
+    strange = certificates(tmp_path / "strange")
+    serving = BrokerTls(good.ca, tmp_path / "serving.pem", tmp_path / "serving.key")
+
+    def show(which: BrokerTls) -> None:
+        serving.certificate.write_bytes(which.certificate.read_bytes())
+        serving.key.write_bytes(which.key.read_bytes())
+        if broker.pid is not None:
+            broker.kill()
+        broker.start()
+
+    def trouble() -> object:
+        return fleet.uplink.report.gauges["broker_trouble"]
+
+    broker = RealBroker(tmp_path / "broker", tls=serving)
+    show(good)
+    fleet = Fleet(tmp_path, broker, ca=str(good.ca), certificate=str(good.certificate), key=str(good.key))
+    try:
+        fleet.meet()
+        sent = [fleet.publish(1)]
+        fleet.run(fleet.empty)
+        show(old)
+        sent += [fleet.publish(number, Priority(number % 4 + 1)) for number in range(2, 12)]
+        sent.append(fleet.publish(12, padding=fleet.box.identity.entropy(200_000)))
+        fleet.run(lambda: trouble() == "the broker's certificate has expired")
+        assert fleet.uplink.report.drops["certificate_expired"] > 0
+        show(strange)
+        fleet.run(lambda: str(trouble()).startswith(("self-signed", "self signed", "unable to get", "certificate signature")))
+        assert 11 == len(fleet.box.disk.list("outbox"))
+
+        show(good)
+        fleet.run(fleet.empty)
+        assert sorted(sent) == sorted(fleet.arrived())
+        assert "none" == trouble()
+    finally:
+        fleet.end()
+        broker.stop()
+
+
 def expiry(certificate: Path) -> datetime.datetime:
     return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
 
