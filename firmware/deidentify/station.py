@@ -11,7 +11,7 @@ from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.expiry import is_expired, say_discarded
-from firmware.core.message import BATCH_BYTES_MAX, packed, unpacked
+from firmware.core.message import BATCH_BYTES_MAX, joined, packed, unpacked_rows
 from firmware.core.notices import Notices
 from firmware.core.release import Release
 from firmware.core.release import unpacked as unpacked_release
@@ -152,12 +152,15 @@ class DeidentifyStation:
         self.report.drop(f"expired_p{int(release.priority)}")
 
     def _clean_group(self, item: Item, release: Release) -> None:
-        messages = [cleaned_message(message, self._words) for message in unpacked(release.body)]
-        removed = sum(count for _, count in messages)
-        content = packed([message for message, _ in messages])
+        removed, singles = 0, []
+        for row in unpacked_rows(release.body):
+            message, count = cleaned_message(row.message, self._words)
+            removed += count
+            singles.append(row.single if message is row.message else packed([message]))
+        content = joined(singles)
         if len(content) > BATCH_BYTES_MAX:
             raise BadItem(f"expected a group of at most {BATCH_BYTES_MAX} bytes after removal")
-        self.report.count("messages", len(messages))
+        self.report.count("messages", len(singles))
         self.report.count("parts_removed", removed)
         job = _Job(item, release, iter(()), facts={"parts_removed": removed}, packing=self._packing(release, content))
         if len(content) > SMALL_BYTES:

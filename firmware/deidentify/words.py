@@ -22,12 +22,15 @@ class WordRules:
 
 
 def cleaned(message: Message, rules: WordRules) -> tuple[Message, int]:
-    """The message as it may leave, and how many parts were removed. Cleaning what is clean changes nothing.
+    """The message as it may leave, and how many parts were removed. Cleaning what is clean changes nothing: it is the same object then.
 
     Tags it came with and those found now, from scratch, both count. A tag that points outside its value takes the whole value; one
     that points at nothing a message has takes the whole body, for whoever set it meant something.
     """
-    tags = _tags_by_path(message, rules)
+    found = find_tags(message.text, message.fields, message.attachment, names=rules.names)
+    if not found and not message.tags and message.attachment is None:
+        return message, 0
+    tags = _by_path((*message.tags, *found))
     kept: list[Tag] = []
     text = message.text
     if text is not None:
@@ -61,10 +64,9 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _tags_by_path(message: Message, rules: WordRules) -> dict[str, Sequence[Tag]]:
-    found = find_tags(message.text, message.fields, message.attachment, names=rules.names)
+def _by_path(found: Sequence[Tag]) -> dict[str, Sequence[Tag]]:
     tags: dict[str, list[Tag]] = {}
-    for tag in (*message.tags, *found):
+    for tag in found:
         tags.setdefault(tag.path, []).append(tag)
     return dict(tags)
 

@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import Literal
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
-from firmware.core.message import Message, Priority, packed_single
+from firmware.core.message import Priority, Unpacked
 from firmware.core.spool import FLOOD_ITEMS
 from firmware.core.timestamp import MS, SECOND
 from firmware.group.settings import GroupSettings
@@ -28,7 +28,7 @@ FLOOD_MESSAGES_PER_S = 20  # what of a flood may go before alarms that come late
 Key = tuple[int, int, str]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One message of a group. single: it alone, packed. item: the inbox item it came in. leaves: it as it goes on; None for whole."""
 
@@ -43,11 +43,15 @@ class Member:
     flood: str | None = None  # the device, when its allowance was used up
 
 
-def member_of(message: Message, item: str, leaves: bytes | None = None) -> Member:
+def _order(member: Member) -> tuple[int, bytes]:
+    return member.origin_tai_ns, member.identity
+
+
+def member_of(row: Unpacked, item: str, leaves: bytes | None = None) -> Member:
     """A message as a member, from the item it came in."""
-    identity, single = packed_single(message)
+    message = row.message
     return Member(
-        message.origin_time.tai_ns, identity, single, item, leaves, message.priority, message.event, message.received_time,
+        message.origin_time.tai_ns, row.identity, row.single, item, leaves, message.priority, message.event, message.received_time,
         message.device if item.startswith(FLOOD_ITEMS) else None,
     )  # fmt: skip
 
@@ -71,7 +75,7 @@ class Group:
 
     def ordered(self) -> list[Member]:
         """By origin time, then identity: the same messages give the same bytes."""
-        return sorted(self.members.values())
+        return sorted(self.members.values(), key=_order)
 
     def suffix(self) -> str:
         """What makes its name its own: the same messages, the same name, so that closing it twice is as good as once."""

@@ -1,22 +1,22 @@
 """The station: inbox items in, release items and kept groups out."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import release
 from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
-from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.expiry import FACT, is_expired, say_discarded
-from firmware.core.message import Message, Priority, joined, packed, packed_single, unpacked
+from firmware.core.message import Message, Priority, joined, packed, packed_single, unpacked_rows
 from firmware.core.notices import Notices
 from firmware.core.release import Release, name_of
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import SECOND
-from firmware.group.groups import Closed, Member, OpenGroups, member_of
+from firmware.group.groups import Closed, Group, Member, OpenGroups, member_of
 from firmware.group.parts import Parts
 from firmware.group.settings import GroupSettings
 
@@ -25,6 +25,7 @@ ITEMS_A_STEP = 16
 GROUPS_A_STEP = 16
 CLOSED_BYTES_MAX = 32 << 20  # Complete and not yet published; beyond it the rest stays in the inbox for now.
 AGAIN_NS = SECOND
+RELEASE = "release"
 NOTICED = "noticed"  # below it a directory for each who waits for certain messages
 NOTICED_MAX = 1_000  # items; beyond it what a flood would have noticed is counted: the recording has it, and its group
 FLUSH = "flush"  # an item here: every open group is complete now, and so is what was in the inbox when it came
@@ -47,7 +48,7 @@ class GroupStation:
         self._disk = board.disk
         self._settings = settings
         self._inbox = Spool(board.disk, "inbox")
-        self._release = Spool(board.disk, "release")
+        self._release = Spool(board.disk, RELEASE)
         self._open = OpenGroups(settings)
         self._parts = Parts.of(settings.leave_out)
         self._notices = Notices(board, self.name)
@@ -63,7 +64,7 @@ class GroupStation:
         self._inbox.start(self.report.drop)
         self._flush.start(self.report.drop)
         self._flushing.clear()
-        make_directory(self._disk, "release")
+        make_directory(self._disk, RELEASE)
         for spool, _ in self._noticed.values():
             make_directory(self._disk, spool.path)
         for priority in Priority:
@@ -109,13 +110,14 @@ class GroupStation:
         items = self._inbox.take_new(self._owed, count_max=ITEMS_A_STEP)
         for item in items:
             try:
-                messages = unpacked(item.data)
+                rows = unpacked_rows(item.data)
             except BadItem as trouble:
                 self.report.drop("bad_item")
                 self._reject(item, str(trouble))
                 continue
             self._inbox.put_back(item)
-            members = [member_of(message, item.name, self._leaves(message)) for message in messages]
+            messages = [row.message for row in rows]
+            members = [member_of(row, item.name, self._leaves(row.message)) for row in rows]
             self._owed[item.name] = sum(map(self._open.places, members))
             self.report.count("messages", len(messages))
             self._notice(item.name, messages)
@@ -203,9 +205,9 @@ class GroupStation:
         chosen = [closed for closed in self._closed if closed.group.priority == urgent][:GROUPS_A_STEP]
         stale = [closed for closed in chosen if self._is_stale(closed, now)]
         leaves = int(urgent) not in self._settings.not_uploaded
-        if leaves:
-            self._release.publish_all([self._file(closed) for closed in chosen if closed not in stale])
-        self._keep(urgent, [self._file(closed, whole=True) for closed in chosen])
+        sent = [(closed, *self._file(closed)) for closed in chosen if leaves and closed not in stale]
+        self._release.publish_all([(name, data) for _, name, data in sent])
+        self._keep(urgent, chosen, released={name for closed, name, _ in sent if _is_whole(closed.group)})
         for closed in stale:
             self._say_discarded(closed, now)
         for closed in chosen:
@@ -217,13 +219,25 @@ class GroupStation:
         self.report.count("groups_released" if leaves else "groups_kept_only", len(chosen) - len(stale))
         return bool(self._closed)
 
-    def _keep(self, priority: Priority, files: Sequence[tuple[str, bytes]]) -> None:
+    def _keep(self, priority: Priority, chosen: Sequence[Closed], *, released: Container[str]) -> None:
+        """released: those that lie in release/ as they are kept. The same bytes, on the disk already: a second name costs no second sync."""
         place = _place(priority)
-        for name, data in files:
+        for closed in chosen:
+            name = _name(closed)
+            if name in released and self._is_linked(f"{RELEASE}/{name}", f"{place}/{name}"):
+                continue
+            _, data = self._file(closed, whole=True)
             self._disk.write(f"{place}/.{name}", data)
             self._disk.sync(f"{place}/.{name}")
             self._disk.rename(f"{place}/.{name}", f"{place}/{name}")
         self._disk.sync_dir(place)
+
+    def _is_linked(self, old: str, new: str) -> bool:
+        try:
+            self._disk.link(old, new)
+        except Missing:
+            return False  # Somebody took it meanwhile; then it is written once more.
+        return True
 
     def _settle(self, name: str) -> None:
         self._owed[name] -= 1
@@ -259,7 +273,16 @@ class GroupStation:
             first_tai_ns=members[0].origin_tai_ns, last_tai_ns=members[-1].origin_tai_ns,
             body=joined([_body(member, whole=whole) for member in members]), facts=facts,
         )  # fmt: skip
-        return name_of(group.priority, closed.turn_tai_ns, group.suffix()), release.packed(item)
+        return _name(closed), release.packed(item)
+
+
+def _name(closed: Closed) -> str:
+    return name_of(closed.group.priority, closed.turn_tai_ns, closed.group.suffix())
+
+
+def _is_whole(group: Group) -> bool:
+    """Whether nothing of it stays on the box."""
+    return all(member.leaves is None for member in group.members.values())
 
 
 def _body(member: Member, *, whole: bool) -> bytes:

@@ -14,6 +14,7 @@ NAMES = (
     "habits",
     "alarm",
     "intake",
+    "gate",
     "uplink",
     "memory",
     "density",

@@ -235,7 +235,7 @@ def test_power_lost_before_each_disk_operation(make_gate: Callable[..., Gate]) -
         assert [] == gate.names("inbox")
         operation += 1
 
-    assert operation > 20
+    assert operation > 15
 
 
 def _cut_at(gate: Gate, operation: int) -> bool:
