@@ -1,4 +1,4 @@
-"""What a message is about, without saying it: visit, order, appointment and study as pseudonyms, made with a key no one else has. Pure.
+"""What a message is about, without saying it: visit, order, appointment, study and procedure step as pseudonyms, made with a key no one else has. Pure.
 
     fields/context/order   "bgklpaocdmfnhiej"     the same for the same accession number, whether HL7 or DICOM names it
 
@@ -13,8 +13,8 @@ from typing import Literal
 
 from firmware.core.message import Field
 
-Kind = Literal["visit", "order", "appointment", "study"]
-KINDS: tuple[Kind, ...] = ("visit", "order", "appointment", "study")
+Kind = Literal["visit", "order", "appointment", "study", "step"]
+KINDS: tuple[Kind, ...] = ("visit", "order", "appointment", "study", "step")
 KEY_BYTES = 32
 PREFIX = "context/"
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # No digit: it must not look like the number it stands for.
@@ -43,6 +43,6 @@ def context_of(fields: Mapping[str, Field]) -> dict[Kind, str]:
 
 
 def is_same(one: Mapping[Kind, str], other: Mapping[Kind, str]) -> bool | None:
-    """Whether both are about the same thing: any of visit, order, appointment and study that both name agrees. None: they name none in common."""
+    """Whether both are about the same thing: any of those that both name agrees. None: they name none in common."""
     common = [kind for kind in KINDS if kind in one and kind in other]
     return any(one[kind] == other[kind] for kind in common) if common else None

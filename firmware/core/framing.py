@@ -1,4 +1,4 @@
-"""Where messages begin and end in a stream of bytes: syslog (RFC 6587, RFC 5425), HL7 in MLLP, OpenIGTLink. Pure, bounded.
+"""Where messages begin and end in a stream of bytes: syslog (RFC 6587, RFC 5425), HL7 in MLLP, OpenIGTLink, DICOM. Pure, bounded.
 
 A framing is fed what came and gives out whole messages. What it holds meanwhile has a ceiling; a stream that breaks it, or that
 makes no sense any more, raises BadItem, and the connection is worth nothing from then on.
@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from firmware.core.errors import BadItem
+from firmware.core.upper_layer import PDU_BYTES_MAX
 
 SYSLOG_BYTES_MAX = 65_536  # RFC 5425 §4.3.1 asks for 8,192 at least; an audit message of IHE ATNA may have 32,768
 HL7_BYTES_MAX = 1 << 20  # A waveform snapshot has some hundred kilobytes; documents are not sent this way.
 STATUS_BYTES_MAX = 65_536
 IGTL_HEADER_BYTES = 58
+ASSOCIATE_BYTES_MAX = (
+    65_536  # 128 presentation contexts of some hundred bytes; what one asks for cannot be kept from anybody else.
+)
 _LENGTH = re.compile(rb"[1-9]\d{0,5} ")
 _LENGTH_BEGUN = re.compile(rb"[1-9]\d{0,5}")
 _START, _END = b"\x0b", b"\x1c\r"  # MLLP: <VT> … <FS><CR>
@@ -147,3 +151,28 @@ class IgtlFraming:
                 return
             yield bytes(self._data[: IGTL_HEADER_BYTES + size])
             del self._data[: IGTL_HEADER_BYTES + size]
+
+
+class DicomFraming:
+    """Protocol data units of DICOM's upper layer (PS3.8 §9.3): type, a reserved byte, a length."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def held(self) -> int:
+        return len(self._data)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._data += data
+        while len(self._data) >= 6:
+            kind, size = self._data[0], int.from_bytes(self._data[2:6], "big")
+            if not 1 <= kind <= 7:
+                raise BadItem("expected a protocol data unit of type 1 to 7")
+            if size > (ASSOCIATE_BYTES_MAX if kind == 1 else PDU_BYTES_MAX):
+                raise BadItem(f"expected protocol data units of at most {PDU_BYTES_MAX} bytes, requests of {ASSOCIATE_BYTES_MAX}")
+            if len(self._data) < 6 + size:
+                return
+            pdu = bytes(self._data[: 6 + size])
+            del self._data[: 6 + size]
+            yield pdu

@@ -7,7 +7,7 @@ from typing import Literal
 from firmware.core.errors import BadItem
 from firmware.core.message import FIELDS_MAX, TEXT_MAX, Field, Priority, Severity, Tag
 
-Form = Literal["cbor", "json", "syslog", "hl7", "igtl", "sdc", "text", "opaque"]
+Form = Literal["cbor", "json", "syslog", "hl7", "dicom", "igtl", "sdc", "text", "opaque"]
 
 NESTED_MAX = 8  # Maps in maps; robots' telemetry has three.
 _NAME_MAX = 256

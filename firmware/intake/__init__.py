@@ -1,7 +1,7 @@
 """Published messages from the room into the inbox, alarms first.
 
 Reads     the tap (UDP to the message ports), never sends there; FORMAT.md says what a device writes; state/ (clock: senders' clocks)
-          its doors, where they are switched on: syslog, HL7 v2, OpenIGTLink, answered when durable; alerts of SDC devices
+          its doors, where they are switched on: syslog, HL7 v2, DICOM MPPS, OpenIGTLink, answered when durable; alerts of SDC devices
 Writes    inbox/ as intake-<tai ns>-<n>, missed/ (stretches it owes, for recall), intake/ (up to where it has heard, the key of its pseudonyms),
           state/ (arrivals: how far behind senders' clocks can be, for the clock station)
 Trusts    a frame's source address and the kernel's stamp; of a message nothing: every claim in it is kept as a claim

@@ -12,7 +12,7 @@ from firmware.core.errors import BadItem, ListenFailed
 from firmware.core.framing import Framing
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
-from firmware.intake.doors import Answer, Door
+from firmware.intake.doors import Answer, Door, Reader, Understood
 from firmware.intake.taking import Taking
 
 MESSAGES_A_STEP = 512  # A twentieth of a second of them; then the mirror port and the disk have their turn.
@@ -30,6 +30,7 @@ UNANSWERED_MAX = 1_024  # answers one caller may wait for; a sender that does no
 class _Caller:
     peer: str
     framing: Framing
+    read: Reader
     active: Monotonic
     begun: Monotonic | None = None  # when the message began that is not whole yet
     unanswered: int = 0
@@ -38,12 +39,14 @@ class _Caller:
 @dataclass(slots=True)
 class _Port:
     door: Door
+    read: Reader  # of datagrams; each connection has its own
     listener: Listener | None = None
     again: Monotonic = field(default_factory=lambda: Monotonic(0))
     refused: int = 0
     callers: dict[int, _Caller] = field(default_factory=dict)
-    # Heard and not yet read to the end: (connection, its peer, messages). Nothing more is heard before: TCP makes the sender wait.
-    unread: deque[tuple[int | None, str, Iterator[bytes]]] = field(default_factory=deque)
+    # Heard and not yet read to the end: (connection, its peer, messages, who reads them; a caller may have gone meanwhile). Nothing more
+    # is heard before: TCP makes the sender wait.
+    unread: deque[tuple[int | None, str, Iterator[bytes], Reader]] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Callers:
         self._rules = rules
         self._report = report
         self._taking = taking
-        self._ports = [_Port(door) for door in doors]
+        self._ports = [_Port(door, door.reader()) for door in doors]
         self._owed: dict[bytes, _Owed] = {}
         self._count = 0
 
@@ -128,12 +131,12 @@ class Callers:
                 case Opened(connection, peer):
                     self._welcome(port, listener, connection, peer, now)
                 case Heard(None, peer, data):
-                    port.unread.append((None, peer, iter((data,))))
+                    port.unread.append((None, peer, iter((data,)), port.read))
                 case Heard(connection, peer, data):
                     caller = port.callers.get(connection) if connection is not None else None
                     if caller is not None:
                         caller.active = now.monotonic
-                        port.unread.append((connection, peer, caller.framing.feed(data)))
+                        port.unread.append((connection, peer, caller.framing.feed(data), caller.read))
                 case Closed(connection, reason):
                     caller = port.callers.pop(connection, None)
                     if caller is not None and caller.framing.held:
@@ -152,7 +155,7 @@ class Callers:
             self._report.drop("caller_refused")
             listener.drop(connection)
             return
-        port.callers[connection] = _Caller(peer, port.door.framing(), now.monotonic)
+        port.callers[connection] = _Caller(peer, port.door.framing(), port.door.reader(), now.monotonic)
         self._report.count("callers")
 
     def _make_room(self, port: _Port, listener: Listener, now: Now) -> None:
@@ -166,29 +169,31 @@ class Callers:
 
     def _read(self, port: _Port, now: Now, left: int) -> int:
         while port.unread and left > 0:
-            connection, peer, messages = port.unread[0]
+            connection, peer, messages, read = port.unread[0]
             caller = port.callers.get(connection) if connection is not None else None
             try:
                 data = next(messages, None)
+                understood = None if data is None else read(data)
             except BadItem:
                 self._report.drop(f"bad_{port.door.name}")
                 port.unread.popleft()
                 if connection is not None and port.listener is not None:
                     self._end(port, port.listener, connection)
                 continue
-            if caller is not None and data is not None:
+            if caller is not None and understood is not None:
                 caller.begun = None
-            if data is None:
+            if understood is None:
                 port.unread.popleft()
                 if caller is not None:
                     caller.begun = (caller.begun or now.monotonic) if caller.framing.held else None
                 continue
             left -= 1
-            self._take(port, connection, peer, data, now)
+            self._take(port, connection, peer, understood, now)
         return left
 
-    def _take(self, port: _Port, connection: int | None, peer: str, data: bytes, now: Now) -> None:
-        understood = port.door.read(data)
+    def _take(self, port: _Port, connection: int | None, peer: str, understood: Understood, now: Now) -> None:
+        if understood.reply and connection is not None and port.listener is not None:
+            port.listener.send(connection, understood.reply)
         if understood.wrong is not None:
             self._report.drop(f"bad_{port.door.name}")
             if understood.answer is not None:

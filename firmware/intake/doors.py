@@ -5,11 +5,23 @@ from dataclasses import dataclass
 from datetime import timedelta, timezone
 
 from drivers.listener import ListenRequest, Transport
-from firmware.core import datagram, hl7, igtl
+from firmware.core import datagram, hl7, igtl, mpps
 from firmware.core.context import Kind
 from firmware.core.errors import BadItem, BadSettings
-from firmware.core.framing import Framing, IgtlFraming, MllpFraming, SyslogFraming
+from firmware.core.framing import DicomFraming, Framing, IgtlFraming, MllpFraming, SyslogFraming
 from firmware.core.said import Said
+from firmware.core.upper_layer import (
+    CREATE,
+    ECHO,
+    FAILED,
+    NO_SUCH_CLASS,
+    NO_SUCH_OPERATION,
+    SET,
+    STEP,
+    SUCCESS,
+    Association,
+    Request,
+)
 from firmware.intake.settings import IntakeSettings
 
 Pseudonym = Callable[[Kind, str], str]
@@ -18,26 +30,38 @@ Answer = Callable[[str, int, str], bytes]  # ("A", "E" or "R", UTC ns, a number 
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """One message. said: None where there is nothing to keep. answer: None where nobody waits for one. wrong: why it is no good."""
+    """One message. said: None where there is nothing to keep. answer: None where nobody waits for one. wrong: why it is no good.
+
+    reply: what the protocol wants said at once, before anything is durable: it promises nothing.
+    """
 
     said: Said | None
     answer: Answer | None = None
     wrong: str | None = None
+    reply: bytes = b""
+
+
+Reader = Callable[[bytes], Understood]
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One port. read: what a whole message, or a datagram, says; never raises."""
+    """One port. reader: for each connection, and one for all datagrams, what reads its messages; it raises BadItem where a connection is
+    worth nothing any more, and nothing else.
+    """
 
     name: str
     request: ListenRequest
     framing: Callable[[], Framing] | None
-    read: Callable[[bytes], Understood]
+    reader: Callable[[], Reader]
 
 
 def doors_of(settings: IntakeSettings, pseudonym: Pseudonym | None = None) -> tuple[Door, ...]:
     """Those that are switched on. pseudonym: what stands for numbers of visits, orders, …. Raises BadSettings."""
     zone = _zone(settings.hl7_utc_offset)
+
+    def read_hl7(data: bytes) -> Understood:
+        return _hl7(data, zone, pseudonym)
 
     def request(transport: Transport, port: int) -> ListenRequest:
         tls = (settings.tls_certificate or None, settings.tls_key or None, settings.tls_ca or None)
@@ -48,23 +72,29 @@ def doors_of(settings: IntakeSettings, pseudonym: Pseudonym | None = None) -> tu
 
     found = []
     if settings.syslog_udp_listen:
-        found.append(Door("syslog-udp", request("udp", settings.syslog_udp_listen), None, _syslog))
+        found.append(Door("syslog-udp", request("udp", settings.syslog_udp_listen), None, lambda: _syslog))
     if settings.syslog_tcp_listen:
-        found.append(Door("syslog-tcp", request("tcp", settings.syslog_tcp_listen), SyslogFraming, _syslog))
+        found.append(Door("syslog-tcp", request("tcp", settings.syslog_tcp_listen), SyslogFraming, lambda: _syslog))
     if settings.syslog_tls_listen:
         if not settings.tls_certificate:
             raise BadSettings("[intake] syslog_tls_listen: expected tls_certificate beside it")
-        found.append(Door("syslog-tls", request("tls", settings.syslog_tls_listen), SyslogFraming, _syslog))
+        found.append(Door("syslog-tls", request("tls", settings.syslog_tls_listen), SyslogFraming, lambda: _syslog))
     if settings.hl7_listen:
-        found.append(Door("hl7", request("tcp", settings.hl7_listen), MllpFraming, lambda data: _hl7(data, zone, pseudonym)))
+        found.append(Door("hl7", request("tcp", settings.hl7_listen), MllpFraming, lambda: read_hl7))
     if settings.hl7_tls_listen:
         if not settings.tls_certificate:
             raise BadSettings("[intake] hl7_tls_listen: expected tls_certificate beside it")
-        found.append(
-            Door("hl7-tls", request("tls", settings.hl7_tls_listen), MllpFraming, lambda data: _hl7(data, zone, pseudonym))
-        )
+        found.append(Door("hl7-tls", request("tls", settings.hl7_tls_listen), MllpFraming, lambda: read_hl7))
     if settings.igtl_listen:
-        found.append(Door("igtl", request("tcp", settings.igtl_listen), IgtlFraming, _igtl))
+        found.append(Door("igtl", request("tcp", settings.igtl_listen), IgtlFraming, lambda: _igtl))
+    if settings.dicom_tls_listen and not settings.tls_certificate:
+        raise BadSettings("[intake] dicom_tls_listen: expected tls_certificate beside it")
+    services: tuple[tuple[str, Transport, int], ...] = (
+        ("dicom", "tcp", settings.dicom_listen), ("dicom-tls", "tls", settings.dicom_tls_listen)
+    )  # fmt: skip
+    for name, transport, port in services:
+        if port:
+            found.append(Door(name, request(transport, port), DicomFraming, lambda: _Steps(pseudonym).read))
     ports = [(door.request.transport == "udp", door.request.port) for door in found]
     if len(set(ports)) < len(ports):
         raise BadSettings("[intake] expected a port of its own for each listener")
@@ -97,6 +127,34 @@ def _igtl(data: bytes) -> Understood:
         return Understood(igtl.decoded(data))
     except BadItem:
         return Understood(None, wrong="error")
+
+
+class _Steps:
+    """One association, on which a modality says how far a procedure step is."""
+
+    def __init__(self, pseudonym: Pseudonym | None) -> None:
+        self._association = Association()
+        self._pseudonym = pseudonym
+
+    def read(self, pdu: bytes) -> Understood:
+        heard = self._association.feed(pdu)
+        request = heard.request
+        if request is None:
+            return Understood(None, reply=heard.reply)
+        if request.operation == ECHO:
+            return Understood(None, reply=self._association.answer(request, SUCCESS))
+        if request.operation not in (CREATE, SET):
+            return Understood(None, reply=self._association.answer(request, NO_SUCH_OPERATION))
+        if self._association.class_of(request) != STEP:
+            return Understood(None, reply=self._association.answer(request, NO_SUCH_CLASS))
+        answer = self._answering(request)
+        try:
+            return Understood(mpps.decoded(request, self._association.caller, pseudonym=self._pseudonym), answer)
+        except BadItem:
+            return Understood(None, answer, "error")
+
+    def _answering(self, request: Request) -> Answer:
+        return lambda code, utc_ns, number: self._association.answer(request, SUCCESS if code == "A" else FAILED)
 
 
 def _zone(text: str) -> timezone | None:

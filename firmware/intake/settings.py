@@ -41,6 +41,10 @@ class IntakeSettings:
     syslog_tls_listen: int = setting(0, "TCP port to take syslog on, with TLS (RFC 5425, usually 6514).", low=0, high=65_535)
     hl7_listen: int = setting(0, "TCP port to take HL7 v2 on and acknowledge it (MLLP, usually 2575).", low=0, high=65_535)
     hl7_tls_listen: int = setting(0, "The same with TLS.", low=0, high=65_535)
+    dicom_listen: int = setting(
+        0, "TCP port to be told of procedure steps on (DICOM MPPS, usually 11112); any called title is taken.", low=0, high=65_535
+    )
+    dicom_tls_listen: int = setting(0, "The same with TLS (usually 2762).", low=0, high=65_535)
     igtl_listen: int = setting(0, "TCP port to take OpenIGTLink on (usually 18944); STATUS is kept.", low=0, high=65_535)
     hl7_utc_offset: str = setting("", 'Time zone of HL7 times that name none: "+08:00". Empty: such a time is kept as a claim.')
     sdc_address: str = setting(

@@ -149,6 +149,9 @@ class SessionStation:
             return False
         else:
             self.report.count("openings_said_twice")
+            if not context.items() <= session.context.items():
+                # A modality names the study of an order that a schedule has begun: whoever ends either may end this.
+                self._write(changed(session, context={**context, **session.context}))
         return True
 
     def _is_another(self, session: Session, kind: Kind, at: Timestamp, context: Mapping[ContextKind, str]) -> bool:

@@ -109,6 +109,28 @@ def test_openssl(make_box: Callable[..., Box], tmp_path: Path) -> None:
     assert ["one", "two"] == [message.text for message in box.messages()]
 
 
+@pytest.mark.skipif(shutil.which("echoscu") is None, reason="dcmtk is not installed")
+def test_dcmtk(make_box: Callable[..., Box]) -> None:
+    """DCMTK's verification, as everybody tries a node first, ten times on one association; its storage is turned away. (S2-033)"""
+    port = free_port()
+    box = make_box(dicom_listen=port)
+    for command, status in (
+        (["echoscu", "--repeat", "10"], 0),
+        (["echoscu", "--propose-pc", "4", "-aet", "CARM_7", "-aec", "BOX"], 0),
+    ):
+        with subprocess.Popen([*command, "127.0.0.1", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as peer:
+            box.until(lambda peer=peer: peer.poll() is not None)  # type: ignore[misc]
+        assert status == peer.returncode
+    with subprocess.Popen(
+        ["findscu", "-W", "-k", "0010,0010", "127.0.0.1", str(port)], stderr=subprocess.PIPE, text=True
+    ) as peer:
+        box.until(lambda: peer.poll() is not None)
+        assert peer.stderr is not None
+        assert "Rejected" in peer.stderr.read()
+    assert {} == box.station.report.drops
+    assert [] == box.messages()
+
+
 HL7_SENDER = """
 import sys
 from hl7.client import MLLPClient

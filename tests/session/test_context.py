@@ -32,8 +32,9 @@ Theatre = Any  # tests/session/conftest.py
 WAIT_S = 60.0  # a busy machine starts an interpreter in seconds
 HERE = "fields/hl7/location=OR/3"
 SETTINGS = SessionSettings(
-    opens=(f"procedure: kind=hl7 fields/hl7/appointment_status=Started {HERE}", f"procedure: kind=hl7 fields/hl7/order_status=IP {HERE}"),
-    closes=("any: kind=hl7 fields/hl7/appointment_status=Complete", "any: kind=hl7 fields/hl7/order_status=CM", "any: kind=hl7 fields/hl7/type=ADT/A03"),
+    opens=(f"procedure: kind=hl7 fields/hl7/appointment_status=Started {HERE}", f"procedure: kind=hl7 fields/hl7/order_status=IP {HERE}",
+           "test: event=mpps/in-progress fields/dicom/location=OR-3"),
+    closes=("any: event=mpps/completed", "any: kind=hl7 fields/hl7/appointment_status=Complete", "any: kind=hl7 fields/hl7/order_status=CM", "any: kind=hl7 fields/hl7/type=ADT/A03"),
     settle_ms=0,
 )  # fmt: skip
 PATIENT = "PID|||MRN-77301946^^^Hosp^MR||Quackenbush^Zebulon^^^^^L||19610203|M|||1 Elm St^^Town\\r"
@@ -45,6 +46,51 @@ from hl7.client import MLLPClient
 with MLLPClient("127.0.0.1", int(sys.argv[1])) as client:
     for text in sys.argv[2:]:
         print(client.send_message(text.replace("\\\\r", "\\r")).decode().split("\\r")[1].strip(), flush=True)
+"""
+
+
+# What a modality does: C-ECHO, then a step begun, and one ended, each on an association of its own; argv: port, syntax ("implicit" or
+# "explicit"), and for each "step,accession,study,state".
+MODALITY = """
+import sys
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import ModalityPerformedProcedureStep as STEP, Verification, CTImageStorage
+port, syntax, *steps = sys.argv[1:]
+ae = AE(ae_title="CARM_7")
+syntaxes = [ExplicitVRLittleEndian if syntax == "explicit" else ImplicitVRLittleEndian]
+for name in (CTImageStorage, STEP, Verification):
+    ae.add_requested_context(name, syntaxes)
+for words in steps:
+    step, accession, study, state = words.split(",")
+    association = ae.associate("127.0.0.1", int(port), ae_title="BOX")
+    assert association.is_established
+    assert {STEP, Verification} == {context.abstract_syntax for context in association.accepted_contexts}
+    assert association.send_c_echo().Status == 0
+    row = Dataset()
+    row.PerformedProcedureStepStatus = state
+    if state == "IN PROGRESS":
+        row.PatientName, row.PatientID, row.PatientBirthDate, row.PatientSex = "Quackenbush^Zebulon", "MRN-77301946", "19610203", "M"
+        row.PerformedProcedureStepID, row.PerformedStationAETitle, row.PerformedStationName = "P1", "CARM_7", "C-arm"
+        row.PerformedLocation, row.Modality, row.StudyID = "OR 3", "XA", "S1"
+        row.PerformedProcedureStepStartDate, row.PerformedProcedureStepStartTime = "20261122", "101500"
+        row.ReferencedPatientSequence, row.PerformedSeriesSequence = [], []
+        scheduled = Dataset()
+        scheduled.StudyInstanceUID, scheduled.AccessionNumber = study, accession
+        scheduled.ReferencedStudySequence, scheduled.RequestedProcedureDescription = [], "knee"
+        row.ScheduledStepAttributesSequence = [scheduled]
+        status, _ = association.send_n_create(row, STEP, step)
+    else:
+        series = Dataset()
+        series.SeriesInstanceUID, series.PerformingPhysicianName = study + ".1", "Quackenbush^Zebulon"
+        series.ReferencedImageSequence = [Dataset() for _ in range(300)]
+        for number, image in enumerate(series.ReferencedImageSequence):
+            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = CTImageStorage, f"{study}.1.{number}"
+        row.PerformedSeriesSequence = [series]
+        status, _ = association.send_n_set(row, STEP, step)
+    print(f"{state} {status.Status:04x}", flush=True)
+    association.release()
 """
 
 
@@ -75,14 +121,20 @@ class Gate:
         self.root = root
         self.board = LinuxBoard(root, root / "identity", open_tap=SimulatedTap)
         self.board.disk.mkdir("state")
-        rules = Rules.of(SETTINGS)
         self.intake = IntakeStation(self.board, IntakeSettings(listen_address="127.0.0.1", p4_batch_ms=0, **doors))  # type: ignore[arg-type]
-        self.stations: list[Station] = [
-            self.intake, GroupStation(self.board, GroupSettings(), noticed={"session": rules.fits()}),
-            SessionStation(self.board, SETTINGS), DeidentifyStation(self.board, DeidentifySettings()),
+        self.intake.start(self.board.clock.now())
+        self.use(SETTINGS)
+
+    def use(self, settings: SessionSettings) -> None:
+        """A new life of all but intake."""
+        rules = Rules.of(settings)
+        behind: list[Station] = [
+            GroupStation(self.board, GroupSettings(), noticed={"session": rules.fits()}), SessionStation(self.board, settings),
+            DeidentifyStation(self.board, DeidentifySettings()),
         ]  # fmt: skip
-        for station in self.stations:
+        for station in behind:
             station.start(self.board.clock.now())
+        self.stations: list[Station] = [self.intake, *behind]
         self.step()
 
     def step(self) -> None:
@@ -101,10 +153,14 @@ class Gate:
 
     def hear(self, port: int, *texts: str) -> list[str]:
         """What a client nobody here wrote is answered, message by message."""
-        with subprocess.Popen([sys.executable, "-c", SENDER, str(port), *texts], stdout=subprocess.PIPE, text=True) as peer:
+        return self.meet(SENDER, str(port), *texts)
+
+    def meet(self, program: str, *arguments: str) -> list[str]:
+        """Lines a peer says while the stations work."""
+        with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True) as peer:
             self.until(lambda: peer.poll() is not None)
             assert peer.stdout is not None
-            return peer.stdout.read().split()
+            return peer.stdout.read().splitlines()
 
     @property
     def current(self) -> Session | None:
@@ -172,6 +228,54 @@ def test_hl7_opens_and_closes_a_session(make_gate: Callable[..., Gate]) -> None:
     told = {str(row.fields["state"]): row.fields for row in gate.left() if row.kind == "session"}
     assert {session.context["visit"]} == {fields["context/visit"] for fields in told.values()}
     assert [] == gate.planted()
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit"])
+def test_a_modality_opens_and_closes_a_session(make_gate: Callable[..., Gate], syntax: str) -> None:
+    """A C-arm says by DICOM that a procedure step has begun, and later, on another association, that it is completed; each is answered
+    when it is durable. Another patient's step that ends in the next room closes nothing; images are refused; and no file of the store holds
+    anything of the patient. (S2-033, S2-085, S2-130)"""
+    port = free_port()
+    gate = make_gate(dicom_listen=port)
+    ours, other = "1.2.3.7,99001234,1.2.3", "1.2.4.7,1,1.2.4"
+    said = gate.meet(MODALITY, str(port), syntax, f"{ours},IN PROGRESS", f"{other},COMPLETED", f"{ours},COMPLETED")
+    assert ["IN PROGRESS 0000", "COMPLETED 0000", "COMPLETED 0000"] == said
+    gate.until(lambda: gate.last is not None and gate.current is None and not gate.board.disk.list("flush"))
+    assert 1 == gate.count("closings_of_others")
+    key = read_or_none(gate.board.disk, "intake/key", size=64)
+    assert gate.last is not None and key is not None
+    wanted = {
+        "order": pseudonym(key, "order", "99001234"),
+        "study": pseudonym(key, "study", "1.2.3"),
+        "step": pseudonym(key, "step", "1.2.3.7"),
+    }
+    assert ("test", "event", wanted) == (gate.last.kind.value, gate.last.closed_by, gate.last.context)
+    gate.until(lambda: {"mpps/in-progress", "mpps/completed"} <= {row.event for row in gate.left()})
+    begun = next(row for row in gate.left() if row.event == "mpps/in-progress")
+    assert ("XA", "CARM_7", "OR-3") == tuple(begun.fields[f"dicom/{name}"] for name in ("modality", "station", "location"))
+    assert [] == gate.planted()
+
+
+def test_hl7_opens_and_a_modality_closes(make_gate: Callable[..., Gate]) -> None:
+    """An order begun by the scheduling system and the step of a C-arm name the same accession number: one session, and the step, which
+    at its end names nothing but itself, closes it. (S2-130)"""
+    hl7_port, dicom_port = free_port(), free_port()
+    gate = make_gate(hl7_listen=hl7_port, dicom_listen=dicom_port)
+    gate.hear(hl7_port, scheduled(1, "Started"))
+    gate.until(lambda: gate.current is not None)
+    opened = gate.current
+    assert opened is not None
+    rules = SessionSettings(
+        opens=(*SETTINGS.opens[:2], "procedure: event=mpps/in-progress"), closes=SETTINGS.closes, settle_ms=0
+    )  # fmt: skip
+    gate.use(rules)
+    gate.meet(
+        MODALITY, str(dicom_port), "implicit", *(f"1.2.3.7,99001234,1.2.3,{state}" for state in ("IN PROGRESS", "COMPLETED"))
+    )
+    gate.until(lambda: gate.current is None)
+
+    assert gate.last is not None
+    assert (opened.identity, {"order", "visit", "appointment", "study", "step"}) == (gate.last.identity, set(gate.last.context))
 
 
 def test_the_key_outlives_the_process(make_gate: Callable[..., Gate]) -> None:
