@@ -12,8 +12,9 @@ from firmware.core.spool import Spool
 from firmware.core.versions import IMAGE, OFFICIAL, VERSIONS, is_version, official
 from firmware.update import record
 from firmware.update.bundle import PACKAGES, Manifest, opened
+from firmware.update.ledger import HISTORY, STANDING, UPDATES
 from firmware.update.record import Standing, Switch
-from firmware.update.station import HISTORY, RECEIVED, STANDING, UPDATES
+from firmware.update.taking import RECEIVED
 
 COMMANDS = "commands/received"
 

@@ -167,7 +167,7 @@ def test_one_that_fails_an_hour_later_is_taken_back_by_itself(box):
 
     assert dict.fromkeys(PROCESSES, "v2") == box.marks() == box.running
     assert "3 unexpected ends within 600 s: capture" in {row.cause for row in box.history()}
-    assert "v3" in box.station._standing.refused
+    assert "v3" in box.station._ledger.standing.refused
     for _ in range(3):
         box.crash("gate")
         box.run(20)
