@@ -155,6 +155,12 @@ class Port:
         """Whether it is on the wire; not so without a connection or room."""
         return self._publish(topic, payload, (), now)
 
+    def room(self) -> int:
+        """Publications that may be put on the wire now; 0 without a connection."""
+        if not self.connection.is_up:
+            return 0
+        return max(0, min(PUBLISHED_MAX, self.connection.receive_maximum) - len(self._on_wire))
+
     def next_wish(self) -> Monotonic | None:
         """When it wants to be heard again without anything having arrived."""
         stuck = min((entry.since for entry in self._on_wire.values()), default=None)
@@ -165,7 +171,7 @@ class Port:
         return self._pending.setdefault(topic.to("ack"), _Pending())
 
     def _publish(self, topic: Topic, payload: bytes, committed: tuple[bytes, ...], now: Monotonic) -> bool:
-        if not self.connection.is_up or len(self._on_wire) >= min(PUBLISHED_MAX, self.connection.receive_maximum):
+        if not self.room():
             return False
         try:
             self._on_wire[self.connection.link.publish(str(topic), payload)] = _OnWire(now, topic, committed)

@@ -3,6 +3,8 @@
     scrubjay/v1/<site>/<box>/state            box → hub   retained; birth, and the last will        presence.py
     scrubjay/v1/<site>/<box>/p1 … p4          box → hub   envelopes with groups, by priority        envelope.cddl
     scrubjay/v1/<site>/<box>/bulk/<transfer>  box → hub   chunks of one long envelope               envelope.cddl
+    scrubjay/v1/<site>/<box>/want             box → hub   a stretch of a file it is to have          download.py
+    scrubjay/v1/<site>/<box>/piece            hub → box   a piece of it                              download.py
     scrubjay/v1/<site>/<box>/cmd              hub → box   a signed command                          envelope.cddl
     scrubjay/v1/<site>/<box>/ack              hub → box   what the hub has committed                envelope.cddl
 
@@ -19,7 +21,7 @@ ROOT = "scrubjay/v1"
 _NAME = "[a-z0-9][a-z0-9-]{2,62}"
 _TOPIC = re.compile(
     rf"scrubjay/v1/(?P<site>{_NAME})/(?P<first>{_NAME})(?:/via/(?P<second>{_NAME}))?"
-    r"/(?P<channel>state|p[1-4]|bulk|cmd|ack)(?:/(?P<transfer>[0-9a-f]{32}))?"
+    r"/(?P<channel>state|p[1-4]|bulk|want|piece|cmd|ack)(?:/(?P<transfer>[0-9a-f]{32}))?"
 )
 
 
@@ -57,6 +59,6 @@ def via_subscriptions(site: str, relay: str) -> tuple[str, ...]:
     return (f"{ROOT}/{site}/{relay}/via/+/ack", f"{ROOT}/{site}/{relay}/via/+/cmd")
 
 
-_FROM_BOXES = ("state", "p1", "p2", "p3", "p4", "bulk/+")
+_FROM_BOXES = ("state", "p1", "p2", "p3", "p4", "bulk/+", "want")
 RELAY_SUBSCRIPTIONS = tuple(f"{ROOT}/+/+/{tail}" for tail in _FROM_BOXES)
 HUB_SUBSCRIPTIONS = (*RELAY_SUBSCRIPTIONS, *(f"{ROOT}/+/+/via/+/{tail}" for tail in _FROM_BOXES))

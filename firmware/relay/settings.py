@@ -24,4 +24,10 @@ class RelaySettings:
         16 << 30, "Room for what the hub does not have yet; beyond it the boxes keep theirs.", low=1 << 20, high=1 << 50
     )
     keep_items_max: int = setting(200_000, "Items kept for the hub; likewise.", low=100, high=10_000_000)
+    downloads_bytes_max: int = setting(
+        1 << 30,
+        "Room for files that boxes of the house are to have; beyond it the one asked for longest ago goes.",
+        low=1 << 20,
+        high=1 << 50,
+    )
     health_s: int = setting(60, "How often the relay's own figures are sent to the hub.", low=1, high=86_400)

@@ -7,6 +7,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import presence
+from firmware.core.download import DOWNLOADS, want_unpacked
 from firmware.core.durable import make_directory
 from firmware.core.envelope import chunk_unpacked, packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
@@ -14,11 +15,13 @@ from firmware.core.incoming import Incoming
 from firmware.core.message import Field
 from firmware.core.port import Port
 from firmware.core.report import Report
+from firmware.core.serving import Serving
 from firmware.core.spool import Spool
 from firmware.core.state import STATE, figures_of, read_states
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import RELAY_SUBSCRIPTIONS, Topic, parsed
 from firmware.relay.health import health
+from firmware.relay.library import Library
 from firmware.relay.names import kept, kept_name
 from firmware.relay.settings import RelaySettings
 
@@ -55,6 +58,8 @@ class RelayStation:
             Port(board, settings, broker, role="relay", hears=RELAY_SUBSCRIPTIONS, keep_told=True) for broker in settings.brokers
         ]
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
+        self._serving = Serving(board.disk, DOWNLOADS, self.report)
+        self._library = Library(board.disk, self.report, bytes_max=settings.downloads_bytes_max)
         self._outbox = Spool(board.disk, OUTBOX)
         self._passing = Spool(board.disk, PASSING)
         self._delivered: dict[bytes, None] = {}  # in the order they were
@@ -72,6 +77,7 @@ class RelayStation:
         make_directory(self._board.disk, STATE)
         self._passing.start(self.report.drop)
         self._incoming.start()
+        self._library.start(now.monotonic)
         self._started = now.monotonic
         # Not at once: the first figures of this process take their two seconds.
         self._health_due = now.monotonic.after(min(self._settings.health_s, 5) * SECOND)
@@ -84,9 +90,10 @@ class RelayStation:
         try:
             self._measure(now.monotonic)
             self._greet()
-            self._take_in(heard)
+            self._take_in(heard, now.monotonic)
             self._pass_on_acknowledgements(now)
             self._pass_on_commands(now)
+            self._library.keep_house(now.monotonic)
             self._say_health(now)
         except (DiskFull, DiskFailed) as trouble:
             # Nothing more was taken into custody: the boxes keep it, and send it again.
@@ -94,11 +101,16 @@ class RelayStation:
             self._again = now.monotonic.after(AGAIN_NS)
         for port in self._ports:
             port.send_acknowledgements(now.monotonic)
+        self._serving.serve(now.monotonic)
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
         self.report.gauge("kept_items", self._kept_items)
         self.report.gauge("kept_bytes", self._kept_bytes)
         # Health that is due waits for the disk as well: what failed may have failed before its turn came (storm seed 4 with a relay).
-        wishes = [self._again or self._health_due, *(port.next_wish() for port in self._ports)]
+        wishes = [
+            self._again or self._health_due,
+            now.monotonic if self._serving.is_busy() else None,
+            *(port.next_wish() for port in self._ports),
+        ]
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
@@ -113,7 +125,7 @@ class RelayStation:
 
     # From the boxes.
 
-    def _take_in(self, heard: Sequence[tuple[int, Received]]) -> None:
+    def _take_in(self, heard: Sequence[tuple[int, Received]], now: Monotonic) -> None:
         """Everything of one wake for one sync; custody is said when it lasts."""
         fresh: dict[str, _Fresh] = {}
         whole: list[str] = []
@@ -124,7 +136,7 @@ class RelayStation:
                 continue
             self._deaf.discard((number, topic.box))
             try:
-                path = self._take(number, topic, received.payload, fresh)
+                path = self._take(number, topic, received.payload, fresh, now)
             except (DiskFull, DiskFailed) as trouble:
                 # Not acknowledged, so it comes again; one long item that finds no room must not keep the alarms out.
                 self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
@@ -139,11 +151,13 @@ class RelayStation:
         for path in whole:
             self._incoming.forget(path)
 
-    def _take(self, number: int, topic: Topic, payload: bytes, fresh: dict[str, _Fresh]) -> str | None:
+    def _take(self, number: int, topic: Topic, payload: bytes, fresh: dict[str, _Fresh], now: Monotonic) -> str | None:
         """One publication. Returns the file to clear away when what is fresh has been published."""
         path = None
         if topic.channel == "state":
             self._take_presence(number, topic, payload)
+        elif topic.channel == "want":
+            self._take_want(number, topic, payload, now)
         elif topic.channel == "bulk":
             path = self._take_chunk(number, topic, payload)
             if path is not None:
@@ -165,6 +179,17 @@ class RelayStation:
         # Not synced: it is about now, and said again at the next birth.
         self._board.disk.write(f"{PRESENCE}/.{topic.box}", payload)
         self._board.disk.rename(f"{PRESENCE}/.{topic.box}", f"{PRESENCE}/{topic.box}")
+
+    def _take_want(self, number: int, topic: Topic, payload: bytes, now: Monotonic) -> None:
+        """A file a box is to have: from here if it is here, and otherwise fetched once for the whole house."""
+        try:
+            want = want_unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_want")
+            return
+        if self._serving.has(want.wish):
+            self._serving.ask(self._ports[number], topic, want)
+        self._library.wanted(want.wish, now)
 
     def _take_chunk(self, number: int, topic: Topic, payload: bytes) -> str | None:
         """The file of the whole, when it is whole."""

@@ -47,6 +47,10 @@ class UplinkSettings:
     )
     outbox_items_max: int = setting(200_000, "Items that may wait to be sent; likewise.", low=100, high=10_000_000)
 
+    download_reserve_mb: int = setting(
+        64, "A file this machine is to have is not fetched where less than this would be left on the disk.", low=0, high=1 << 20
+    )
+
     egress_interface: str = setting("", "Interface towards the outside whose queue this machine owns; empty: it does not.")
     egress_kbit: int = setting(
         0, "What may leave through it, kbit/s; 95 % of what the line is known to carry. 0: not shaped.", low=0, high=10_000_000

@@ -13,6 +13,7 @@ from drivers.link import (
     Received,
     Refused,
 )
+from firmware.core.download import WANTED
 from firmware.core.durable import make_directory
 from firmware.core.envelope import ack_unpacked
 from firmware.core.errors import BadItem, NotConnected
@@ -20,6 +21,7 @@ from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
 from firmware.uplink.answers import AGAIN_NS, Answers
+from firmware.uplink.downloading import Downloading
 from firmware.uplink.inward import Inward
 from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
@@ -63,6 +65,7 @@ class UplinkStation:
         self._sending = Sending(
             board, settings, self.report, standing=self._standing, looking=self._looking, wire=self._wire, pace=self._pace, forwards=forwards,
         )  # fmt: skip
+        self._downloading = Downloading(board, settings, self.report, self._wire)
         self._heard: Monotonic | None = None  # when the hub, or a relay in its place, last said anything
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
@@ -73,6 +76,7 @@ class UplinkStation:
         if self._forwards:
             make_directory(self._board.disk, PRESENCE)
         self._sending.start()
+        self._downloading.start()
 
     def step(self, now: Now) -> Monotonic | None:
         self._hear(now)
@@ -81,13 +85,14 @@ class UplinkStation:
         self._looking.look(now)
         self._sending.speak_for_others(now)
         more = self._sending.send(now, closes_in_ns=self._now_open.closes_in_ns if isinstance(self._now_open, Open) else 0)
+        more |= self._download(now)
         self._answers.settle_moves(now.monotonic)
         self._shed(now)
         self._gauge(now.monotonic)
         return now.monotonic if more else self._next_wish(now.monotonic)
 
     def directories(self) -> Sequence[str]:
-        return (OUTBOX, PRESENCE) if self._forwards else (OUTBOX,)
+        return (OUTBOX, WANTED, *([PRESENCE] if self._forwards else []))
 
     def descriptors(self) -> Sequence[int]:
         return (self._wire.a.link.fileno(), self._wire.b.link.fileno())
@@ -145,6 +150,7 @@ class UplinkStation:
 
     def _forget_flights(self) -> None:
         self._standing.ground()
+        self._downloading.grounded()
         self._pace.begin()
         self._looking.soon()
 
@@ -154,6 +160,7 @@ class UplinkStation:
             self._standing.wait_again(identity)
             self._standing.ask_again(identity)
         lane.forget()
+        self._downloading.grounded()
         self._pace.begin()
         lane.connection.lost(now.monotonic)
 
@@ -219,8 +226,10 @@ class UplinkStation:
     def _received(self, topic: str, payload: bytes, now: Now) -> tuple[bytes, ...]:
         """Identities the hub has committed, when this was an acknowledgement."""
         ours = parsed(topic)
-        if ours is None or ours.channel not in ("ack", "cmd") or ours != self._wire.topic_of(ours.channel, box=ours.box):
+        if ours is None or ours.channel not in ("ack", "cmd", "piece") or ours != self._wire.topic_of(ours.channel, box=ours.box):
             self.report.drop("unexpected_topic")
+        elif ours.channel == "piece":
+            self._downloading.hear(payload, now.monotonic)
         elif ours.channel == "cmd":
             self._inward.take(payload, box=ours.box if ours.relay else None)
         else:
@@ -235,6 +244,16 @@ class UplinkStation:
             self._answers.hear(ack, now.monotonic)
             return ack.committed
         return ()
+
+    # What is to come down.
+
+    def _download(self, now: Now) -> bool:
+        """Behind everything that is urgent, and not when its answer could not come before the connection window closes."""
+        if not self._wire.a.connection.is_up:
+            return False
+        closes_in_ns = self._now_open.closes_in_ns if isinstance(self._now_open, Open) else 0
+        may = closes_in_ns is None or closes_in_ns > LEAVE_NS + SECOND
+        return self._downloading.step(now, is_quiet=may and not self._standing.waiting.urgent)
 
     # What waits too long.
 
@@ -290,7 +309,8 @@ class UplinkStation:
             wishes += [
                 b.next_wish(),
                 self._sending.next_wish(),
-                self._wire.bulk_may_begin(now) if self._standing.waiting.bulk else None,
+                self._downloading.next_wish(),
+                self._wire.bulk_may_begin(now) if self._standing.waiting.bulk or self._downloading.is_wanting() else None,
                 overdue.after(limit_ns) if overdue is not None else None,
                 kept.after(CUSTODY_NS) if kept is not None else None,
                 moved.after(limit_ns) if moved is not None else None,

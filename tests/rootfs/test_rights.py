@@ -103,10 +103,10 @@ def test_process_may_write_what_it_declares(process):
 
 
 def test_what_sees_identities_has_no_way_out():
-    """gate has no network; uplink opens outbox, sent and received commands only; the recorder speaks no IP. Intake is kept off the uplink's
+    """gate has no network; uplink opens outbox, sent, received commands and files that come down only; the recorder speaks no IP. Intake is kept off the uplink's
     interface. The clock asks devices over IP, and opens nothing but state and its own way into inbox. (S2-085, S2-087)"""
     assert "yes" == unit("gate")["PrivateNetwork"]
-    assert {"outbox", "sent", "commands/received", "state", "quarantine/outbox"} == {
+    assert {"outbox", "sent", "commands/received", "wanted", "downloads", "state", "quarantine/outbox", "quarantine/wanted"} == {
         d for d in directories() if may_write("uplink", d)
     }
     for process in PROCESSES:
