@@ -22,7 +22,20 @@ from firmware.core.timestamp import SECOND
 KIND = "published"
 # Kinds the box uses for what it says itself; a device that claims one is not believed.
 OWN_KINDS = frozenset(
-    {"health", "command-result", "evidence-result", "error", "live", "discarded", "export", "slice", "session", "feedback"}
+    {
+        "health",
+        "command-result",
+        "evidence-result",
+        "error",
+        "live",
+        "discarded",
+        "export",
+        "slice",
+        "session",
+        "feedback",
+        "update",
+        "rollout",
+    }
 )
 YEAR_2000_TAI_NS = (946_684_800 + 32) * SECOND  # TAI was 32 s ahead then
 AHEAD_NS_MAX = 86_400 * SECOND  # a day: every time zone mistake passes, a clock that was never set does not

@@ -1,12 +1,14 @@
 """What lasts of an update, and what is said of it: the standing, the copies by name, the history, a message for each change."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from drivers.board import Board
 from drivers.clock import Now
+from drivers.slots import Slots
 from firmware.core import durable
 from firmware.core.errors import BadItem, Missing
-from firmware.core.message import Priority, Severity
+from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
 from firmware.core.timestamp import iso
@@ -16,13 +18,16 @@ from firmware.update.record import Phase, Standing, Switch
 
 UPDATES = "updates"
 STANDING, HISTORY = "standing", "history"
+ALL = "all"  # in a row of history: about no single process
 
 
 class Ledger:
     """updates/standing and updates/history. standing: as it was kept last."""
 
-    def __init__(self, board: Board, report: Report, notices: Notices) -> None:
+    def __init__(self, board: Board, slots: Slots, report: Report, notices: Notices, *, channels: Sequence[str]) -> None:
         self._board = board
+        self._slots = slots
+        self._channels = channels
         self._report = report
         self._notices = notices
         self.standing = Standing()
@@ -56,10 +61,10 @@ class Ledger:
 
     def stay_test(self, version: str, reason: str, now: Now) -> None:
         """The version in hand is not made official."""
-        self.note(now, "all", self.standing.official, version, f"stays test: {reason}")
+        self.note(now, ALL, self.standing.official, version, f"stays test: {reason}")
         self.keep(replace(self.standing.refusing(version, reason), phase=Phase.IDLE, version=None, trials=0))
         self._report.drop("trials_failed")
-        self.say(now, f"version {version} stays test: {reason}", Severity.WARNING)
+        self.say(now, f"version {version} stays test: {reason}", Severity.WARNING, version=version, outcome="stays test")
 
     def note(self, now: Now, process: str, former: str, version: str, cause: str) -> None:
         """One more line of history."""
@@ -67,9 +72,35 @@ class Ledger:
         row = Switch(iso(now.utc_ns), process, former, version, cause)
         durable.replace(self._board.disk, UPDATES, HISTORY, record.with_row(history, row))
 
-    def say(self, now: Now, text: str, severity: Severity) -> None:
-        """To whoever runs the box."""
-        self._notices.say(now, "update", Priority.P3, severity, text, event="update")
+    def say(
+        self,
+        now: Now,
+        text: str,
+        severity: Severity,
+        *,
+        version: str | None = None,
+        outcome: str = "",
+        more: Mapping[str, Field] | None = None,
+    ) -> None:
+        """To whoever runs the box, with how it stands now.
+
+        outcome: what became of `version`: "here", "official", "refused", "stays test" or "taken back".
+        """
+        standing = self.standing
+        fields: dict[str, Field] = {
+            "official": standing.official, "previous": standing.previous, "phase": standing.phase.value, "in_hand": standing.version,
+            "number": standing.counters.get(standing.official, 0), "board": self._slots.board, "channels": ",".join(self._channels),
+        }  # fmt: skip
+        if version is not None:
+            fields |= {"version": version, "outcome": outcome}
+        self._notices.say(now, "update", Priority.P3, severity, text, fields=fields | dict(more or {}), event="update")
+
+    def say_switched(
+        self, now: Now, text: str, severity: Severity, switch: Switch, *, version: str | None = None, outcome: str = ""
+    ) -> None:
+        """A line of history that is told, too: these processes have changed. switch: of one process, or several with commas."""
+        more = {"process": switch.process, "from": switch.former, "to": switch.version, "cause": switch.cause}
+        self.say(now, text, severity, version=version, outcome=outcome, more=more)
 
     def is_there(self, version: str | None) -> bool:
         """Whether there is a copy of it."""

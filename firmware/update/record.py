@@ -1,7 +1,9 @@
-"""What is to last of an update: where it stands, which versions were refused, and the history of every switch. Pure.
+"""What is to last of an update: where it stands, which versions were refused, the history of every switch, and what is being
+fetched. Pure.
 
 updates/standing    CBOR, replaced whole: `Standing`
 updates/history     one JSON object a line, oldest first: `Switch`
+updates/edition     CBOR, replaced whole; while something is being fetched: `Pursuit`
 """
 
 import json
@@ -11,11 +13,13 @@ from enum import Enum
 
 import cbor2
 
+from firmware.core.edition import Edition, read
 from firmware.core.errors import BadItem
 from firmware.core.message import decoded_cbor
 from firmware.core.versions import IMAGE, is_version
 
 STANDING_BYTES_MAX = 65_536
+PURSUIT_BYTES_MAX = 1 << 14
 HISTORY_ROWS_MAX = 1_000
 HISTORY_BYTES_MAX = 1 << 20
 REFUSED_MAX = 100
@@ -89,6 +93,28 @@ def unpacked(data: bytes) -> Standing:
         ):  # fmt: skip
             return Standing(Phase(phase), version, official, previous, counter, trials, cause, refused, counters, guarded_ns)
     raise BadItem("expected the standing of updates, version 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Pursuit:
+    """An edition that is being fetched. data: as it was signed; tried: bundles of it that could not be used."""
+
+    data: bytes
+    edition: Edition
+    tried: tuple[bytes, ...] = ()
+
+
+def pursuit_packed(pursuit: Pursuit) -> bytes:
+    """As stored."""
+    return cbor2.dumps({0: 1, 1: pursuit.data, 2: list(pursuit.tried)}, canonical=True)
+
+
+def pursuit_unpacked(data: bytes) -> Pursuit:
+    """Raises BadItem. Its signature was looked at before it was stored."""
+    match decoded_cbor(data):
+        case {0: 1, 1: bytes(signed), 2: [*tried]} if all(isinstance(digest, bytes) for digest in tried):
+            return Pursuit(signed, read(signed)[0], tuple(tried))
+    raise BadItem("expected an edition that is being fetched, version 1")
 
 
 def with_row(history: bytes, row: Switch) -> bytes:

@@ -10,6 +10,9 @@ class UpdateSettings:
     """What a new version has to show before it is official, and when it is taken back."""
 
     # A segment's worth of nothing is still to be seen sealed: the trial's own store is sealed at its end, whatever its length.
+    channels: tuple[str, ...] = setting(
+        ("stable",), "Channels of editions this box takes when one is offered to it; a name as that of a box."
+    )
     trial_s: int = setting(60, "How long a new version handles the same live frames as the official one, its output discarded.", low=2, high=86_400)  # fmt: skip
     trial_frames_min: int = setting(
         1, "Frames that must have passed in that time, or there was nothing to compare.", low=0, high=1_000_000

@@ -9,13 +9,14 @@ finds it where it was. The update process itself is the last to change, an hour 
 one that is known to work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.slots import Slots
-from firmware.core.envelope import order_unpacked
+from firmware.core.download import DOWNLOADS
+from firmware.core.envelope import Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.message import Priority, Severity
 from firmware.core.notices import Notices
@@ -23,6 +24,7 @@ from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from firmware.core.versions import IMAGE
+from firmware.update.fetching import Fetching
 from firmware.update.ledger import Ledger
 from firmware.update.record import Phase
 from firmware.update.settings import UpdateSettings
@@ -46,11 +48,13 @@ class UpdateStation:
         self._slots = slots
         self._orders = Spool(board.disk, ORDERS)
         self._notices = Notices(board, self.name)
-        self._ledger = Ledger(board, self.report, self._notices)
-        self._taking = Taking(board, slots, self.report, self._ledger)
+        self._ledger = Ledger(board, slots, self.report, self._notices, channels=settings.channels)
+        self._fetching = Fetching(board, slots, settings, self.report, self._ledger)
+        self._taking = Taking(board, slots, self.report, self._ledger, done=self._fetching.done, instead=self._fetching.refused)
         self._switching = Switching(board, settings, self.report, self._ledger, processes=processes)
         self._trial: Trial | None = None
         self._again = Monotonic(0)
+        self._is_said = False  # how it stands, in this life
 
     def start(self, now: Now) -> None:
         self._switching.start(now)
@@ -59,6 +63,8 @@ class UpdateStation:
         self._notices.start()
         clear(self._board)
         self._ledger.start()
+        self._fetching.start()
+        self._is_said = False
 
     def step(self, now: Now) -> Monotonic | None:
         if now.monotonic < self._again:
@@ -71,13 +77,14 @@ class UpdateStation:
             self.report.drop("disk_failed")
         else:
             self._ledger.gauge()
+            self._fetching.gauge()
             return wish
         self._taking.give_up()
         self._again = now.monotonic.after(AGAIN_NS)
         return self._again
 
     def directories(self) -> Sequence[str]:
-        return (RECEIVED, ORDERS)
+        return (RECEIVED, ORDERS, DOWNLOADS)
 
     def descriptors(self) -> Sequence[int]:
         return ()
@@ -88,7 +95,12 @@ class UpdateStation:
             self._trial = None
 
     def _step(self, now: Now) -> Monotonic | None:
+        if not self._is_said:
+            # Whoever offers versions has to know which one is here, and what it runs on.
+            self._ledger.say(now, f"version {self._ledger.standing.official} is official", Severity.INFORMATIONAL)
+            self._is_said = True
         self._take_order(now)
+        self._fetching.look(now)
         match self._ledger.standing.phase:
             case Phase.TRIAL:
                 return self._try(now)
@@ -101,9 +113,9 @@ class UpdateStation:
             return self._taking.copy(now)
         if self._taking.waits():
             return now.monotonic
-        return (
-            now.monotonic.after(LOOK_NS) if self._ledger.standing.official != IMAGE or self._ledger.standing.guarded_ns else None
-        )
+        standing = self._ledger.standing
+        is_watching = standing.official != IMAGE or standing.guarded_ns or self._fetching.is_under_way()
+        return now.monotonic.after(LOOK_NS) if is_watching else None
 
     # The trial.
 
@@ -135,7 +147,7 @@ class UpdateStation:
     # Orders.
 
     def _take_order(self, now: Now) -> None:
-        """Verified by the command station; what it asks for is one thing: back to the version before."""
+        """Verified by the command station; what it asks for: a version that is to be fetched, or back to the version before."""
         if self._ledger.standing.phase in (Phase.SWITCHING, Phase.RETURNING):
             return
         item = self._orders.take()
@@ -143,22 +155,43 @@ class UpdateStation:
             return
         try:
             order = order_unpacked(item.data)
-            if dict(order.parameters) != {"rollback": "previous"}:
-                raise BadItem('expected the parameters {"rollback": "previous"}')
+            what, done = self._wish_of(order)
         except BadItem as problem:
             self._orders.reject(item, str(problem))
             self.report.drop("bad_order")
             return
         result, cause = "done", ""
-        if self._ledger.standing.previous is None:
-            result, cause = "refused", "there is no version before this one"
-        else:
-            if self._trial is not None:
-                self._trial.close()
-                self._trial = None
-            self._switching.turn_back(f"asked for by {order.signer}", now)
+        try:
+            done(now)
+        except BadItem as problem:
+            result, cause = "refused", str(problem)
+            self.report.drop("order_refused")
+        except (DiskFull, DiskFailed):
+            self._orders.put_back(item)  # The disk's fault, not the order's.
+            raise
         self._notices.say(
-            now, "command-result", Priority.P3, Severity.NOTICE, f"rollback {result}",
+            now, "command-result", Priority.P3, Severity.NOTICE, f"{what} {result}",
             fields={"command": order.identity.hex(), "signer": order.signer, "result": result, "cause": cause}, origin_ns=order.made_tai_ns,
         )  # fmt: skip
         self._orders.settle(item)
+
+    def _wish_of(self, order: Order) -> tuple[str, Callable[[Now], None]]:
+        """What is asked for, and how it is done. Raises BadItem for what nobody here can do."""
+        match dict(order.parameters):
+            case {"edition": str(text), **rest} if not rest:
+                return "edition", lambda now: self._fetching.take(text, now)
+            case {"rollback": "previous", **rest} if set(rest) <= {"from"}:
+                return "rollback", lambda now: self._go_back(order, rest.get("from"), now)
+        raise BadItem('expected the parameters {"edition": …} or {"rollback": "previous"}')
+
+    def _go_back(self, order: Order, version: int | str | None, now: Now) -> None:
+        """version: only if this one is official. Raises BadItem."""
+        standing = self._ledger.standing
+        if version is not None and version != standing.official:
+            raise BadItem(f"expected version {version} to be official here, it is {standing.official}")
+        if standing.previous is None:
+            raise BadItem("there is no version before this one")
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
+        self._switching.turn_back(f"asked for by {order.signer}", now)

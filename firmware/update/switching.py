@@ -10,10 +10,10 @@ from firmware.core.errors import Missing
 from firmware.core.message import Severity
 from firmware.core.report import Report
 from firmware.core.state import StationState, read_states
-from firmware.core.timestamp import SECOND
+from firmware.core.timestamp import SECOND, iso
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS, STARTS_MAX, VERSIONS, is_version, starts
 from firmware.update.ledger import Ledger
-from firmware.update.record import Phase
+from firmware.update.record import Phase, Switch
 from firmware.update.settings import UpdateSettings
 from firmware.update.watch import SILENT_NS, Watch
 
@@ -91,7 +91,11 @@ class Switching:
             return
         if standing.guarded_ns and now.timestamp.tai_ns - standing.guarded_ns >= self._settings.guard_s * SECOND:
             if OWN in self._processes and self._mark_of(OWN) != standing.official:
-                self._mark(OWN, standing.official, f"all others have run it for {self._settings.guard_s} s", now)
+                former, cause = self._mark_of(OWN), f"all others have run it for {self._settings.guard_s} s"
+                self._mark(OWN, standing.official, cause, now)
+                switch = Switch(iso(now.utc_ns), OWN, former, standing.official, cause)
+                text = f"{OWN} is of version {standing.official}, too: {cause}"
+                self._ledger.say_switched(now, text, Severity.INFORMATIONAL, switch)
             self._ledger.keep(replace(standing, guarded_ns=0))
 
     def turn_back(self, cause: str, now: Now) -> None:
@@ -138,9 +142,13 @@ class Switching:
         self._report.count("switches_back" if is_back else "switches")
         if is_back and OWN in self._processes and self._mark_of(OWN) != version:
             self._mark(OWN, version, standing.cause, now)
-        self._ledger.say(
-            now, f"version {version} is official, {former} is test"
-            + (f", for this reason: {standing.cause}" if is_back else " and stays ready"), Severity.WARNING if is_back else Severity.NOTICE,
+        text = f"version {version} is official, {former} is test" + (
+            f", for this reason: {standing.cause}" if is_back else " and stays ready"
+        )
+        who = ",".join(process for process in self._processes if is_back or process != OWN)
+        self._ledger.say_switched(
+            now, text, Severity.WARNING if is_back else Severity.NOTICE, Switch(iso(now.utc_ns), who, former, version, standing.cause),
+            version=former if is_back else version, outcome="taken back" if is_back else "official",
         )  # fmt: skip
         self._forget_old()
 

@@ -13,7 +13,7 @@ from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import SECOND
 from firmware.core.versions import GROUND, IMAGE, VERSIONS
 from firmware.update.bundle import Bundle, Form, opened
-from firmware.update.ledger import UPDATES, Ledger
+from firmware.update.ledger import ALL, UPDATES, Ledger
 from firmware.update.record import Phase
 
 RECEIVED = f"{UPDATES}/received"
@@ -23,12 +23,25 @@ FILES_A_STEP = 8  # Each is synced: on a slow card 50 ms of other stations' time
 class Taking:
     """One bundle at a time."""
 
-    def __init__(self, board: Board, slots: Slots, report: Report, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        board: Board,
+        slots: Slots,
+        report: Report,
+        ledger: Ledger,
+        *,
+        done: Callable[[str], object],
+        instead: Callable[[str, Now], tuple[str | None, bool]],
+    ) -> None:
+        """done: told the name of an item that became a copy. instead: the version of one
+        that was refused, where it was fetched, and whether another bundle of it is tried."""
         self._board = board
         self._slots = slots
         self._report = report
         self._ledger = ledger
         self._received = Spool(board.disk, RECEIVED)
+        self._done = done
+        self._instead = instead
         self._copying: tuple[Item, Bundle, Iterator[int]] | None = None
 
     def start(self) -> None:
@@ -68,7 +81,10 @@ class Taking:
         self._copying = None
         self._received.settle(item)
         self._report.count("copies")
-        self._ledger.say(now, f"version {manifest.version} is here, marked test", Severity.NOTICE)
+        self._done(item.name)
+        self._ledger.say(
+            now, f"version {manifest.version} is here, marked test", Severity.NOTICE, version=manifest.version, outcome="here"
+        )
         return now.monotonic
 
     def give_up(self) -> None:
@@ -165,5 +181,7 @@ class Taking:
     def _refuse(self, item: Item, reason: str, now: Now) -> None:
         self._received.reject(item, reason)
         self._report.drop("refused")
-        self._ledger.note(now, "all", "", "", f"a bundle was refused: {reason}")
-        self._ledger.say(now, f"a bundle was refused: {reason}", Severity.WARNING)
+        self._ledger.note(now, ALL, "", "", f"a bundle was refused: {reason}")
+        version, goes_on = self._instead(item.name, now)
+        text = f"a bundle was refused: {reason}" + ("; another of the same version is fetched" if goes_on else "")
+        self._ledger.say(now, text, Severity.WARNING, version=version, outcome="" if goes_on else "refused")

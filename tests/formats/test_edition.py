@@ -21,12 +21,14 @@ from firmware.core.download import (
     wish_unpacked,
 )
 from firmware.core.edition import Edition, Offered, edition_packed, opened, signed
+from firmware.update.record import Pursuit, pursuit_packed, pursuit_unpacked
 from simulator.identity import SimulatedIdentity
 
 HERE = Path(__file__).parent
-GOLDEN = {name: HERE / f"{name}-v1.cbor" for name in ("edition", "wish", "want", "piece")}
+GOLDEN = {name: HERE / f"{name}-v1.cbor" for name in ("edition", "wish", "want", "piece", "pursuit")}
 CORE = HERE.parents[1] / "firmware" / "core"
 EDITION_RULES = (CORE / "edition.cddl").read_text()
+UPDATE_RULES = (HERE.parents[1] / "firmware" / "update" / "update.cddl").read_text()
 WIRE_RULES = (CORE / "envelope.cddl").read_text()
 VENDOR = SimulatedIdentity(name="vendor")
 EDITION = Edition(
@@ -39,6 +41,7 @@ WRITTEN = {
     "wish": wish_packed(WISH),
     "want": want_packed(Want(WISH, 65_536, 16_384)),
     "piece": piece_packed(Piece(WISH, 65_536, bytes(range(200)))),
+    "pursuit": pursuit_packed(Pursuit(signed(EDITION, VENDOR.sign), EDITION, (bytes(range(32, 64)),))),
 }
 
 
@@ -50,6 +53,7 @@ def test_version_1_is_read() -> None:
     assert WISH == wish_unpacked(read["wish"])
     assert Want(WISH, 65_536, 16_384) == want_unpacked(read["want"])
     assert Piece(WISH, 65_536, bytes(range(200))) == piece_unpacked(read["piece"])
+    assert Pursuit(read["edition"], EDITION, (bytes(range(32, 64)),)) == pursuit_unpacked(read["pursuit"])
 
 
 def test_version_1_is_written() -> None:
@@ -64,6 +68,7 @@ def test_the_cddl_says_so() -> None:
     edition.validate_cbor(edition_packed(EDITION))
     with pytest.raises(ValidationError):
         edition.validate_cbor(cbor2.dumps(cbor2.loads(edition_packed(EDITION)) | {5: "firmware"}))
+    Schema("start = pursuit\n" + UPDATE_RULES).validate_cbor(WRITTEN["pursuit"])
     for name in ("wish", "want", "piece"):
         schema = Schema(f"start = {name}\n" + WIRE_RULES)
         schema.validate_cbor(WRITTEN[name])

@@ -221,7 +221,7 @@ def test_back_to_the_version_before_on_purpose(box):
 
     box.order(rollback="to the stone age")
     box.run(3)
-    assert {"bad_order": 1} == {k: v for k, v in box.station.report.drops.items() if "order" in k}
+    assert {"order_refused": 1, "bad_order": 1} == {k: v for k, v in box.station.report.drops.items() if "order" in k}
 
 
 def _tampered(box: Box, at: float) -> bytes:
