@@ -8,6 +8,7 @@ from contextlib import closing
 
 from firmware.cli.commands import Commands, frames_arguments
 from firmware.cli.given import Output, text_of
+from firmware.cli.rollout import register as register_rollout
 from firmware.core.advice import ADVICE
 from firmware.core.timestamp import parse_utc
 
@@ -51,6 +52,8 @@ def register(commands: Commands) -> None:
 
     sub = _add(fleet, "cancel", _cancel, "end a request for frames; what was found until then is complete")
     sub.add_argument("order", metavar="COMMAND", help="32 hexadecimal digits, as retrieve says them")
+
+    register_rollout(fleet)
 
     sub = _add(fleet, "retrieve", _retrieve, "ask a box for frames, wait for them, write them")
     sub.add_argument("--box", required=True, help="whose frames")

@@ -1,6 +1,7 @@
 """Versions of the application: how they stand, bundles made and installed, the history, and the way back."""
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,13 @@ from firmware.core.errors import BadItem, DiskFailed
 if TYPE_CHECKING:
     from drivers.linux.slots import LinuxSlots
 
-BUNDLE_SUFFIX = ".scrubjay"
+BUNDLE_SUFFIX, SYSTEM_SUFFIX = ".scrubjay", ".raucb"
 STICK_FILES_MAX = 16
 
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
-    update = commands.group("update", "versions of the application: status, install, history, rollback, make")
+    update = commands.group("update", "versions of the application: status, install, history, rollback, make, edition")
 
     sub = update.add("status", _status, "which version is official, which are test, and why")
     _store_arguments(sub)
@@ -38,6 +39,21 @@ def register(commands: Commands) -> None:
     sub.add_argument("--box", required=True, help="the box that is to go back")
     sub.add_argument("-w", "--write", required=True, metavar="FILE", help="the order, to be carried to the box")
     sub.add_argument("--expires-h", type=int, default=72, help="how long it can be used (default %(default)s)")
+    _store_arguments(sub)
+
+    sub = update.add(
+        "edition", _edition, "sign what is offered of a version: whole bundles and those beside a base, of one number and board"
+    )
+    sub.add_argument("bundles", nargs="+", metavar="BUNDLE", help=f"*{BUNDLE_SUFFIX}, or one system bundle (*.raucb)")
+    sub.add_argument(
+        "--channel", default="stable", help="boxes take editions of the channels they are set to (default %(default)s)"
+    )
+    sub.add_argument("--expires-h", type=int, default=24 * 90, help="how long it can be taken (default %(default)s)")
+    sub.add_argument("--after-h", type=int, default=0, help="not before so many hours from now")
+    sub.add_argument("--version", help="of a system bundle, which does not say it in our words")
+    sub.add_argument("--number", type=int, help="likewise")
+    sub.add_argument("--board", help="likewise; default: that of this machine")
+    sub.add_argument("-w", "--write", required=True, metavar="FILE", help="NAME.edition")
     _store_arguments(sub)
 
     sub = update.add("make", _make, "a bundle of the application as it is installed here; --root is the signer's store")
@@ -139,6 +155,62 @@ def _order(a: argparse.Namespace) -> int:
     data = order_packed(order)
     Path(a.write).write_bytes(command_packed(Command(data, identity.sign(Command(data, b"").signed_bytes))))
     print(json.dumps({"command": order.identity.hex()}) if a.json else f"{a.write}: {a.box} goes back to its version before, signed by {identity.name}")  # fmt: skip
+    return 0
+
+
+def _edition(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.core.edition import Edition, Kind, Offered, signed
+    from firmware.core.envelope import is_name
+    from firmware.core.versions import is_version
+    from firmware.update.bundle import opened
+
+    identity = LinuxIdentity(Path(a.root) / "identity")
+    if not is_name(a.channel):
+        raise ValueError(f"--channel: expected 3 to 63 of a-z, 0-9 and '-', got {a.channel!r}")
+    offered, said = [], set()
+    kind: Kind = "system" if a.bundles[0].endswith(SYSTEM_SUFFIX) else "application"
+    for path in a.bundles:
+        if path.endswith(SYSTEM_SUFFIX) != (kind == "system"):
+            raise ValueError(f"{path}: expected bundles of one kind")
+        base = None
+        if kind == "system":
+            if not is_version(a.version or "") or not a.number or a.number < 1:
+                raise ValueError("expected --version and --number for a system bundle")
+            said.add((a.version, a.number, a.board or _slots(Path(a.root)).board))
+            with Path(path).open("rb") as source:
+                digest = hashlib.file_digest(source, "sha256").digest()
+        else:
+            data = bytes_of(path, "a bundle")
+            manifest = opened(data, {identity.name: identity.public_key()}).manifest
+            base, digest = manifest.base, hashlib.sha256(data).digest()
+            said.add((manifest.version, manifest.counter, manifest.board))
+        offered.append(Offered(digest, Path(path).stat().st_size, base))
+    if len(said) != 1:
+        raise ValueError(
+            f"expected bundles of one version, number and board, got {', '.join(' '.join(map(str, row)) for row in sorted(said))}"
+        )
+    ((version, number, board),) = said
+    now_ns, hour_ns = LinuxClock().now().timestamp.tai_ns, 3600 * 10**9
+    edition = Edition(
+        version, number, board, a.channel, kind, now_ns + a.after_h * hour_ns, now_ns + a.expires_h * hour_ns, identity.name, tuple(offered)
+    )  # fmt: skip
+    data = signed(edition, identity.sign)
+    Path(a.write).write_bytes(data)
+    row = {
+        "version": version,
+        "number": number,
+        "board": board,
+        "channel": a.channel,
+        "bundles": len(offered),
+        "bytes": len(data),
+    }
+    print(
+        json.dumps(row)
+        if a.json
+        else f"{a.write}: version {version}, number {number}, channel {a.channel}, {len(offered)} bundles"
+    )
     return 0
 
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from firmware.core.errors import Trouble
 
@@ -166,6 +166,38 @@ class Fleet:
         """The rules as the hub uses them. text: other ones from now on."""
         return self._json("/api/rules", body=None if text is None else {"text": text})
 
+    def updates(self) -> Plain:
+        """Editions, the latest roll-outs, and which version each box says it runs."""
+        return self._json("/api/updates")
+
+    def update_history(self, box: str | None) -> list[Plain]:
+        """Every switch with its cause, the latest first."""
+        query = f"?{urllib.parse.urlencode({'box': box})}" if box else ""
+        found: list[Plain] = self._json(f"/api/updates/history{query}")["history"]
+        return found
+
+    def put_file(self, digest: str, source: BinaryIO, size: int) -> None:
+        """A file that an edition is made of, by its SHA-256 in hexadecimal."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        with self._open(f"/api/updates/files/{digest}", timeout=STREAM_S_MAX, method="PUT", data=source, headers=headers):
+            return
+
+    def publish_edition(self, text: str) -> Plain:
+        """An edition, in base64, whose files are there."""
+        return self._json("/api/updates/editions", body={"edition": text})
+
+    def start_rollout(self, wish: Plain) -> Plain:
+        """As POST /api/rollouts takes it; how it stands."""
+        return self._json("/api/rollouts", body=wish)
+
+    def rollout(self, number: int) -> Plain:
+        """Box by box."""
+        return self._json(f"/api/rollouts/{number}")
+
+    def change_rollout(self, number: int, *, to: str, by: str) -> Plain:
+        """Halt it, let it go on, take it back; how it stands then."""
+        return self._json(f"/api/rollouts/{number}", body={"to": to, "by": by})
+
     def download(self, path: str, into: Sink) -> int:
         """Bytes written."""
         size = 0
@@ -180,10 +212,19 @@ class Fleet:
             return found
 
     def _open(
-        self, path: str, *, timeout: float, body: Plain | None = None
+        self,
+        path: str,
+        *,
+        timeout: float,
+        body: Plain | None = None,
+        method: str | None = None,
+        data: BinaryIO | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:  # Any: urllib's answer has no type of its own
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._address}{path}", data=data, headers=self._headers)
+        data = data if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self._address}{path}", data=data, headers={**self._headers, **(headers or {})}, method=method
+        )
         try:
             return urllib.request.urlopen(request, timeout=timeout)
         except urllib.error.HTTPError as refusal:
@@ -211,6 +252,36 @@ def session_line(session: Plain) -> str:
     end = session["end"] or "now"
     missing = f", {session['missing']} not here yet" if session["missing"] else ""
     return f"{session['box']:24} {session['kind']:10} {session['state']:9} {session['start']} – {end}  {session['messages']} messages{missing}  [{session['session']}]"
+
+
+def rollout_line(row: Plain) -> str:
+    """A roll-out for people."""
+    boxes = ", ".join(f"{count} {state}" for state, count in row["counts"].items())
+    cause = f": {_safe(row['cause'])}" if row["cause"] else ""
+    return f"{row['number']:>4}  {row['version']:12} {row['state']}{cause}  phase {row['phase']} of {len(row['phases'])}  {boxes}"
+
+
+def edition_line(row: Plain) -> str:
+    """An edition for people."""
+    bundles = ", ".join(f"{b['bytes']} bytes" + (f" beside {b['base']}" if b["base"] else "") for b in row["bundles"])
+    return f"{row['version']:12} number {row['number']}  {row['channel']}  {row['kind']} for {row['board']}  until {row['until']}  {bundles}"
+
+
+def version_line(row: Plain) -> str:
+    """Which version a box says it runs, for people."""
+    before = f", before it {row['previous']}" if row["previous"] else ""
+    return f"{row['box']:24} {_safe(row['official'])}{_safe(before)}  {_safe(row['phase'])}  said {row['said']}"
+
+
+def member_line(row: Plain) -> str:
+    """A box of a roll-out, for people."""
+    since = f" since {row['since']}" if row["since"] else ""
+    return f"{row['box']:24} {row['state']}{since}" + (f": {_safe(row['cause'])}" if row["cause"] else "")
+
+
+def switch_line(row: Plain) -> str:
+    """A row of history for people."""
+    return f"{row['at']}  {row['box']:24} {_safe(row['text'] or '')}"
 
 
 def advice_line(row: Plain) -> str:

@@ -73,7 +73,8 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             return 403, "expected a request from the hub's own page"
         # A form of another site cannot say this without the browser asking us first, and we never answer yes.
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # Nor can it PUT without that question, whatever it sends.
+        if method != "PUT" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "expected application/json"
         return None
 

@@ -2,7 +2,7 @@
 
     surgeon          looks; says when a session begins and ends
     service          and asks for evidence, gives advice, handles calls
-    administrator    and sets the rules: the site's policy
+    administrator    and sets the rules: the site's policy; publishes versions and rolls them out
 
 Without any people set, whoever reaches the page may do everything; it listens on loopback alone then (reach.py).
 A token is compared by its SHA-256, which is what stands in the settings; it is to be long and random (`openssl rand -hex 24`).
@@ -31,7 +31,10 @@ class Role(IntEnum):
 
 
 # What changes something, by the beginning of its path; what is not listed is service's. Looking is everybody's.
-CHANGES: Mapping[str, Role] = {"/api/sessions": Role.SURGEON, "/api/rules": Role.ADMINISTRATOR}
+CHANGES: Mapping[str, Role] = {
+    "/api/sessions": Role.SURGEON, "/api/rules": Role.ADMINISTRATOR, "/api/updates": Role.ADMINISTRATOR,
+    "/api/rollouts": Role.ADMINISTRATOR,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

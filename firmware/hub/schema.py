@@ -80,5 +80,31 @@ create table if not exists calls (
     by text not null default '', note text not null default ''
 );
 
+create table if not exists editions (
+    identity blob primary key, version text not null, number integer not null, board text not null, channel text not null,
+    kind text not null, from_tai_ns integer not null, until_tai_ns integer not null, signed blob not null, published_tai_ns integer not null
+) without rowid;
+
+create table if not exists versions (
+    box text primary key, official text not null, previous text not null, number integer not null, phase text not null,
+    board text not null, channels text not null, said_tai_ns integer not null    -- by the box's own time
+) without rowid;
+
+create table if not exists rollouts (
+    number integer primary key autoincrement, edition blob not null, plan text not null,
+    state text not null,                                         -- 'running', 'halted', 'back', 'done'
+    phase integer not null, cause text not null default '', by text not null,
+    started_tai_ns integer not null, changed_tai_ns integer not null
+);
+
+create table if not exists members (
+    rollout integer not null, place integer not null, box text not null,
+    state text not null,                                         -- 'waiting', 'offered', 'official', 'good', 'failed', 'back'
+    since_tai_ns integer not null default 0, well_tai_ns integer not null default 0, heard_tai_ns integer not null default 0,
+    cause text not null default '', command blob, attempts integer not null default 0, left_out integer not null default 0,
+    primary key (rollout, box)
+) without rowid;
+create index if not exists members_by_box on members (box, state);
+
 create table if not exists figures (name text primary key, count integer not null) without rowid;
 """

@@ -26,6 +26,23 @@ class HubSettings:
     # A minute: an order lost with a broker costs no more, and a box that is away answers its broker's "nobody listens" cheaply.
     resend_s: int = setting(60, "A command without an answer is published again after this.", low=1, high=86_400)
     command_expires_s: int = setting(3600, "A command nobody has answered by then is given up.", low=10, high=604_800)
+    update_hours: tuple[str, ...] = setting(
+        (), 'When a site may be sent versions, UTC: "SITE HH:MM-HH:MM". A site of which nothing is said: at any time.'
+    )
+    update_expires_s: int = setting(
+        86_400, "An order to take a version that a box has not answered by then is made anew.", low=60, high=604_800
+    )
+    rollout_phases: tuple[str, ...] = setting(
+        ("1", "10%", "50%", "all"),
+        'Whom a version is offered to, one phase after the other, as "3", "10%" or "all" of its boxes.',
+    )
+    rollout_soak_s: int = setting(3600, "How long a box has to be well with it before it counts as good.", low=0, high=2_592_000)
+    rollout_limit_s: int = setting(
+        259_200, "A box that has not become official by then counts as an error.", low=10, high=31_536_000
+    )
+    rollout_success_percent: int = setting(90, "So many of a phase have to be good before the next begins.", low=1, high=100)
+    rollout_errors_percent: int = setting(5, "More errors than this halt the roll-out.", low=0, high=100)
+    rollout_priority: int = setting(2, "Priority of the message that says a roll-out was halted.", low=1, high=4)
     page_host: str = setting(
         "127.0.0.1", "Address the page listens on; one that others reach only with page_certificate and people."
     )

@@ -8,6 +8,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import durable, presence
+from firmware.core.download import want_unpacked
 from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
@@ -15,19 +16,23 @@ from firmware.core.message import Message, decoded_cbor
 from firmware.core.message import unpacked as messages_unpacked
 from firmware.core.port import Port
 from firmware.core.report import Report
+from firmware.core.serving import Serving
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
 from firmware.hub.affairs import POLICY
 from firmware.hub.consequences import Consequences, identity_of
+from firmware.hub.editions import PUBLISHED
 from firmware.hub.evidence import Evidence, TooFarAhead
 from firmware.hub.outgoing import OUTGOING, Outgoing
 from firmware.hub.repository import COMMITTED, EvidenceState, Repository, RepositoryFailed
+from firmware.hub.rollouts import Rollouts
 from firmware.hub.settings import HubSettings
 
 QUARANTINE = "quarantine/hub"
 NEWS = "news"  # A name appears here after each commit; the page's process listens for it.
 SEEN_EVERY_NS = SECOND
 SEARCHED, CANCELLED = "searched", "cancelled"
+CAUSE_MAX = 256  # of why a box refused
 DETAIL_MAX = 1024  # characters of what is said about a command
 AGAIN_NS = SECOND  # After the database or the disk refused.
 
@@ -59,6 +64,8 @@ class HubStation:
         self._consequences = Consequences(board, self._repository, self.report, expires_s=settings.command_expires_s)
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
         self._evidence = Evidence(board.disk, self._repository)
+        self._serving = Serving(board.disk, PUBLISHED, self.report)
+        self._rollouts = Rollouts(board, self._repository, self.report, settings)
         self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
 
     def start(self, now: Now) -> None:
@@ -67,6 +74,7 @@ class HubStation:
         self._consequences.start(now)
         self._incoming.start()
         self._evidence.start()
+        durable.make_directory(self._board.disk, PUBLISHED)
         self._outgoing.start()
 
     def step(self, now: Now) -> Monotonic | None:
@@ -76,6 +84,8 @@ class HubStation:
             if heard:
                 self._take_in(heard, now)
             self._greet()
+            if self._rollouts.go_on(now):
+                self._knock()
             self._outgoing.look(now)
             self._outgoing.send(self._ports, now)
             if self._consequences.draw(now):
@@ -91,11 +101,15 @@ class HubStation:
         for port in self._ports:
             # Those that find no room go when the broker has answered some, which wakes us.
             port.send_acknowledgements(now.monotonic)
+        self._serving.serve(now.monotonic, may=lambda topic: self._rollouts.may_send(topic.site, now))
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
         if again is not None:
             # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
             return again
-        wishes = [self._outgoing.next_wish(), self._consequences.next_wish(now), *(port.next_wish() for port in self._ports)]
+        wishes = [
+            self._outgoing.next_wish(), self._consequences.next_wish(now), self._rollouts.next_wish(),
+            now.monotonic if self._serving.is_busy() else None, *(port.next_wish() for port in self._ports),
+        ]  # fmt: skip
         return min((wish for wish in wishes if wish is not None), default=None)
 
     def directories(self) -> Sequence[str]:
@@ -178,6 +192,8 @@ class HubStation:
     def _take(self, port: Port, topic: Topic, payload: bytes, outcome: _Outcome, count: Callable[..., None], now: Now) -> None:
         if topic.channel == "state":
             self._take_presence(port, topic, payload, outcome, now)
+        elif topic.channel == "want":
+            self._take_want(port, topic, payload)
         elif topic.channel == "bulk":
             self._take_chunk(port, topic, payload, outcome, count, now)
         elif topic.channel in ("p1", "p2", "p3", "p4"):
@@ -195,6 +211,17 @@ class HubStation:
             return
         if self._repository.box_said(topic.box, said, now.timestamp.tai_ns) and said.state == "online":
             outcome.greet.append((port, topic))
+
+    def _take_want(self, port: Port, topic: Topic, payload: bytes) -> None:
+        try:
+            want = want_unpacked(payload)
+        except BadItem:
+            self.report.drop("bad_want")
+            return
+        if self._serving.has(want.wish):
+            self._serving.ask(port, topic, want)
+        else:
+            self.report.drop("want_unknown")
 
     def _take_chunk(
         self, port: Port, topic: Topic, payload: bytes, outcome: _Outcome, count: Callable[..., None], now: Now
@@ -270,6 +297,7 @@ class HubStation:
         self._consequences.judge(envelope, messages, now_tai_ns=stamp, count=count)
         if new < len(messages):
             count("duplicate_messages", len(messages) - new)
+        self._rollouts.hear(envelope.box, messages, stamp)
         for message in messages:
             if message.kind == "command-result":
                 self._take_result(envelope.box, message, outcome, stamp)
@@ -279,7 +307,7 @@ class HubStation:
         if result not in ("accepted", "refused", "done") or identity is None:
             return
         cause = message.fields.get("cause")
-        self._answered(identity, str(result), box, outcome, now_tai_ns, detail=str(cause)[:64] if cause else "")
+        self._answered(identity, str(result), box, outcome, now_tai_ns, detail=str(cause)[:CAUSE_MAX] if cause else "")
 
     def _answered(self, command: bytes, state: str, box: str, outcome: _Outcome, now_tai_ns: int, *, detail: str = "") -> None:
         # Only the box it was sent to may answer it; and what is done stays so, whatever is said about its beginning later.

@@ -10,7 +10,7 @@ POST /api/evidence/<command>/cancel   end it; what was found until then is compl
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
 GET  /evidence/<command>.pcapng
-and what affairs.py lists: sessions, calls, advice, rules
+and what affairs.py and updates.py list: sessions, calls, advice, rules; versions and roll-outs
 """
 
 import asyncio
@@ -38,9 +38,10 @@ from firmware.core.report import Report
 from firmware.core.request import Request, from_parameters
 from firmware.core.station import ALIVE_EVERY_NS
 from firmware.core.timestamp import SECOND, iso
-from firmware.hub import calls, questions, sessions
+from firmware.hub import calls, questions, sessions, updates
 from firmware.hub.affairs import feedback, firings, give_advice, order_session, rules, set_rules
 from firmware.hub.clocks import clocks
+from firmware.hub.editions import PUBLISHED, Arriving, clear_arriving, publish
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
 from firmware.hub.order import cancel_evidence, request_evidence
@@ -61,6 +62,7 @@ OVER = ("refused", "expired", "done", "cancelled")
 PRIORITIES_MAX = 4
 LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a commit
 BODY_BYTES_MAX = 8192
+ROLLOUT_BYTES_MAX = 8 << 20  # Names of a hundred thousand boxes.
 AROUND_S_MAX = 3600
 QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
 PIECE_BYTES = 1 << 20
@@ -139,6 +141,13 @@ class Page:
             Route("/api/firings", self._firings, methods=["GET"]),
             Route("/api/rules", self._rules, methods=["GET"]),
             Route("/api/rules", self._set_rules, methods=["POST"]),
+            Route("/api/updates", self._updates, methods=["GET"]),
+            Route("/api/updates/history", self._update_history, methods=["GET"]),
+            Route("/api/updates/files/{digest}", self._take_file, methods=["PUT"]),
+            Route("/api/updates/editions", self._publish_edition, methods=["POST"]),
+            Route("/api/rollouts", self._start_rollout, methods=["POST"]),
+            Route("/api/rollouts/{number:int}", self._rollout, methods=["GET"]),
+            Route("/api/rollouts/{number:int}", self._change_rollout, methods=["POST"]),
             Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
         ]
         names = (self._settings.page_host, *self._settings.page_names)
@@ -339,6 +348,59 @@ class Page:
         self._newsroom.knock()
         return found
 
+    # Versions and roll-outs: updates.py says which.
+
+    def _updates(self, request: HttpRequest) -> Response:
+        return JSONResponse(updates.overview(self._repository(), tai_offset_s=self._tai_offset_s()))
+
+    def _update_history(self, request: HttpRequest) -> Response:
+        box = request.query_params.get("box") or None
+        return JSONResponse({"history": updates.history(self._repository(), box=box, tai_offset_s=self._tai_offset_s())})
+
+    async def _take_file(self, request: HttpRequest) -> Response:
+        who = self._board.identity.entropy(4).hex()
+        arriving = await run_in_threadpool(Arriving, self._board, request.path_params["digest"], who)
+        try:
+            async for piece in request.stream():
+                if piece:
+                    await run_in_threadpool(arriving.append, piece)
+            size = await run_in_threadpool(arriving.finish)
+        finally:
+            await run_in_threadpool(arriving.give_up)
+        return JSONResponse({"bytes": size}, 201)
+
+    async def _publish_edition(self, request: HttpRequest) -> Response:
+        wish = _json_object(await _body(request))
+        now = self._board.clock.now().timestamp.tai_ns
+        found = await run_in_threadpool(lambda: publish(self._board, self._repository(), wish.get("edition"), now))
+        return JSONResponse({"version": found.version, "number": found.number, "channel": found.channel}, 201)
+
+    async def _start_rollout(self, request: HttpRequest) -> Response:
+        wish, who = _json_object(await _body(request, longest=ROLLOUT_BYTES_MAX)), request.scope.get("who", "")
+
+        def work() -> dict[str, object]:
+            by = who or str(wish.get("by", ""))
+            return updates.start(self._board, self._repository(), self._settings, wish, by=by)
+
+        return JSONResponse(await run_in_threadpool(work), 201)
+
+    def _rollout(self, request: HttpRequest) -> Response:
+        number = min(request.path_params["number"], 1 << 62)
+        found = updates.shown(self._repository(), number, tai_offset_s=self._tai_offset_s())
+        return JSONResponse(found) if found else JSONResponse({"error": "expected the number of a roll-out"}, 404)
+
+    async def _change_rollout(self, request: HttpRequest) -> Response:
+        wish, who = _json_object(await _body(request)), request.scope.get("who", "")
+        number = min(request.path_params["number"], 1 << 62)
+
+        def work() -> dict[str, object] | None:
+            by = who or str(wish.get("by", ""))
+            with self._ordering:
+                return updates.change(self._board, self._repository(), self._settings, number, wish, by=by)
+
+        found = await run_in_threadpool(work)
+        return JSONResponse(found) if found else JSONResponse({"error": "expected the number of a roll-out"}, 404)
+
     def _change(self, ordered: Callable[[dict[str, object], str], Order]) -> Callable[[HttpRequest], Awaitable[Response]]:
         """An answer to what becomes an order to one box."""
 
@@ -397,6 +459,8 @@ def serve(board: Board, settings: HubSettings) -> None:
     board.disk.mkdir("state")
     board.disk.mkdir(NEWS)
     make_directory(board.disk, OUTGOING)
+    make_directory(board.disk, PUBLISHED)
+    clear_arriving(board)
     bell = board.bell()
     bell.watch_directory(NEWS)
     newsroom = Newsroom()

@@ -1,0 +1,269 @@
+"""Roll-outs as they go on: kept in the repository, moved by what boxes say, carried out by orders to them.
+
+A roll-out is running, halted, taken back or done. All of it is rows of one transaction: the hub killed anywhere goes on where it was, and
+an order made twice is one order by its identity.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from drivers.board import Board
+from drivers.clock import Monotonic, Now
+from firmware.core import edition as editions_form
+from firmware.core.edition import Edition
+from firmware.core.message import Message, Priority, Severity
+from firmware.core.report import Report
+from firmware.core.timestamp import SECOND
+from firmware.hub import calls, editions
+from firmware.hub.hours import Hours
+from firmware.hub.order import IDENTITY_SIZE, made
+from firmware.hub.repository import Repository
+from firmware.hub.rollout import FAILED, GOOD, OFFERED, OFFICIAL, WAITING, Member, Plan, decided
+from firmware.hub.settings import HubSettings
+
+DEED = "update"
+RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
+LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
+OUTCOMES_BAD = ("refused", "stays test", "taken back")
+
+
+class Rollouts:
+    """All of a hub's."""
+
+    def __init__(self, board: Board, repository: Repository, report: Report, settings: HubSettings) -> None:
+        self._board = board
+        self._repository = repository
+        self._report = report
+        self._settings = settings
+        self._hours = Hours.of(settings.update_hours)
+        self._due = Monotonic(0)
+        self._is_moved = True  # a box has said something
+        self._is_running = False
+
+    # Within the transaction that takes messages in.
+
+    def hear(self, box: str, messages: Sequence[Message], now_tai_ns: int) -> None:
+        """What a box says of its versions and of how it is. The same again changes nothing."""
+        for message in messages:
+            if message.device != box:
+                continue
+            if message.kind == "update" and message.process == "update" and isinstance(message.fields.get("official"), str):
+                self._hear_versions(box, message, now_tai_ns)
+            elif message.kind == "health" and message.process == "health" and "losses_going_on" in message.fields:
+                self._hear_health(box, is_well=message.fields["losses_going_on"] == 0, now_tai_ns=now_tai_ns)
+
+    def _hear_versions(self, box: str, message: Message, now_tai_ns: int) -> None:
+        said = {
+            name: str(message.fields.get(name) or "")[:128] for name in ("official", "previous", "phase", "board", "channels")
+        }
+        number = message.fields.get("number")
+        # By the box's own time: what was said later and arrived earlier is not undone.
+        is_newest = self._repository.change(
+            "insert into versions values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (box) do update set official = ?2, previous = ?3,"
+            " number = ?4, phase = ?5, board = ?6, channels = ?7, said_tai_ns = ?8 where said_tai_ns <= ?8",
+            box, said["official"], said["previous"], number if isinstance(number, int) and abs(number) < 1 << 63 else 0, said["phase"],
+            said["board"], said["channels"], message.origin_time.tai_ns,
+        )  # fmt: skip
+        version, outcome = message.fields.get("version"), message.fields.get("outcome")
+        if outcome in OUTCOMES_BAD and isinstance(version, str):
+            self._change_members(box, FAILED, "e.version = ?", version, now_tai_ns, cause=message.text or str(outcome))
+        elif outcome == "here" and isinstance(version, str):
+            # A system: that the other slot took it is seen by the box being well afterwards, or not.
+            self._change_members(box, OFFICIAL, "e.version = ? and e.kind = 'system'", version, now_tai_ns)
+        if is_newest:
+            # What it says it runs, and not only that it says it has changed: the word of the change may be lost with the power.
+            official = said["official"]
+            self._change_members(box, OFFICIAL, "e.version = ?", official, now_tai_ns)
+            self._change_members(
+                box, FAILED, "e.version <> ? and e.kind = 'application'", official, now_tai_ns, cause=f"it runs {official} again"
+            )
+        self._is_moved = True
+
+    def _change_members(self, box: str, state: str, which: str, value: str, now_tai_ns: int, *, cause: str = "") -> None:
+        """In every roll-out that is not done, of the editions meant. Official from what it was before that; failed only once."""
+        former = (
+            (WAITING, OFFERED) if state == OFFICIAL else (OFFICIAL, GOOD) if "<>" in which else (WAITING, OFFERED, OFFICIAL, GOOD)
+        )
+        self._repository.change(
+            "update members set state = ?, since_tai_ns = ?, well_tai_ns = 0, heard_tai_ns = 0, cause = ? where box = ? and state in"
+            f" ({', '.join('?' * len(former))}) and rollout in (select r.number from rollouts r join editions e on e.identity = r.edition"
+            f" where r.state <> '{DONE}' and {which})",
+            state, now_tai_ns, cause[:500], box, *former, value,
+        )  # fmt: skip
+
+    def _hear_health(self, box: str, *, is_well: bool, now_tai_ns: int) -> None:
+        # By the hub's own time: what a box says of an hour ago is no word of how it is now, and its clock may be another's.
+        changed = self._repository.change(
+            "update members set heard_tai_ns = ?1, well_tai_ns = case when not ?2 then 0 when well_tai_ns = 0 then ?1 else well_tai_ns end"
+            f" where box = ?3 and state = '{OFFICIAL}'",
+            now_tai_ns, is_well, box,
+        )  # fmt: skip
+        self._is_moved |= changed > 0
+
+    # After it.
+
+    def go_on(self, now: Now) -> bool:
+        """Decide and order what is due; whether there is news. Raises RepositoryFailed, DiskFull or DiskFailed: then it is done later."""
+        if now.monotonic < self._due and not self._is_moved:
+            return False
+        self._due = now.monotonic.after(LOOK_NS)
+        numbers = [int(row["number"]) for row in self._repository.rows("select number from rollouts where state = ?", RUNNING)]
+        self._is_running, is_news = bool(numbers), False
+        for number in numbers:
+            with self._repository.transaction():
+                is_news |= self._decide(number, now)
+        self._is_moved = False
+        self._report.gauge("rollouts_running", len(numbers))
+        return is_news
+
+    def next_wish(self) -> Monotonic | None:
+        """When time alone may have changed something."""
+        return self._due if self._is_running else None
+
+    def may_send(self, site: str, now: Now) -> bool:
+        """Whether this site's hours are now."""
+        return self._hours.left_ns(site, now) != 0
+
+    def _decide(self, number: int, now: Now) -> bool:
+        """Within a transaction; whether anything changed."""
+        stamp = now.timestamp.tai_ns
+        (row,) = self._repository.rows("select * from rollouts where number = ?", number)
+        if row["state"] != RUNNING:
+            return False
+        self._hear_refusals(number, stamp)
+        plan, before = plan_of(row["plan"]), members_of(self._repository, number)
+        decision = decided(plan, int(row["phase"]), before, stamp)
+        for former, member in zip(before, decision.members, strict=True):
+            if member != former:
+                self._put(number, member)
+        found = editions.by_identity(self._repository, row["edition"])
+        assert found is not None, "an edition is never removed"
+        offered = 0
+        if decision.halt:
+            self._halt(row, found[0], decision.halt, now)
+        else:
+            offered = self._offer(number, found, decision.offer, now)
+        if decision.is_done:
+            good = sum(member.state == GOOD for member in decision.members)
+            set_state(self._repository, number, DONE, f"{good} of {len(decision.members)} boxes are good", stamp)
+        elif decision.phase != row["phase"]:
+            self._repository.change(
+                "update rollouts set phase = ?, changed_tai_ns = ? where number = ?", decision.phase, stamp, number
+            )
+        return bool(
+            decision.halt or decision.is_done or offered or decision.phase != row["phase"] or list(decision.members) != before
+        )
+
+    def _hear_refusals(self, number: int, stamp: int) -> None:
+        """Orders that a box refused before they came as far as a version."""
+        self._repository.change(
+            f"update members set state = '{FAILED}', since_tai_ns = ?, cause = coalesce((select 'it refused: ' || c.detail from commands c"
+            " where c.identity = members.command), cause) where rollout = ? and state = ? and command in"
+            " (select identity from commands where state = 'refused')",
+            stamp, number, OFFERED,
+        )  # fmt: skip
+
+    def _offer(self, number: int, found: tuple[Edition, bytes], boxes: Sequence[str], now: Now) -> int:
+        """Order it, where the site's hours are now; orders that found nobody in their time are made again."""
+        sites = {name: site for site, name in self._repository.boxes()}
+        again = [
+            row["box"]
+            for row in self._repository.rows(
+                "select m.box from members m join commands c on c.identity = m.command where m.rollout = ? and m.state = ?"
+                " and c.state in ('expired', 'cancelled')",
+                number, OFFERED,
+            )
+        ]  # fmt: skip
+        stamp, count = now.timestamp.tai_ns, 0
+        edition, data = found
+        for box in (*boxes, *again):
+            left_ns = self._hours.left_ns(sites.get(box, ""), now)
+            if left_ns == 0:
+                continue
+            expires = min(
+                edition.until_tai_ns, stamp + (self._settings.update_expires_s * SECOND if left_ns is None else left_ns)
+            )
+            (member,) = self._repository.rows(
+                "select attempts, since_tai_ns from members where rollout = ? and box = ?", number, box
+            )
+            # Published, and then the disk fails or the power goes: made again it is the same order.
+            identity = hashlib.sha256(f"rollout {number} {box} {member['attempts']} ".encode() + data).digest()[:IDENTITY_SIZE]
+            made(
+                self._board, self._repository, box=box, deed=DEED, parameters={"edition": editions_form.as_text(data)}, about=None,
+                identity=identity, made_tai_ns=stamp, expires_tai_ns=expires,
+            )  # fmt: skip
+            self._repository.change(
+                "update members set state = ?, since_tai_ns = case when state = 'waiting' then ? else since_tai_ns end, command = ?,"
+                " attempts = attempts + 1 where rollout = ? and box = ?",
+                OFFERED, stamp, identity, number, box,
+            )  # fmt: skip
+            count += 1
+        if count:
+            self._repository.count("editions_offered", count)
+        return count
+
+    def _halt(self, row: sqlite3.Row, edition: Edition, cause: str, now: Now) -> None:
+        stamp, number = now.timestamp.tai_ns, int(row["number"])
+        set_state(self._repository, number, HALTED, cause, stamp)
+        withdraw(self._repository, number, stamp)
+        text = f"roll-out {number} of version {edition.version} is halted: {cause}"
+        say(self._board, self._repository, text, number, now, priority=Priority(self._settings.rollout_priority))
+        calls.open_call(self._repository, "rollout", str(number), "", text[:500], stamp)
+        self._report.count("rollouts_halted")
+
+    def _put(self, number: int, member: Member) -> None:
+        self._repository.change(
+            "update members set state = ?, since_tai_ns = ?, cause = ? where rollout = ? and box = ?",
+            member.state, member.since_tai_ns, member.cause, number, member.box,
+        )  # fmt: skip
+
+
+def plan_of(text: str) -> Plan:
+    """As it is stored."""
+    row = json.loads(text)
+    return Plan(tuple(row["shares"]), row["soak_s"], row["limit_s"], row["success_percent"], row["errors_percent"])
+
+
+def plan_stored(plan: Plan) -> str:
+    """As it is stored."""
+    return json.dumps(asdict(plan))
+
+
+def members_of(repository: Repository, number: int) -> list[Member]:
+    """Those that count, in their order."""
+    return [
+        Member(row["box"], row["state"], row["since_tai_ns"], row["well_tai_ns"], row["heard_tai_ns"], row["cause"])
+        for row in repository.rows("select * from members where rollout = ? and not left_out order by place", number)
+    ]
+
+
+def set_state(repository: Repository, number: int, state: str, cause: str, now_tai_ns: int) -> None:
+    """Within the caller's transaction."""
+    repository.change(
+        "update rollouts set state = ?, cause = ?, changed_tai_ns = ? where number = ?", state, cause, now_tai_ns, number
+    )
+
+
+def withdraw(repository: Repository, number: int, now_tai_ns: int) -> None:
+    """Orders that no box has answered yet are sent no more; those boxes wait again. Within the caller's transaction."""
+    unanswered = "select command from members where rollout = ? and state = ? and command in (select identity from commands where state in ('waiting', 'sent'))"
+    rows = repository.rows(unanswered, number, OFFERED)
+    for row in rows:
+        repository.set_command(row["command"], "cancelled", detail="the roll-out was halted", now_tai_ns=now_tai_ns)
+        repository.change(
+            "update members set state = ?, since_tai_ns = 0 where rollout = ? and command = ?", WAITING, number, row["command"]
+        )
+
+
+def say(board: Board, repository: Repository, text: str, number: int, now: Now, *, priority: Priority) -> None:
+    """The hub's own word, among the messages. Within the caller's transaction."""
+    name = board.identity.name
+    message = Message(
+        device=name, process="rollout", kind="rollout", priority=priority,
+        severity=Severity.NOTICE if priority >= Priority.P3 else Severity.ERROR, origin_time=now.timestamp, received_time=now.timestamp,
+        event=f"rollout-{number}", text=text, fields={"rollout": number},
+    )  # fmt: skip
+    repository.add_messages([message], box=name, envelope=bytes(16), now_tai_ns=now.timestamp.tai_ns)

@@ -1,0 +1,451 @@
+"""A hub rolls a version out to a fleet in virtual time: phases, halts, silence, hours, restarts. The boxes' words are the test's."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from drivers.clock import ClockState, Timestamp
+from drivers.link import Connected, Disconnected, LinkRequest, Received
+from firmware.core import message
+from firmware.core.download import Piece, Want, Wish, piece_unpacked, want_packed
+from firmware.core.edition import Edition, Offered, as_text, from_text, opened, signed
+from firmware.core.envelope import Order, ack_unpacked, command_unpacked, order_unpacked, packed, sealed_envelope
+from firmware.core.errors import BadItem
+from firmware.core.message import Field, Message, Priority, Severity
+from firmware.core.presence import Presence
+from firmware.core.presence import packed as presence_packed
+from firmware.core.timestamp import SECOND
+from firmware.hub import editions, updates
+from firmware.hub.editions import Arriving
+from firmware.hub.repository import Repository
+from firmware.hub.settings import HubSettings
+from firmware.hub.station import HubStation
+from simulator.board import SimulatedBoard
+from simulator.clock import SimulatedClock, Timeline
+from simulator.disk import SimulatedDisk
+from simulator.identity import SimulatedIdentity
+from simulator.link import SimulatedBroker, SimulatedLink
+
+BROKER = "broker:1883"
+TICK_S = 5
+BOARD = "linux-x86_64-cpython-311"
+BUNDLE = bytes(range(256)) * 300
+VENDOR = SimulatedIdentity(name="vendor")
+
+
+class Box:
+    """What a box says. does: what comes of an edition, after `takes_s`: (outcome, words); None: nothing is ever heard of it."""
+
+    def __init__(self, fleet: "Fleet", name: str) -> None:
+        self.fleet, self.name, self.official = fleet, name, "image"
+        self.link = fleet.make_link()
+        self.orders: dict[bytes, Order] = {}
+        self.does: Callable[[str], tuple[str, str] | None] = lambda version: ("official", "")
+        self.losses = 0
+        self.is_there = True
+        self._due: list[tuple[int, str, str, str]] = []
+        self._outbox: dict[bytes, tuple[int, bytes]] = {}  # as the uplink keeps it: sent again until the hub has it
+        self._health_due = 0
+        self.link.connect(LinkRequest(BROKER, name))
+
+    def step(self, now_ns: int) -> None:
+        for event in self.link.events():
+            match event:
+                case Connected():
+                    self.link.subscribe([f"scrubjay/v1/site-1/{self.name}/cmd", f"scrubjay/v1/site-1/{self.name}/ack"])
+                    self.link.publish(f"scrubjay/v1/site-1/{self.name}/state", presence_packed(Presence("online", bytes(8), 1)))
+                    self.says_version()
+                case Disconnected():
+                    self.link.connect(LinkRequest(BROKER, self.name))
+                case Received(topic, payload) if topic.endswith("/ack"):
+                    for identity in ack_unpacked(payload).committed:
+                        self._outbox.pop(identity, None)
+                case Received(topic, payload) if topic.endswith("/cmd") and self.is_there:
+                    self._hear(order_unpacked(command_unpacked(payload).order), now_ns)
+        for identity, (sent_ns, payload) in list(self._outbox.items()):
+            if now_ns - sent_ns >= 20 * SECOND:
+                self.link.publish(f"scrubjay/v1/site-1/{self.name}/p3", payload)
+                self._outbox[identity] = (now_ns, payload)
+        for row in [row for row in self._due if row[0] <= now_ns]:
+            self._due.remove(row)
+            _, version, outcome, words = row
+            self.official = version if outcome == "official" else "image" if outcome == "taken back" else self.official
+            self.says_version(version=version, outcome=outcome, text=words or outcome)
+        if now_ns >= self._health_due and self.is_there and self.link.next_ns() is None:
+            self._health_due = now_ns + 60 * SECOND
+            self.say("health", "health", {"losses_going_on": self.losses})
+
+    def _hear(self, order: Order, now_ns: int) -> None:
+        if order.identity in self.orders:
+            return
+        self.orders[order.identity] = order
+        self.say("command", "command-result", {"command": order.identity.hex(), "result": "accepted"})
+        if "rollback" in order.parameters:
+            self._due.append((now_ns + 5 * SECOND, self.official, "taken back", "asked for by the hub"))
+            return
+        edition = opened(from_text(order.parameters["edition"]), {"vendor": VENDOR.public_key()})
+        outcome = self.does(edition.version)
+        if outcome is not None:
+            self._due.append((now_ns + 60 * SECOND, edition.version, *outcome))
+
+    def says_version(self, **more: str) -> None:
+        text = more.pop("text", "how it stands")
+        fields: dict[str, Field] = {
+            "official": self.official, "previous": "image", "phase": "idle", "number": 1, "board": BOARD, "channels": "stable", **more,
+        }  # fmt: skip
+        self.say("update", "update", fields, text)
+
+    def say(self, process: str, kind: str, fields: Mapping[str, Field], text: str = "") -> None:
+        now_ns = self.fleet.timeline.tai_ns
+        stamp = Timestamp(now_ns, 1000, "ptp", ClockState.LOCKED)
+        said = Message(self.name, process, kind, Priority.P3, Severity.NOTICE, stamp, stamp, text=text, fields=fields)
+        envelope = sealed_envelope(
+            box=self.name,
+            kind="group",
+            priority=Priority.P3,
+            first_tai_ns=now_ns,
+            last_tai_ns=now_ns,
+            content=message.packed([said]),
+        )
+        self._outbox[envelope.identity] = (0, packed(envelope))
+
+
+class Fleet:
+    """A hub and its boxes. Time moves TICK_S at a time."""
+
+    def __init__(self, directory: Path, *, boxes: int, **settings: object) -> None:
+        self.timeline = Timeline()
+        self.broker = SimulatedBroker(self.timeline, receive_maximum=1000)
+        self.board = SimulatedBoard(
+            disk=SimulatedDisk(),
+            clock=SimulatedClock(self.timeline),
+            identity=SimulatedIdentity(name="hub-1"),
+            make_link=self.make_link,
+        )
+        self.board.identity.trust("vendor", VENDOR.public_key())
+        self.settings = HubSettings(
+            brokers=(BROKER,), database=str(directory / "hub.sqlite"), **({"rollout_soak_s": 300, "rollout_limit_s": 1800} | settings)  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.start()
+        self.boxes: list[Box] = []
+        self.run(15)
+        self.boxes = [Box(self, f"box-{n:02d}") for n in range(boxes)]
+        self.run(25)
+
+    def make_link(self) -> SimulatedLink:
+        return SimulatedLink({BROKER: self.broker}, self.timeline)
+
+    def start(self) -> None:
+        self.hub = HubStation(self.board, self.settings)
+        self.hub.start(self.board.clock.now())
+        self.repository = Repository(self.settings.database)
+
+    def kill_hub(self) -> None:
+        """SIGKILL, and another one."""
+        for port in self.hub._ports:
+            port.connection.link.disconnect()
+        self.start()
+
+    def run(self, seconds: int, *, until: Callable[[], bool] = lambda: False) -> None:
+        for _ in range(max(1, seconds // TICK_S)):
+            self.hub.step(self.board.clock.now())
+            for box in self.boxes:
+                box.step(self.timeline.tai_ns)
+            self.timeline.advance(TICK_S * SECOND)
+            if until():
+                return
+
+    def edition(
+        self, version: str = "v2", *, number: int = 2, until_s: int = 10**7, channel: str = "stable", board: str = BOARD
+    ) -> str:
+        now_ns = self.timeline.tai_ns
+        offered = (Offered(hashlib.sha256(BUNDLE).digest(), len(BUNDLE), None),)
+        made = Edition(version, number, board, channel, "application", now_ns, now_ns + until_s * SECOND, "vendor", offered)
+        return as_text(signed(made, VENDOR.sign))
+
+    def publish(self, text: str) -> None:
+        arriving = Arriving(self.board, hashlib.sha256(BUNDLE).hexdigest(), "test")
+        arriving.append(BUNDLE)
+        arriving.finish()
+        editions.publish(self.board, self.repository, text, self.timeline.tai_ns)
+
+    def roll_out(self, version: str = "v2", **wish: object) -> int:
+        found = updates.start(self.board, self.repository, self.settings, {"version": version, **wish}, by="ann")
+        assert isinstance(found["number"], int)
+        return found["number"]
+
+    def shown(self, number: int = 1) -> dict[str, object]:
+        return updates.shown(self.repository, number, tai_offset_s=37) or {}
+
+    def state(self, number: int = 1) -> object:
+        return self.shown(number)["state"]
+
+    def change(self, to: str, number: int = 1) -> None:
+        updates.change(self.board, self.repository, self.settings, number, {"to": to}, by="ben")
+
+    def asked(self) -> list[str]:
+        return [box.name for box in self.boxes if any("edition" in order.parameters for order in box.orders.values())]
+
+    def says(self, kind: str) -> list[tuple[int, str]]:
+        return [
+            (row["priority"], row["text"])
+            for row in self.repository.rows("select priority, text from messages where kind = ? order by number", kind)
+        ]
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    yield lambda **more: Fleet(tmp_path, **({"boxes": 20} | more))
+
+
+def test_a_good_version_reaches_all_in_phases(make_fleet):
+    """One box, then two, ten, all; each phase only after the one before was well for the soak time; done in the end. (S1-03)"""
+    fleet = make_fleet()
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    seen: list[int] = []
+    fleet.run(4000, until=lambda: seen.append(len(fleet.asked())) or fleet.state() == "done")
+
+    assert [1, 2, 10, 20] == sorted(set(seen) - {0})
+    assert 300 // TICK_S < seen.count(1)
+    assert {"v2"} == {box.official for box in fleet.boxes}
+    assert {"good": 20} == fleet.shown()["counts"]
+    assert 20 == sum(len(box.orders) for box in fleet.boxes)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause"),
+    [
+        (("stays test", "version v2 stays test: an alarm was not delivered"), "an alarm was not delivered"),
+        (("taken back", "version image is official, v2 is test, for this reason: 3 unexpected ends"), "3 unexpected ends"),
+        (("refused", "a bundle was refused: expected"), "a bundle was refused"),
+        (None, "nothing of it being official within 1800 s"),
+    ],
+)
+def test_a_bad_version_halts_after_the_first_box(make_fleet, outcome, cause):
+    """It fails, is taken back, is refused or is never heard of: one box of twenty was asked, and people are told why, by priority. (S1-16)"""
+    fleet = make_fleet()
+    fleet.publish(fleet.edition())
+    for box in fleet.boxes:
+        box.does = lambda version: outcome
+    fleet.roll_out()
+    fleet.run(2500, until=lambda: fleet.state() == "halted")
+
+    assert ("halted", 1) == (fleet.state(), len(fleet.asked()))
+    assert cause in str(fleet.shown()["cause"])
+    assert [(2, f"roll-out 1 of version v2 is halted: {fleet.shown()['cause']}")] == [
+        row for row in fleet.says("rollout") if row[0] == 2
+    ]
+    assert ["rollout"] == [row["rule"] for row in fleet.repository.rows("select rule from calls")]
+    fleet.run(300)
+    assert 1 == len(fleet.asked())
+
+
+def test_one_that_fails_an_hour_later_halts_too(make_fleet):
+    """It was good, and is taken back while the next phase is under way. (S1-16)"""
+    fleet = make_fleet()
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    fleet.run(1000, until=lambda: len(fleet.asked()) == 2)
+    first = next(box for box in fleet.boxes if box.official == "v2")
+    first._due.append((0, "v2", "taken back", "it failed an hour later"))
+    fleet.run(30)
+
+    assert "halted" == fleet.state()
+    assert "it failed an hour later" in str(fleet.shown()["cause"])
+
+
+def test_official_and_unwell_is_not_good(make_fleet):
+    """A box that loses something is not good, however long it is official; it is when it has been well for the soak time."""
+    fleet = make_fleet(rollout_limit_s=100_000)
+    fleet.publish(fleet.edition())
+    for box in fleet.boxes:
+        box.losses = 1
+    fleet.roll_out()
+    fleet.run(1500)
+    assert ("running", {"official": 1, "waiting": 19}) == (fleet.state(), fleet.shown()["counts"])
+
+    for box in fleet.boxes:
+        box.losses = 0
+    fleet.run(600, until=lambda: len(fleet.asked()) > 1)
+    assert 2 == len(fleet.asked())
+
+
+def test_silent_boxes_count_neither_way_until_their_time(make_fleet):
+    """One box of ten is switched off: the phase waits for nobody it need not wait for, and its silence is an error in the end. (S1-16)"""
+    fleet = make_fleet(rollout_phases=("10", "all"), rollout_errors_percent=10)
+    fleet.publish(fleet.edition())
+    order = fleet.roll_out()
+    away = next(box for box in fleet.boxes if box.name == fleet.shown(order)["boxes"][3]["box"])  # type: ignore[index]
+    away.is_there = False
+    fleet.run(800, until=lambda: len(fleet.asked()) == 19)
+    assert 19 == len(fleet.asked())
+
+    fleet.run(2500, until=lambda: fleet.state() == "done")
+    assert "19 of 20 boxes are good" == fleet.shown()["cause"]
+    assert "nothing of it being official" in str(next(row for row in fleet.shown()["boxes"] if row["box"] == away.name)["cause"])  # type: ignore[attr-defined]
+
+
+def test_halted_and_resumed_by_people(make_fleet):
+    """Halted, orders nobody has answered are withdrawn and nobody is asked; resumed, it goes on, those that failed left out."""
+    fleet = make_fleet(rollout_phases=("2", "all"))
+    fleet.publish(fleet.edition())
+    for box in fleet.boxes:
+        box.is_there = False
+    fleet.roll_out()
+    fleet.run(20)
+    fleet.change("halted")
+    for box in fleet.boxes:
+        box.is_there = True
+    fleet.run(200)
+    assert ([], {"waiting": 20}) == (fleet.asked(), fleet.shown()["counts"])
+
+    first = next(box for box in fleet.boxes if box.name == fleet.shown()["boxes"][0]["box"])  # type: ignore[index]
+    first.does = lambda version: ("stays test", "not here")
+    fleet.change("running")
+    fleet.run(300, until=lambda: fleet.state() == "halted")
+    assert "not here" in str(fleet.shown()["cause"])
+    fleet.change("running")
+    fleet.run(3000, until=lambda: fleet.state() == "done")
+    assert ({"good": 19}, "19 of 19 boxes are good") == (fleet.shown()["counts"], fleet.shown()["cause"])
+
+
+def test_back_is_ordered_to_all_that_run_it(make_fleet):
+    """Every box that runs the version goes back, by an order of the hub's that names the version; the others are not asked. (S1-15)"""
+    fleet = make_fleet(rollout_phases=("5", "all"))
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    fleet.run(200, until=lambda: fleet.shown()["counts"] == {"official": 5, "waiting": 15})
+    fleet.change("back")
+    fleet.run(60)
+
+    back = [order.parameters for box in fleet.boxes for order in box.orders.values() if "rollback" in order.parameters]
+    assert [{"rollback": "previous", "from": "v2"}] * 5 == back
+    assert {"image"} == {box.official for box in fleet.boxes}
+    assert "back" == fleet.state()
+
+
+def test_only_in_a_sites_hours(make_fleet):
+    """Nothing is ordered and no piece is sent outside the hours of a site; an order that found nobody within them is made anew. (S1-03)"""
+    fleet = make_fleet(boxes=2, update_hours=("site-1 10:30-10:45",))  # The world begins at 10:15.
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    topic, asked = "scrubjay/v1/site-1/box-00", Want(Wish(hashlib.sha256(BUNDLE).digest(), len(BUNDLE)), 0, 100)
+    fleet.boxes[0].link.publish(f"{topic}/want", want_packed(asked))
+    fleet.run(600)
+    assert ([], 1) == (fleet.asked(), fleet.hub.report.counts["not_now"])
+
+    for box in fleet.boxes:
+        box.is_there = False
+    fleet.run(1800)
+    assert ("running", 1) == (fleet.state(), fleet.repository.rows("select sum(attempts) as n from members")[0]["n"])
+    for box in fleet.boxes:
+        box.is_there = True
+    fleet.timeline.advance((24 * 3600 - 1800) * SECOND)
+    fleet.run(600, until=lambda: bool(fleet.asked()))
+    assert "halted" == fleet.state()  # Silent for longer than its time: it is an error, and says so.
+
+
+def test_a_piece_is_sent_to_who_asks(make_fleet):
+    """What is published is sent, as much as was asked for; what is not published is not. (S1-03)"""
+    fleet = make_fleet(boxes=1)
+    fleet.publish(fleet.edition())
+    pieces: list[Piece] = []
+    asker = fleet.make_link()
+    asker.connect(LinkRequest(BROKER, "asker"))
+    fleet.run(10)
+    asker.events()
+    asker.subscribe(["scrubjay/v1/site-1/box-9/piece"])
+    wish = Wish(hashlib.sha256(BUNDLE).digest(), len(BUNDLE))
+    for want in (Want(wish, 100, 40_000), Want(Wish(bytes(32), 10), 0, 10), Want(Wish(wish.digest, 10), 0, 10)):
+        asker.publish("scrubjay/v1/site-1/box-9/want", want_packed(want))
+        fleet.run(10)
+        pieces += [piece_unpacked(event.payload) for event in asker.events() if isinstance(event, Received)]
+
+    assert BUNDLE[100:40_100] == b"".join(piece.data for piece in pieces)
+    assert 2 == fleet.hub.report.drops["want_unknown"]
+
+
+def test_the_hub_killed_again_and_again(make_fleet):
+    """kill -9 of the hub every minute: the roll-out goes on where it was, and no box gets another order than one. (S1-03)"""
+    fleet = make_fleet(boxes=6, rollout_soak_s=120)
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    for turn in range(20):
+        fleet.run(40 + 5 * turn)
+        fleet.kill_hub()
+        if fleet.state() == "done":
+            break
+    fleet.run(600, until=lambda: fleet.state() == "done")
+
+    assert "done" == fleet.state()
+    assert {1} == {len(box.orders) for box in fleet.boxes}
+
+
+def test_two_at_once_and_what_cannot_begin(make_fleet):
+    """A box is in one roll-out at a time; versions nobody published, boxes nobody heard of or of another board, phases that are none."""
+    fleet = make_fleet(boxes=3)
+    fleet.publish(fleet.edition())
+    fleet.publish(fleet.edition("v3", number=3))
+    fleet.publish(fleet.edition("v4", number=4, board="linux-aarch64-cpython-311"))
+    fleet.publish(fleet.edition("v5", number=5, channel="test"))
+    fleet.roll_out(boxes=["box-00"])
+    for wish, reason in (
+        ({"version": "v3"}, "box-00 is in 1"),
+        ({"version": "v9"}, "published edition"),
+        ({"version": "v4", "boxes": ["box-01"]}, "expected boxes for linux-aarch64"),
+        ({"version": "v5"}, "expected boxes of the channel test"),
+        ({"version": "v3", "boxes": ["box-77"]}, "have said which version"),
+        ({"version": "v3", "boxes": []}, "list of names"),
+        ({"version": "v3", "boxes": ["box-01"], "phases": ["half"]}, "phases"),
+        ({"version": "v3", "boxes": ["box-01"], "soak_s": -1}, "soak_s"),
+    ):
+        with pytest.raises(BadItem, match=reason):
+            fleet.roll_out(**wish)  # type: ignore[arg-type]
+    assert 2 == fleet.roll_out("v3", boxes=["box-01"])
+    with pytest.raises(BadItem, match="is running"):
+        fleet.change("running")
+
+
+@pytest.mark.parametrize("what", ["another signer", "tampered", "no file", "another size", "another number", "expired"])
+def test_editions_that_are_not_published(make_fleet, what):
+    """What no trusted key signed, what has no files here, and a version that had another number: refused with the reason. (S1-03)"""
+    fleet = make_fleet(boxes=1)
+    if what != "no file":
+        fleet.publish(fleet.edition())
+    text = {"another number": lambda: fleet.edition(number=9), "expired": lambda: fleet.edition("v7", until_s=-1)}.get(
+        what, fleet.edition
+    )()
+    if what == "another signer":
+        fleet.board.identity.trust("vendor", SimulatedIdentity(name="other", seed=3).public_key())
+    if what == "tampered":
+        text = text[:60] + ("A" if text[60] != "A" else "B") + text[61:]
+    if what == "another size":
+        fleet.board.disk.write(f"published/{hashlib.sha256(BUNDLE).hexdigest()}", b"x")
+    if what == "expired":
+        fleet.publish(text)
+        with pytest.raises(BadItem, match="not expired"):
+            fleet.roll_out("v7")
+        return
+    with pytest.raises(BadItem):
+        editions.publish(fleet.board, fleet.repository, text, 1)
+
+
+def test_history_shows_every_switch(make_fleet):
+    """Of every process of every box, with its cause; and what people did about the roll-out."""
+    fleet = make_fleet(boxes=2)
+    fleet.boxes[1].say(
+        "update", "update", {"process": "gate", "from": "image", "to": "v2", "cause": "its trial held"}, "gate: image to v2"
+    )
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    fleet.run(20)
+    rows = updates.history(fleet.repository, box="box-01", tai_offset_s=37)
+    everything = updates.history(fleet.repository, box=None, tai_offset_s=37)
+
+    assert [("gate", "image", "v2", "its trial held")] == [
+        (r["process"], r["from"], r["to"], r["cause"]) for r in rows if r["process"]
+    ]
+    assert any("begun by ann" in str(row["text"]) for row in everything)
