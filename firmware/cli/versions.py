@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OWN = "update"  # the process that watches over versions
 VARIABLE = "SCRUBJAY_VERSION"  # of the copy this process runs from; the image's own does without
+OWN_IN_TRIAL = ("board.identity", "board.name")  # A trial seals and speaks under a name of its own.
 TRIAL = "SCRUBJAY_TRIAL"  # a process of a trial: it is in no succession
 IMAGE_PLACE = "SCRUBJAY_IMAGE"  # where the image's own packages lie, for a process of a copy
 _HEIR = "SCRUBJAY_HEIR"  # as drivers/linux/supervisor.py; read here before anything of it is loaded
@@ -83,8 +84,10 @@ def slots_in(a: argparse.Namespace) -> "Callable[[], Slots]":
 
     def command(process: str) -> Sequence[str]:
         shadow = Path(a.root).resolve() / "shadow"
-        given = [*(f"--settings={Path(path).resolve()}" for path in a.settings), *(f"--set={pair}" for pair in a.set)]
-        own = ["--set=board.identity=''", "--set=board.name=''"]
+        # Its own in place of the official version's: given twice, no setting is taken at all.
+        given = [*(f"--settings={Path(path).resolve()}" for path in a.settings)]
+        given += [f"--set={pair}" for pair in a.set if pair.partition("=")[0].strip() not in OWN_IN_TRIAL]
+        own = [f"--set={name}=''" for name in OWN_IN_TRIAL]
         return [sys.executable, "-P", "-m", "firmware.cli", "run", a.role, "--process", process, f"--root={shadow}", *given, *own]
 
     def make() -> "Slots":
