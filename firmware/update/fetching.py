@@ -42,6 +42,7 @@ class Fetching:
         self._report = report
         self._ledger = ledger
         self._wanted = Spool(board.disk, WANTED)
+        self._received = Spool(board.disk, RECEIVED)  # only to see what is there, under attempts as well
         self._pursuit: Pursuit | None = None
 
     def start(self) -> None:
@@ -77,7 +78,7 @@ class Fetching:
         name = bundle.wish.name
         if self._board.disk.exists(f"{DOWNLOADS}/{name}"):
             return self._hand_on(pursuit, bundle, now)
-        if name not in self._wanted.names() and not self._board.disk.exists(f"{RECEIVED}/{_received_name(bundle)}"):
+        if name not in self._wanted.names() and _received_name(bundle) not in self._received.names():
             self._wanted.publish(name, wish_packed(bundle.wish))
         return False
 

@@ -74,6 +74,9 @@ def test_an_ordered_version_becomes_official(box, uplink):
     assert [("done", "")] == results(box)
 
     uplink.bring()
+    for _ in range(40):
+        box.run(0.5)
+        assert [] == uplink.wanted()  # Not while it is copied either: it would come down twice.
     box.run(60)
 
     assert {**dict.fromkeys(PROCESSES, "v2"), "update": IMAGE} == box.marks()
