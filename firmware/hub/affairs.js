@@ -1,4 +1,4 @@
-// Service calls, sessions and advice. What a box or a rule says is untrusted here, too: text nodes and nothing else.
+// Service calls, sessions, versions rolled out and advice. What a box or a rule says is untrusted here, too: text nodes and nothing else.
 // Loaded before page.js, whose helpers ($, text, visible, moment, second, get, refresh) it uses when it is called.
 "use strict";
 
@@ -93,11 +93,23 @@ function adviceRow(row) {
   ];
 }
 
+const ROLLOUT_WORDS = { running: "under way", halted: "halted", back: "taken back", done: "done" };
+
+function rolloutRow(row) {
+  const counts = Object.entries(row.counts).map(([state, boxes]) => `${boxes} ${state}`).join(", ");
+  return [
+    text("strong", row.version),
+    text("span", ROLLOUT_WORDS[row.state] ?? row.state, row.state === "halted" ? "bad" : ""),
+    text("span", `phase ${row.phase} of ${row.phases.length}: ${counts}`),
+    text("span", `since ${second(row.changed)}${row.cause ? `: ${row.cause}` : ""}`),
+  ];
+}
+
 async function lookAtAffairs(box) {
-  const [{ calls }, { sessions }, { feedback }] = await Promise.all([
-    get("/api/calls"), get(`/api/sessions${box ? `?${new URLSearchParams({ box })}` : ""}`), get("/api/feedback"),
+  const [{ calls }, { sessions }, { feedback }, { rollouts }] = await Promise.all([
+    get("/api/calls"), get(`/api/sessions${box ? `?${new URLSearchParams({ box })}` : ""}`), get("/api/feedback"), get("/api/rollouts"),
   ]);
-  for (const [name, entries, key, fill] of [["calls", calls, "number", callRow], ["sessions", sessions, "session", sessionRow], ["advice", feedback, "command", adviceRow]]) {
+  for (const [name, entries, key, fill] of [["calls", calls, "number", callRow], ["sessions", sessions, "session", sessionRow], ["rollouts", rollouts, "number", rolloutRow], ["advice", feedback, "command", adviceRow]]) {
     $(`${name}-section`).hidden = !entries.length;
     rows($(name), entries, key, fill);
   }

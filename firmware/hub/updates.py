@@ -5,6 +5,7 @@ GET  /api/updates/history  ?box=     every switch of every process of every box,
 PUT  /api/updates/files/<SHA-256>    a file that an edition is made of; the body is its bytes
 POST /api/updates/editions           {"edition": base64}
 POST /api/rollouts                   {"version", "board", "boxes" or "channel", "by", and of phases, soak_s, limit_s, success_percent, errors_percent}
+GET  /api/rollouts                   the latest, without their boxes
 GET  /api/rollouts/<number>          how far it has come, box by box
 POST /api/rollouts/<number>          {"to": "halted", "running" or "back", "by"}
 """
@@ -113,8 +114,6 @@ def change(
 
 def overview(repository: Repository, *, tai_offset_s: int) -> Plain:
     """Editions, the latest roll-outs, and what each box says it runs."""
-    numbers = repository.rows("select number from rollouts order by number desc limit ?", SHOWN_MAX)
-    rollouts = [_summary(repository, int(row["number"]), tai_offset_s) for row in numbers]
     boxes = [
         {
             "box": row["box"], "official": row["official"], "number": row["number"], "previous": row["previous"] or None,
@@ -123,7 +122,17 @@ def overview(repository: Repository, *, tai_offset_s: int) -> Plain:
         }
         for row in repository.rows("select * from versions order by box limit ?", BOXES_MAX)
     ]  # fmt: skip
-    return {"editions": editions.listed(repository, tai_offset_s=tai_offset_s), "rollouts": rollouts, "boxes": boxes}
+    return {
+        "editions": editions.listed(repository, tai_offset_s=tai_offset_s),
+        "rollouts": newest(repository, tai_offset_s=tai_offset_s),
+        "boxes": boxes,
+    }
+
+
+def newest(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
+    """The latest roll-outs, the latest first; counts, and no names of boxes but in a cause."""
+    numbers = repository.rows("select number from rollouts order by number desc limit ?", SHOWN_MAX)
+    return [_summary(repository, int(row["number"]), tai_offset_s) for row in numbers]
 
 
 def shown(repository: Repository, number: int, *, tai_offset_s: int) -> Plain | None:

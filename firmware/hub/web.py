@@ -145,6 +145,7 @@ class Page:
             Route("/api/updates/history", self._update_history, methods=["GET"]),
             Route("/api/updates/files/{digest}", self._take_file, methods=["PUT"]),
             Route("/api/updates/editions", self._publish_edition, methods=["POST"]),
+            Route("/api/rollouts", self._rollouts, methods=["GET"]),
             Route("/api/rollouts", self._start_rollout, methods=["POST"]),
             Route("/api/rollouts/{number:int}", self._rollout, methods=["GET"]),
             Route("/api/rollouts/{number:int}", self._change_rollout, methods=["POST"]),
@@ -352,6 +353,9 @@ class Page:
 
     def _updates(self, request: HttpRequest) -> Response:
         return JSONResponse(updates.overview(self._repository(), tai_offset_s=self._tai_offset_s()))
+
+    def _rollouts(self, request: HttpRequest) -> Response:
+        return JSONResponse({"rollouts": updates.newest(self._repository(), tai_offset_s=self._tai_offset_s())})
 
     def _update_history(self, request: HttpRequest) -> Response:
         box = request.query_params.get("box") or None

@@ -1,5 +1,6 @@
 """The page's interface, asked over HTTP as a browser would, of the real server on a real store."""
 
+import hashlib
 import http.client
 import io
 import json
@@ -12,7 +13,9 @@ import pytest
 
 from drivers.clock import ClockState, Timestamp
 from drivers.linux.board import LinuxBoard
+from drivers.linux.identity import trust
 from drivers.linux.supervisor import LinuxSupervisor
+from firmware.core.edition import Edition, Offered, as_text, signed
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
@@ -25,6 +28,7 @@ from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 from simulator.broker import free_port
+from simulator.identity import SimulatedIdentity
 
 SECOND = 1_000_000_000
 TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
@@ -410,3 +414,30 @@ def test_the_command_line_says_what_the_hub_said(hub: Hub) -> None:
         Fleet(f"http://127.0.0.1:{free_port()}").boxes()
     with pytest.raises(HubFailed, match="http://"):
         Fleet("hub:8470")
+
+
+def test_a_file_and_an_edition_are_published(hub: Hub, tmp_path: Path) -> None:
+    """(S1-03) A file is taken under its digest and no other; an edition only when its files are there; nothing half done stays."""
+    vendor = SimulatedIdentity(name="vendor")
+    trust(tmp_path / "identity", "vendor", vendor.public_key())
+    data = bytes(range(256)) * 5000
+    digest = hashlib.sha256(data).digest()
+    edition = Edition("v2", 2, "here", "stable", "application", 0, 1 << 62, "vendor", (Offered(digest, len(data), None),))
+    wish = {"edition": as_text(signed(edition, vendor.sign))}
+    place = "/api/updates/files"
+
+    assert 400 == hub.ask("/api/updates/editions", method="POST", body=wish)[0]
+    assert 400 == hub.ask(f"{place}/{digest.hex()}", method="PUT", raw=data[:-1])[0]
+    assert 400 == hub.ask(f"{place}/{'.' * 64}", method="PUT", raw=data)[0]
+    assert 403 == hub.ask(f"{place}/{digest.hex()}", method="PUT", raw=data, headers={"Origin": "http://elsewhere"})[0]
+    assert [] == hub.board.disk.list("published")
+    assert 201 == hub.ask(f"{place}/{digest.hex()}", method="PUT", raw=data)[0]
+    assert 201 == hub.ask("/api/updates/editions", method="POST", body=wish)[0]
+    assert [digest.hex()] == hub.board.disk.list("published")
+    assert ["v2"] == [row["version"] for row in hub.get("/api/updates")["editions"]]  # type: ignore[index,attr-defined]
+
+    answers = [hub.ask("/api/rollouts", method="POST", body={"version": "v2", "by": "ann"}), hub.ask("/api/rollouts/1")]
+    assert [
+        (400, "expected boxes of the channel stable for here, none has said so"),
+        (404, "expected the number of a roll-out"),
+    ] == [(status, json.loads(body)["error"]) for status, _, body in answers]
