@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.link import Received
+from firmware.core.download import Piece, Want, Wish, piece_packed, want_packed
 from firmware.core.envelope import Ack, Chunk, ack_packed, chunk_packed, packed, sealed_envelope
 from firmware.core.message import Priority
 from firmware.core.presence import Presence
@@ -24,10 +25,10 @@ from simulator.identity import SimulatedIdentity
 from simulator.link import SimulatedBroker, SimulatedLink, matches
 
 LEVELS = st.sampled_from(
-    ["scrubjay", "v1", "v2", "site-1", "site-2", "box-1", "box-2", "relay-1", "relay-9", "via", "via", "state", "p1", "p4", "p5", "bulk", "cmd", "ack",
+    ["scrubjay", "v1", "v2", "site-1", "site-2", "box-1", "box-2", "relay-1", "relay-9", "via", "via", "state", "p1", "p4", "p5", "bulk", "want", "piece", "cmd", "ack",
      "0" * 32, "g" * 32, "", "+", "#", "..", "a/../b", "x" * 64, "BOX", "é", "\x00"]
 )  # fmt: skip
-ENDS = st.sampled_from(["state", "p1", "p3", "cmd", "ack", f"bulk/{'0' * 32}", "bulk", "p9"])
+ENDS = st.sampled_from(["state", "p1", "p3", "want", "piece", "cmd", "ack", f"bulk/{'0' * 32}", "bulk", "p9"])
 LIKELY = st.builds(
     lambda site, first, through, end: f"scrubjay/v1/{site}/{first}{through}/{end}",
     st.sampled_from(["site-1", "site-2"]), st.sampled_from(["box-1", "relay-1", "relay-9"]), st.sampled_from(["", "/via/box-1", "/via/relay-1", "/via/a b", "/via"]), ENDS,
@@ -38,7 +39,8 @@ ENVELOPE = packed(
 )
 PAYLOADS = st.binary(max_size=30) | st.sampled_from(
     [ENVELOPE, ENVELOPE[:-1], chunk_packed(Chunk(0, 9, bytes(32), b"abc")), chunk_packed(Chunk(5, 1 << 22, bytes(32), b"x")),
-     ack_packed(Ack(committed=(bytes(16),))), ack_packed(Ack(custody=(bytes(16),))), ack_packed(Ack()), presence_packed(Presence("online", bytes(8), 1))]
+     ack_packed(Ack(committed=(bytes(16),))), ack_packed(Ack(custody=(bytes(16),))), ack_packed(Ack()),
+     presence_packed(Presence("online", bytes(8), 1)), want_packed(Want(Wish(bytes(32), 9), 2, 5)), piece_packed(Piece(Wish(bytes(32), 9), 0, b"abc"))]
 )  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def test_any_topic(topic: str) -> None:
 
     assert topic == str(ours)
     subscribed = (*RELAY_SUBSCRIPTIONS, *HUB_SUBSCRIPTIONS, *via_subscriptions(ours.site, ours.relay or ours.box))
-    assert ours.channel in ("cmd", "ack") or any(matches(one, topic) for one in subscribed)
+    assert ours.channel in ("cmd", "ack", "piece") or any(matches(one, topic) for one in subscribed)
     assert not any(mark in level for level in (ours.site, ours.box, ours.relay or "") for mark in "+#/.")
 
 
