@@ -103,6 +103,8 @@ class Watch:
         """One sample."""
         for pid in map(int, Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text().split()):
             name = _name_of(pid)
+            if name is None:
+                continue
             if self.processes.get(name, pid) != pid:
                 self.restarts += 1
                 self._spent_ns[name] = self.cpu_ns[-1][name]
@@ -240,9 +242,13 @@ def _progress(watch: Watch, seconds: float) -> None:
     )  # fmt: skip
 
 
-def _name_of(pid: int) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return words[words.index(b"--process") + 1].decode()
+def _name_of(pid: int) -> str | None:
+    """None for one that has just ended, or not become a process of the box yet."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return None
+    return words[words.index(b"--process") + 1].decode() if b"--process" in words else None
 
 
 def _cpu_ns(pid: int) -> int:
