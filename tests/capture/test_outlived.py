@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from drivers.supervisor import Standing
 from drivers.tap import HeardFrame, Tap, TapRequest
 from firmware.capture.overlap import Overlap
 from firmware.capture.settings import CaptureSettings
@@ -256,6 +257,28 @@ def test_killed_twice_around_a_full_disk():
     at_ns = [began_ns + number // 3 * 100 * MS for number in missing]
     assert len(missing) > 150
     assert [] == [at for at in at_ns if not any(gap.first_ns - SECOND <= at <= gap.last_ns + SECOND for gap in gaps)]
+
+
+def test_a_disk_that_is_full_at_the_hand_over():
+    """An elder that has announced its heir, and only then has to give frames up, leaves it no ring: there is a gap, and it is said. (S1-08, S2-092)"""
+    lives = Lives(segment_s=60, reserve_mb=0)
+    room = lives.disk.capacity_bytes
+    lives.run(20)
+    lives.hear(9)
+    heir = lives.board.supervisor.bequeath(("heir",), {})
+    heir.stands = Standing.READY
+    lives.disk.fill(leave_bytes=0)
+    heir.announce()
+    lives.station.stop(lives.clock.now())
+    assert {} == lives.store
+    lives.board.supervisor.hands_over = False  # the heir has not announced one
+    lives.disk.capacity_bytes = room
+    lives.start()
+    lives.run(20)
+    lives.station.stop(lives.clock.now())
+
+    assert lives.sent > len(lives.numbers())
+    assert ["interrupted"] == [gap.cause for made in lives.seals() for gap in made.gaps]
 
 
 def _ail(lives: Lives, trouble: str) -> None:

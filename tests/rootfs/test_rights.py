@@ -172,6 +172,14 @@ def test_clocks_of_cards_are_read_and_not_set() -> None:
     assert "g scrubjay-phc " in (ROOT / "rootfs/usr/lib/sysusers.d/scrubjay.conf").read_text()
 
 
+def test_who_keeps_rings_is_heard_while_it_hands_over() -> None:
+    """systemd takes a ring out of its store on the word of an elder that is no longer the main process (S1-08, S2-092)."""
+    keeps = [process for process in PROCESSES if "FileDescriptorStorePreserve" in unit(process)]
+
+    assert ["capture"] == keeps
+    assert {"all"} == {unit(process).get("NotifyAccess") for process in keeps}
+
+
 def test_copies_can_be_run_by_every_process():
     """The data partition runs nothing, but for the directory of copies; who writes them lets all read them, and nobody else write. (S1-10)"""
     rows = [row.split() for row in (ROOT / "rootfs/etc/fstab").read_text().splitlines() if row and row[0] != "#"]
