@@ -36,6 +36,11 @@ class AppendFile(Protocol):
         """Bytes accepted so far. After DiskFull or DiskFailed it is what really was accepted."""
         ...
 
+    @property
+    def is_cached_only(self) -> bool:
+        """Whether the file system has refused to take anything past the page cache: large appends cost more than twice as much then."""
+        ...
+
     def append(self, parts: Sequence[Buffer]) -> None:
         """All parts, in order; all or nothing: what was written of them is cut off again before DiskFull.
 

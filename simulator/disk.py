@@ -69,6 +69,7 @@ class SimulatedDisk:
     def __init__(self, *, capacity_bytes: int = 1 << 30) -> None:
         self.capacity_bytes = capacity_bytes
         self.failing = Failing.NOT
+        self.is_cached_only = False  # it takes nothing past the page cache (tmpfs)
         self.is_slow = False  # a sync that was begun does not end until this is over
         self.operations = 0
         self.before: Callable[[int, str, str], None] | None = None
@@ -322,6 +323,10 @@ class SimulatedFile:
     @property
     def size(self) -> int:
         return len(self._file.data)
+
+    @property
+    def is_cached_only(self) -> bool:
+        return self._disk.is_cached_only
 
     def append(self, parts: Sequence[Buffer]) -> None:
         self._alive()

@@ -40,7 +40,6 @@ class LinuxDisk:
             self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root = root
         self.monotonic = monotonic
-        self.direct_refused = 0  # files this file system would not write past the page cache
 
     def write(self, path: str, data: Buffer) -> None:
         with _troubles():
@@ -181,7 +180,6 @@ class LinuxDisk:
         try:
             return self._open(path, os.O_WRONLY | os.O_DIRECT)
         except OSError:
-            self.direct_refused += 1
             return -1
 
     def _fresh(self, path: str) -> int:
@@ -217,6 +215,10 @@ class LinuxFile:
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def is_cached_only(self) -> bool:
+        return self._direct == -1
 
     def append(self, parts: Sequence[Buffer]) -> None:
         with _troubles():
@@ -279,7 +281,6 @@ class LinuxFile:
                 raise
             os.close(self._direct)
             self._direct = -1
-            self._disk.direct_refused += 1
             return 0
 
     def sync(self) -> None:
@@ -323,7 +324,7 @@ class LinuxFile:
             self._descriptor = -1
         if self._direct is not None and self._direct >= 0:
             os.close(self._direct)
-            self._direct = -1
+        self._direct = None
         self._buffer = None
 
 

@@ -129,6 +129,10 @@ class Summary:
             f" {counts.get('segments_sealed', 0)} segments, {amount(last.bytes_disk)}{ratio(last)}"
         ]
         rows += [_words(row) for row in self.tallies()]
+        if self.report.gauges.get("page_cache_only") == "yes":
+            rows.append(
+                "  this file system takes nothing past the page cache: each frame costs about twice as much to write as elsewhere"
+            )
         offered = last.frames + self.lost
         rows.append(f"  lost {by_cause(self.report.drops)}" + (f": {self.lost / offered:.2%} of all" if self.lost else ""))
         if self.copied is not None:

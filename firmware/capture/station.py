@@ -317,6 +317,7 @@ class CaptureStation:
         self.report.count("bytes_pcapng", len(self._stretch))
         self.report.count("bytes_disk", self._writer.size - before)
         self.report.count("stretches")
+        self.report.gauge("page_cache_only", "yes" if self._writer.is_cached_only else "no")
         if self._sync_at is None:
             self._sync_at = now.monotonic.after(self._settings.sync_interval_ms * MS)
 

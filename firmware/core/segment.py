@@ -147,6 +147,11 @@ class SegmentWriter:
         """Bytes of frames handed to the disk."""
         return self._frames.size
 
+    @property
+    def is_cached_only(self) -> bool:
+        """Whether the file system has refused to take stretches past the page cache."""
+        return self._frames.is_cached_only
+
     def write(self, stretch: Stretch) -> None:
         """Hand a stretch to the disk; it can be searched at once, and survives a power cut after `sync`.
 

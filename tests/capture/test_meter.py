@@ -89,3 +89,11 @@ def test_amounts():
     assert ["119 s", "2 min", "119 min", "2 h", "47 h", "2 days", "1,000 days"] == [
         long(s) for s in (119, 120, 7140, 7200, 47 * 3600, 48 * 3600, 86_400_000)
     ]
+
+
+def test_a_costly_file_system_is_named():
+    """Whoever records onto tmpfs is told why frames cost more there; elsewhere nothing is said. (S2-090)"""
+    dear = Report("capture", counts={"frames": 5}, gauges={"page_cache_only": "yes"})
+    usual = Report("capture", counts={"frames": 5}, gauges={"page_cache_only": "no"})
+
+    assert [True, False] == ["page cache" in "\n".join(Summary(row, ("eth1",), 1.0).lines()) for row in (dear, usual)]

@@ -10,6 +10,8 @@ import pytest
 from drivers.clock import ClockState
 from drivers.errors import BadFilter, DiskFailed, DiskFull, Trouble
 from drivers.tap import Block, HeardFrame, pack_block
+from firmware.core.report import publish
+from firmware.core.state import figures_of, lines, read_states
 from simulator.disk import Failing, PowerCut
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -198,6 +200,21 @@ def test_full_disk_keeps_listening(make_recorder):
     assert ["disk_full", "recording"] == recorder.said()
     assert recorder.numbers() == sorted(set(range(recorder.sent)) & set(recorder.numbers()))
     assert recorder.verify().ok
+
+
+def test_a_file_system_that_takes_nothing_past_the_page_cache(recorder):
+    """It is recorded all the same, and status says from the first stretch on that it costs more. (S2-090)"""
+    recorder.run(3)
+    assert "no" == recorder.station.report.gauges["page_cache_only"]
+    recorder.disk.is_cached_only = True
+    recorder.run(3)
+
+    assert "yes" == recorder.station.report.gauges["page_cache_only"]
+    recorder.disk.mkdir("state")
+    publish(recorder.disk, "capture", [recorder.station.report], recorder.clock.now())
+    states = read_states(recorder.disk)
+    assert ["capture", "page_cache_only", "yes"] in [line.split() for line in lines(states, now_tai_ns=0)]
+    assert "yes" == figures_of(states)["capture.gauges.page_cache_only"]
 
 
 def test_reserve_is_kept(make_recorder):

@@ -96,6 +96,10 @@ class _PromisingFile:
     def size(self) -> int:
         return self._file.size
 
+    @property
+    def is_cached_only(self) -> bool:
+        return self._file.is_cached_only
+
     def append(self, parts: Sequence[Buffer]) -> None:
         self._file.append(parts)
 
