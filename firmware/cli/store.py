@@ -27,8 +27,10 @@ def register(commands: Commands) -> None:
     )
     sub.add_argument("--json", action="store_true")
 
-    sub = commands.add("ls", _ls, "the segments of a store")
+    sub = commands.add("ls", _ls, "the segments of a store, or those with frames of an interval")
     sub.add_argument("directory")
+    sub.add_argument("--since", help="UTC, 2026-11-22T10:15:00 or seconds since 1970")
+    sub.add_argument("--until")
     sub.add_argument("--json", action="store_true")
 
     sub = commands.add(
@@ -86,10 +88,15 @@ def _verify(a: argparse.Namespace) -> int:
 
 def _ls(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
-    from firmware.retrieval.listing import segments
+    from firmware.core.shelf import as_json, each, lines
 
-    table = segments(LinuxDisk(store_at(a.directory)))
-    print(json.dumps(table.as_json(), indent=1) if a.json else "\n".join(table.lines()))
+    rows = each(
+        LinuxDisk(store_at(a.directory)),
+        since_utc_ns=parse_utc(a.since) if a.since else None,
+        until_utc_ns=parse_utc(a.until) if a.until else None,
+    )
+    for line in [json.dumps(as_json(rows), indent=1)] if a.json else lines(rows):
+        print(line)
     return 0
 
 
@@ -130,18 +137,17 @@ def _show(a: argparse.Namespace) -> int:
 def _pin(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
-    from firmware.core.shelf import rows
+    from firmware.core.store import Store
     from firmware.retention.pins import overlapping, pin
 
     disk = LinuxDisk(store_at(a.directory))
-    shelf = rows(disk)
     if a.segment:
         segments = a.segment
-        unknown = set(segments) - {row.name for row in shelf if not row.is_open}
+        unknown = set(segments) - set(Store(disk).names())
         if unknown:
             raise ValueError(f"expected sealed segments of this store, as `{PROGRAM} ls` shows them; there is no {min(unknown)}")
     elif a.since and a.until:
-        segments = overlapping(shelf, since_utc_ns=parse_utc(a.since), until_utc_ns=parse_utc(a.until))
+        segments = overlapping(disk, since_utc_ns=parse_utc(a.since), until_utc_ns=parse_utc(a.until))
     else:
         raise ValueError("expected segments, or --since and --until")
     pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns)

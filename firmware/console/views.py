@@ -63,7 +63,7 @@ def status(board: Board) -> list[str]:
 
 def segments(board: Board) -> list[str]:
     """`show segments`."""
-    return shelf.lines(shelf.rows(board.disk))
+    return list(shelf.lines(shelf.rows(board.disk)))
 
 
 def system(board: Board) -> list[str]:

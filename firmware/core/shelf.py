@@ -1,15 +1,23 @@
 """What stands in the store: a row for each segment, from its seal, for people and for those who plan."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from drivers.disk import Disk
-from firmware.core.errors import Corrupt, Missing
-from firmware.core.seal import Seal, digest
-from firmware.core.segment import COLD_FILES, FILES, SEAL, sequence_of
+from firmware.core.cold import COLD_SEAL
+from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.query import Query
+from firmware.core.seal import Seal, digest, unpacked
+from firmware.core.segment import COLD_FILES, FILES, FRAMES, SEAL, sequence_of
 from firmware.core.state import columns
 from firmware.core.store import Store
+from firmware.core.summary import Summary
 from firmware.core.timestamp import iso
+
+PAGE_ROWS = 256  # of the table for people, said at a time: the first of a hundred thousand are there at once
+_WIDTHS = (23, 24, 24, 10, 6, 8, 8)  # at the least, so that pages line up
+_COUNTED = frozenset((*FILES, *COLD_FILES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +43,9 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
     """One segment by its name without the dot; None when it is gone."""
     is_open = not disk.exists(f"{path}/{name}")
     directory = f"{path}/.{name}" if is_open else f"{path}/{name}"
-    segment = Store(disk, path).segment(name)
+    files = _COUNTED.intersection(disk.list(directory))
     size = 0
-    for file in {*FILES, *COLD_FILES}:
+    for file in files:
         try:
             size += disk.size(f"{directory}/{file}")
         except Missing:
@@ -45,34 +53,69 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
     if is_open and size == 0:
         return None
     sequence = sequence_of(name) or 0
+    if is_open:
+        return Row(name, sequence, size, True, True, None, b"", _frames_so_far(disk, path, name))
     try:
-        seal = segment.seal()
-    except Corrupt:
-        return Row(name, sequence, size, is_open, False, None, _digest_or_none(disk, directory), 0)
+        data = disk.read(f"{directory}/{SEAL}")
     except Missing:
         # Without its seal it is no segment, but it takes room and has to be seen.
-        return Row(name, sequence, size, is_open, False, None, b"", 0) if size else None
-    if seal is None:
-        return Row(name, sequence, size, True, True, None, b"", _frames_so_far(disk, path, name))
-    return Row(name, sequence, size, False, True, seal, _digest_or_none(disk, directory), seal.frames, segment.is_cold())
+        return Row(name, sequence, size, False, False, None, b"", 0) if size else None
+    try:
+        seal = unpacked(data)
+    except BadItem:
+        return Row(name, sequence, size, False, False, None, digest(data), 0)
+    is_cold = COLD_SEAL in files and FRAMES not in files
+    return Row(name, sequence, size, False, True, seal, digest(data), seal.frames, is_cold)
 
 
 def rows(disk: Disk, path: str = "segments") -> list[Row]:
     """Every segment, in the order recorded, those without a seal last."""
-    store = Store(disk, path)
-    return [row for name in store.names() + store.open_names() if (row := row_of(disk, path, name)) is not None]
+    return list(each(disk, path))
 
 
-def lines(shelf: Sequence[Row]) -> list[str]:
-    """The table for people."""
-    if not shelf:
-        return ["no segments yet"]
+def each(
+    disk: Disk, path: str = "segments", *, since_utc_ns: int | None = None, until_utc_ns: int | None = None
+) -> Iterator[Row]:
+    """As `rows`, each as it is read; of an interval, both ends included, those that hold or may hold frames of it.
+
+    With a summary (summary.py) only these are read, else every seal is.
+    """
+    store = Store(disk, path, summary=Summary(disk))
+    query = Query(since_utc_ns, until_utc_ns)
+    names = store.names() if query == Query() else store.possible(query)
+    for name in [*names, *store.open_names()]:
+        row = row_of(disk, path, name)
+        if row is not None and may_hold(row, since_utc_ns=since_utc_ns, until_utc_ns=until_utc_ns):
+            yield row
+
+
+def may_hold(row: Row, *, since_utc_ns: int | None, until_utc_ns: int | None) -> bool:
+    """Whether it holds, or may hold, frames of this interval. One whose seal cannot be read may, and one that is open."""
+    if row.seal is None or (since_utc_ns is None and until_utc_ns is None):
+        return True
+    first_ns, last_ns = row.seal.first_ns, row.seal.last_ns
+    return (
+        first_ns is not None
+        and last_ns is not None
+        and (until_utc_ns is None or first_ns <= until_utc_ns)
+        and (since_utc_ns is None or last_ns >= since_utc_ns)
+    )
+
+
+def lines(shelf: Iterable[Row]) -> Iterator[str]:
+    """The table for people, a page at a time, with its sum."""
     head = ("segment", "from (UTC)", "to (UTC)", "frames", "lost", "clock", "kB")
-    body = [_words(row) for row in shelf]
-    return [*columns([head, *body]), f"  {len(shelf)} segments, {sum(row.size for row in shelf) // 1000} kB"]
+    reading = iter(shelf)
+    count = size = 0
+    while page := list(islice(reading, PAGE_ROWS)):
+        body = [_words(row) for row in page]
+        yield from columns(body if count else [head, *body], widths=_WIDTHS)
+        count += len(page)
+        size += sum(row.size for row in page)
+    yield f"  {count} segments, {size // 1000} kB" if count else "no segments"
 
 
-def as_json(shelf: Sequence[Row]) -> list[dict[str, object]]:
+def as_json(shelf: Iterable[Row]) -> list[dict[str, object]]:
     """For --json."""
     return [
         {
@@ -106,10 +149,3 @@ def _frames_so_far(disk: Disk, path: str, name: str) -> int:
         return sum(record.frames for record in Store(disk, path).segment(name).records())
     except (Corrupt, Missing):
         return 0
-
-
-def _digest_or_none(disk: Disk, directory: str) -> bytes:
-    try:
-        return digest(disk.read(f"{directory}/{SEAL}"))
-    except Missing:
-        return b""

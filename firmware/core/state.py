@@ -116,11 +116,12 @@ def lines(states: Sequence[ProcessState], *, now_tai_ns: int) -> list[str]:
     ]
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of words in columns two spaces apart, indented by two; the last column is not padded."""
+def columns(rows: Sequence[Sequence[str]], *, widths: Sequence[int] = ()) -> list[str]:
+    """Rows of words in columns two spaces apart, indented by two; the last column is not padded. widths: of each, at the least."""
     if not rows:
         return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = widths or [0] * len(rows[0])
+    widths = [max(width, *(len(row[column]) for row in rows)) for column, width in enumerate(widths)]
     return ["  " + "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 

@@ -4,7 +4,8 @@ Reading needs no lock and no word from the writer: a segment that is deleted mea
 meanwhile is found under its new name, and the open one is searched as far as it is on the disk.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 
 from drivers.disk import Disk
 from firmware.core.hit import Hit
@@ -18,6 +19,8 @@ from firmware.core.verify import Finding, Verdict, verify
 
 __all__ = ["Damage", "Finding", "Hit", "Query", "Step", "Store", "Verdict", "Walk", "verify"]
 
+# Of a directory's names one behind the other; no name holds a NUL. One by one would take twice as long.
+_NAMES = re.compile(r"(?:(?<=\0)|\A)(\.?)(\d{8}T\d{6}Z-(\d{6,18}))(?=\0|\Z)")
 LOOKS_IN_VAIN = 8  # Seals of segments of another time, before the caller gets its turn: a millisecond.
 
 
@@ -40,13 +43,19 @@ class Store:
 
     def all_names(self) -> tuple[list[str], list[str]]:
         """(`names`, `open_names`) by one look at the directory."""
-        rows: tuple[list[tuple[int, str]], list[tuple[int, str]]] = ([], [])
-        for name in self._disk.list(self._path):
-            sequence = sequence_of(name)
-            if sequence is not None:
-                rows[name.startswith(".")].append((sequence, name.removeprefix(".")))
-        sealed, opened = ([name for _, name in sorted(found)] for found in rows)
-        return sealed, opened
+        return _sorted(self._disk.list(self._path))
+
+    def names_beyond(self, known: Collection[str]) -> list[str]:
+        """Sealed segments that are not among these, as `names` has them: for who looks once more, and mostly in vain."""
+        return _sorted([name for name in self._disk.list(self._path) if name not in known])[0]
+
+    def possible(self, query: Query) -> list[str]:
+        """Sealed segments that may hold frames that match, as far as the summary knows; without one all of them."""
+        return self.left_by(self.names(), terms_of(query))
+
+    def left_by(self, names: Sequence[str], terms: Terms) -> list[str]:
+        """Those of these that the summary does not exclude."""
+        return list(names) if self._summary is None else self._summary.left(names, terms)
 
     def segment(self, name: str) -> Segment:
         """One segment, sealed or open, by its name without a dot."""
@@ -61,17 +70,16 @@ class Store:
 
     def walk(self, query: Query, *, newest_first: bool = False) -> "Walk":
         """As `search`, with the damage, and None after what was read in vain: for a station, whose steps are bounded."""
-        return Walk(self, terms_of(query), self._summary, newest_first=newest_first)
+        return Walk(self, terms_of(query), newest_first=newest_first)
 
 
 class Walk(Iterator[Step]):
     """A search under way. Its figures are for whoever shows how far it is; `segments` grows when new ones are sealed meanwhile."""
 
-    def __init__(self, store: Store, terms: Terms, summary: Summary | None, *, newest_first: bool) -> None:
+    def __init__(self, store: Store, terms: Terms, *, newest_first: bool) -> None:
         self.segments = self.segments_done = 0
         self._store = store
         self._terms = terms
-        self._summary = summary
         self._newest_first = newest_first
         self._merge = Merge()
         self._steps = self._newest() if newest_first else self._oldest()
@@ -90,7 +98,7 @@ class Walk(Iterator[Step]):
         yield from self._all(self._possible(names))
         searched = set(names)
         # Sealed, and the next one opened, while we were reading.
-        new = [name for name in self._store.names() if name not in searched and (not sealed or _after(name, sealed[-1]))]
+        new = [name for name in self._store.names_beyond(searched) if not sealed or _after(name, sealed[-1])]
         yield from self._all(new)
         yield from self._merge.end()
 
@@ -99,18 +107,16 @@ class Walk(Iterator[Step]):
         yield from self._all(self._possible([*sealed, *opened])[::-1])
         yield from self._merge.end()
 
-    def _possible(self, names: Sequence[str]) -> list[str]:
+    def _possible(self, names: list[str]) -> list[str]:
         """What has to be looked into, likely ones first: of a hundred thousand segments a question is mostly about one or two.
 
         A segment's name says when it began, and only that; stamps may lie. So the name decides what comes first, and a summary or
         the seal what is left out.
         """
-        if self._summary is not None:
-            excluded = self._summary.excluded(names, self._terms)
-            names = [name for name in names if name not in excluded]
+        names = self._store.left_by(names, self._terms)
         since, until = self._terms.since_ns, self._terms.until_ns
         if since == 0 or len(names) < 2:
-            return list(names)
+            return names
         earliest, latest = compact(since - SECOND), compact(min(until, (1 << 63) - 1))
         likely: list[str] = []
         others: list[str] = []
@@ -132,6 +138,13 @@ class Walk(Iterator[Step]):
                 yield from looked_into(segment, self._terms, self._merge, newest_first=self._newest_first)
                 yield None
             self.segments_done += 1
+
+
+def _sorted(listed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(sealed, open) segments among the names of a directory, by their sequences, without their dots."""
+    found = [(int(sequence), name, dot) for dot, name, sequence in _NAMES.findall("\0".join(listed))]
+    found.sort()
+    return [name for _, name, dot in found if not dot], [name for _, name, dot in found if dot]
 
 
 def _after(name: str, other: str) -> bool:

@@ -11,7 +11,7 @@ from drivers.disk import Disk
 from firmware.core.durable import make_directory, read_or_none, replace
 from firmware.core.errors import Missing
 from firmware.core.segment import sequence_of
-from firmware.core.shelf import Row
+from firmware.core.shelf import each
 from firmware.core.timestamp import iso
 
 PINS = "pins"
@@ -51,22 +51,9 @@ def unpin(disk: Disk, segment: str) -> None:
     disk.sync_dir(PINS)
 
 
-def overlapping(shelf: Sequence[Row], *, since_utc_ns: int, until_utc_ns: int) -> list[str]:
+def overlapping(disk: Disk, *, since_utc_ns: int, until_utc_ns: int) -> list[str]:
     """Sealed segments that hold, or may hold, frames of this interval. One whose seal cannot be read may."""
-    return [
-        row.name
-        for row in shelf
-        if not row.is_open
-        and (
-            row.seal is None
-            or (
-                row.seal.first_ns is not None
-                and row.seal.last_ns is not None
-                and row.seal.first_ns <= until_utc_ns
-                and row.seal.last_ns >= since_utc_ns
-            )
-        )
-    ]
+    return [row.name for row in each(disk, since_utc_ns=since_utc_ns, until_utc_ns=until_utc_ns) if not row.is_open]
 
 
 def _read(disk: Disk, name: str) -> Pin:

@@ -1,10 +1,8 @@
-"""`scrubjay ls` and `scrubjay show`: what is in a store, and what one of its files says, with sensitive parts masked."""
+"""`scrubjay show`: what one of a store's files says, with sensitive parts masked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from drivers.disk import Disk
-from firmware.core import cold, envelope, exported, index, message, pcapng, receipt, release, seal, shelf
+from firmware.core import cold, envelope, exported, index, message, pcapng, receipt, release, seal
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
@@ -13,26 +11,6 @@ from firmware.core.timestamp import SECOND, Timestamp, iso, span
 TAI_OFFSET_S = 37  # For showing moments of files that do not carry TAI minus UTC; since 2017.
 MASK = "[sensitive]"
 SHOWN_MAX = 200  # messages or frames of one file
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The segments of a store."""
-
-    rows: tuple[shelf.Row, ...]
-
-    def as_json(self) -> list[dict[str, object]]:
-        """For --json."""
-        return shelf.as_json(self.rows)
-
-    def lines(self) -> list[str]:
-        """For people."""
-        return shelf.lines(self.rows)
-
-
-def segments(disk: Disk) -> Table:
-    """Every segment with its times, frames, losses, clock and size."""
-    return Table(tuple(shelf.rows(disk)))
 
 
 def shown(data: bytes) -> list[str]:

@@ -196,13 +196,13 @@ class Search:
         Without it, the answer to a question about a minute would read the seals of years.
         """
         terms = terms_of(Query(self.plan.from_ns, self.plan.until_ns))
-        excluded = self._summary.excluded(names, terms)
+        left = set(self._summary.left(names, terms))
         earliest, latest = compact(self.plan.from_ns), compact(self.plan.until_ns)
         inside = [at for at, name in enumerate(names) if earliest <= name[:16] <= latest]
         before = max((at for at, name in enumerate(names) if name[:16] < earliest), default=0)
         first = max(0, min([before, *inside[:1]]) - NEIGHBOURS)
         last = max([before, *inside[-1:]]) + NEIGHBOURS
-        return [name for at, name in enumerate(names) if first <= at <= last or name not in excluded]
+        return [name for at, name in enumerate(names) if first <= at <= last or name in left]
 
     def _deleted(self) -> Mapping[int, int]:
         """The first moment of each deleted segment that may have held something of the interval, from the receipts' names: <number>-<segment>."""

@@ -283,10 +283,13 @@ def _many(place: Path, count: int) -> dict[str, object]:
     timed("index (a box does it in idle time)", lambda: _took_ms([*SCRUBJAY, "index", str(root)]))
     timed("find a minute", lambda: _took_ms([*SCRUBJAY, "find", str(root), *minute]))
     timed("find a host in all of it", lambda: _took_ms([*SCRUBJAY, "find", str(root), "--host", host]))
+    timed("ls of a minute", lambda: _took_ms([*SCRUBJAY, "ls", str(root), *minute]))
+    timed("ls, its first line", lambda: _first_line_ms([*SCRUBJAY, "ls", str(root)]))
     timed("ls", lambda: _took_ms([*SCRUBJAY, "ls", str(root)]))
     timed("pin a minute", lambda: _took_ms([*SCRUBJAY, "pin", str(root), *minute, "--reason", "bench"]))
     for what, ms in _retention(root).items():
         timed(what, lambda ms=ms: ms)  # type: ignore[misc]
+    timed("verify", lambda: _took_ms([*SCRUBJAY, "verify", str(root)]))
     return {"segments": count, "summary_bytes": (root / "summary/segments").stat().st_size, **figures}
 
 
@@ -330,7 +333,16 @@ def _ran_ms(command: list[str]) -> tuple[float, float]:
 
 
 def _took_ms(command: list[str]) -> float:
-    return _timed_ms(lambda: subprocess.run(command, check=False, capture_output=True))
+    """Raises where the command fails: what was refused at once is no figure."""
+    return _timed_ms(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def _first_line_ms(command: list[str]) -> float:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process:
+        assert process.stdout is not None
+        took = _timed_ms(process.stdout.readline)
+        process.kill()
+    return took
 
 
 def _timed_ms(work: Callable[[], object]) -> float:

@@ -42,8 +42,8 @@ def add(board: SimulatedBoard, names: list[str]) -> None:
 
 
 def possible(board: SimulatedBoard, names: list[str], query: Query) -> list[int]:
-    excluded = Summary(board.disk).excluded(names, terms_of(query))
-    return [number for number, name in enumerate(names) if name not in excluded]
+    left = Summary(board.disk).left(names, terms_of(query))
+    return [number for number, name in enumerate(names) if name in left]
 
 
 @pytest.mark.parametrize(

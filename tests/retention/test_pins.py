@@ -5,7 +5,6 @@ from random import Random
 import pytest
 
 from firmware.core.errors import Missing
-from firmware.core.shelf import rows
 from firmware.core.timestamp import SECOND
 from firmware.retention.pins import Pin, overlapping, pin, pins, unpin
 from simulator.board import SimulatedBoard
@@ -55,7 +54,6 @@ def test_segments_of_an_interval():
     board = SimulatedBoard()
     board.disk.mkdir("segments")
     seals = [write_segment(board, [[frame(NS + second * SECOND)]]) for second in (0, 10, 20)]
-    shelf = rows(board.disk)
 
-    assert [seals[1].name] == overlapping(shelf, since_utc_ns=NS + SECOND, until_utc_ns=NS + 10 * SECOND)
-    assert [] == overlapping(shelf, since_utc_ns=NS + 11 * SECOND, until_utc_ns=NS + 19 * SECOND)
+    assert [seals[1].name] == overlapping(board.disk, since_utc_ns=NS + SECOND, until_utc_ns=NS + 10 * SECOND)
+    assert [] == overlapping(board.disk, since_utc_ns=NS + 11 * SECOND, until_utc_ns=NS + 19 * SECOND)

@@ -7,9 +7,10 @@ from firmware.core.errors import BadItem
 from firmware.core.message import Message, Priority, Severity, Tag
 from firmware.core.query import Query
 from firmware.core.release import Release
+from firmware.core.shelf import as_json, lines, rows
 from firmware.core.timestamp import SECOND
 from firmware.retrieval.find import find
-from firmware.retrieval.listing import MASK, segments, shown
+from firmware.retrieval.listing import MASK, shown
 from simulator.board import SimulatedBoard
 from simulator.written_store import begin_segment, frame, write_segment
 
@@ -125,13 +126,13 @@ def test_listing_shows_sealed_open_and_damaged_segments() -> None:
     damaged = write_segment(board, [[frame(start)]]).name
     board.disk.write(f"segments/{damaged}/seal", b"\x00")
     begin_segment(board, [[frame(start)]])
-    table = segments(board.disk)
+    table = rows(board.disk)
 
     assert [(10, False, True), (0, False, False), (1, True, True)] == [
-        (row.frames, row.is_open, row.readable) for row in sorted(table.rows, key=lambda row: row.is_open)
+        (row.frames, row.is_open, row.readable) for row in sorted(table, key=lambda row: row.is_open)
     ]
-    assert any("UNREADABLE" in line for line in table.lines())
-    assert 3 == len(table.as_json())
+    assert any("UNREADABLE" in line for line in lines(table))
+    assert 3 == len(as_json(table))
 
 
 def test_show_tells_what_each_file_is() -> None:
