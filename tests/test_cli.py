@@ -87,6 +87,25 @@ def test_find_speaks_in_words(run: Run, store: Path) -> None:
     assert (2, True) == (status, "known are arm-2, console" in complaint)
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["--mac", "02:53:4a:00:00:0b"], 15),
+        (["--host", "10.77.0.11", "--host", "192.0.2.9", "--proto", "udp"], 15),
+        (["--proto", "arp"], 0),
+        (["--vlan", 7], 0),
+        (["--port", 47002, "--contains", "hello"], 5),
+        (["--contains", "0x00ff00ff00ff"], 0),
+        (["--filter", "udp port 47002 or udp port 47003"], 10),
+        (["--filter", "udp port 47002", "--port", 47003], 0),
+        (["--since", "2026-11-22T20:00:00", "--until", "2026-11-23T08:00:00", "--port", 47001, "--port", 47002], 5),
+    ],
+)  # fmt: skip
+def test_find_by_every_field(run: Run, store: Path, fields: list[object], expected: int) -> None:
+    """Hardware address, protocol, VLAN, contents, a libpcap expression, time; fields narrow, several of one widen. (S2-107, S2-108)"""
+    assert (0 if expected else 1, f"{expected}\n") == run("find", store, *fields, "--count")[:2]
+
+
 def test_index_sums_up(run: Run, store: Path) -> None:
     """Once for each segment; afterwards find gives the same answers. (S2-109)"""
     before = json.loads(run("find", store, "--port", 47002, "--json")[1])
