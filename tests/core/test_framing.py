@@ -11,6 +11,7 @@ from firmware.core.framing import (
     HL7_BYTES_MAX,
     STATUS_BYTES_MAX,
     SYSLOG_BYTES_MAX,
+    DicomFraming,
     Framing,
     IgtlFraming,
     MllpFraming,
@@ -83,7 +84,7 @@ def test_an_endless_image_is_not_held() -> None:
     assert framing.held <= 1
 
 
-@given(st.sampled_from([SyslogFraming, MllpFraming, IgtlFraming]), st.lists(st.binary(max_size=80), max_size=10))
+@given(st.sampled_from([SyslogFraming, MllpFraming, IgtlFraming, DicomFraming]), st.lists(st.binary(max_size=80), max_size=10))
 def test_any_bytes(framing: Callable[[], Framing], pieces: list[bytes]) -> None:
     """Whole messages, nothing yet, or BadItem; and never more than was sent."""
     made, found = framing(), 0

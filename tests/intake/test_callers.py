@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from firmware.core.errors import BadSettings
 from firmware.core.framing import HL7_BYTES_MAX
 from firmware.core.message import Priority, Severity
+from firmware.core.upper_layer import STEP
 from firmware.intake.callers import CALLERS_A_PEER, MESSAGES_A_STEP
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.station import IntakeStation
 from simulator.disk import Failing
+from tests.core.test_upper_layer import associate, pdu
 
 Room = Any  # conftest's; a fixture's class cannot be imported here
 
 MONITOR, PUMP = "10.0.0.7", "10.0.0.8"
-DOORS = {"syslog_udp_listen": 514, "syslog_tcp_listen": 601, "hl7_listen": 2575, "igtl_listen": 18944}
+DOORS = {"syslog_udp_listen": 514, "syslog_tcp_listen": 601, "hl7_listen": 2575, "igtl_listen": 18944, "dicom_listen": 11112}
 
 
 def alert(number: int, priority: str = "PH") -> bytes:
@@ -279,6 +281,7 @@ def refuse(request: object) -> Any:
     [
         {"syslog_tls_listen": 6514},
         {"hl7_tls_listen": 2576},
+        {"dicom_tls_listen": 2762},
         {"hl7_utc_offset": "8"},
         {"hl7_listen": 601, "syslog_tcp_listen": 601},
     ],
@@ -291,8 +294,8 @@ def test_settings_that_cannot_be(make_room: Callable[..., Room], change: dict[st
 
 SAYINGS = st.lists(
     st.tuples(
-        st.sampled_from([601, 2575, 18944]), st.integers(0, 3),
-        st.binary(max_size=40) | st.sampled_from([alert(1), alert(2)[:40], b"12 <13>x", b"<13>y\n", b"\x0b", b"\x1c\r", bytes(58)]) | st.none(),
+        st.sampled_from([601, 2575, 18944, 11112]), st.integers(0, 3),
+        st.binary(max_size=40) | st.sampled_from([alert(1), alert(2)[:40], b"12 <13>x", b"<13>y\n", b"\x0b", b"\x1c\r", bytes(58), associate(STEP), pdu(5, bytes(4))]) | st.none(),
     ), max_size=25,
 )  # fmt: skip
 
