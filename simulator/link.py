@@ -61,6 +61,7 @@ class SimulatedBroker:
         self.receive_maximum = receive_maximum
         self.packet_bytes_max = packet_bytes_max
         self.up = True
+        self.keeps_retained = True  # Clusters do not: not by wildcard, not on another node (fleet study §1).
         self.published: list[tuple[str, bytes]] = []  # all it took, in order; for tests
         self._random = Random(seed)
         self._clients: list[_Client] = []
@@ -137,7 +138,7 @@ class SimulatedBroker:
 
     def _route(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         self.published.append((topic, payload))
-        if retain:
+        if retain and self.keeps_retained:
             self._retained[topic] = payload
         subscribers = [entry for entry in self._clients if any(matches(topic_filter, topic) for topic_filter in entry.filters)]
         for subscriber in subscribers:

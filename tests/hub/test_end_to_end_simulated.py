@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from drivers.clock import ClockState, Timestamp
+from drivers.clock import ClockState, Now, Timestamp
 from firmware.core import message, release
 from firmware.core.envelope import packed, sealed_envelope
 from firmware.core.message import Message, Priority, Severity
+from firmware.core.query import Query
+from firmware.core.request import Request
 from firmware.core.spool import Spool
 from firmware.core.station import Station
+from firmware.hub.order import request_evidence
 from firmware.hub.repository import Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
@@ -108,6 +111,46 @@ def test_everything_arrives_and_the_outbox_is_empty(tmp_path: Path) -> None:
     assert alarms + later == fleet.arrived()
     assert [] == fleet.box.disk.list("outbox")
     assert len(fleet.box.disk.list("sent")) == 45
+
+
+def test_nothing_depends_on_what_a_broker_retains(tmp_path: Path) -> None:
+    """(S2-072, S2-120) One that retains nothing, and a hub that comes when the box's birth is long over: what the box has is there
+    within seconds, an order reaches it, and when the hub has come once more it is still known."""
+    fleet = Fleet(tmp_path)
+    fleet.broker.keeps_retained = False
+    hub, fleet.hub = fleet.hub, Nobody()  # type: ignore[assignment]
+    sent = [fleet.publish(number, Priority(number % 4 + 1)) for number in range(8)]
+    fleet.run(60)
+    assert [] == fleet.arrived()
+
+    fleet.hub = hub
+    fleet.run(10, until_empty=True)
+    assert sorted(sent) == sorted(fleet.arrived())
+    repository = Repository(fleet.database)
+    tai = fleet.hub_board.clock.now().timestamp.tai_ns
+    request_evidence(
+        fleet.hub_board, repository, box="box-1", request=Request(Query(since_utc_ns=1, until_utc_ns=2)), about=None, made_tai_ns=tai,
+        expires_tai_ns=tai + 3600 * SECOND,
+    )  # fmt: skip
+    fleet.run(5)
+    assert 1 == len(fleet.box.disk.list("commands/received"))
+
+    hub.stop(fleet.hub_board.clock.now())
+    fleet.hub = HubStation(fleet.hub_board, HubSettings(brokers=(BROKER,), database=fleet.database))
+    fleet.start(fleet.hub, fleet.hub_board)
+    fleet.run(5)
+    sent.append(fleet.publish(9, Priority.P1))
+    fleet.run(5)
+    assert sorted(sent) == sorted(fleet.arrived())
+    assert ["box-1"] == [name for _, name in repository.boxes()]
+    repository.close()
+
+
+class Nobody:
+    """In the hub's place while it is not there."""
+
+    def step(self, now: Now) -> None:
+        return
 
 
 @pytest.mark.parametrize("seed", range(12))
