@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -19,6 +20,7 @@ from simulator.listener import SimulatedListener
 from simulator.tap import SimulatedTap
 
 
+@lru_cache(256)  # Scapy takes a millisecond for each, and some tests fill a ring with the same one.
 def frame(payload: bytes, *, port: int = 47001, source: str = "10.0.0.5") -> bytes:
     """A datagram as it passes on the wire."""
     return bytes(Ether() / IP(src=source, dst="239.1.1.1") / UDP(sport=5000, dport=port) / payload)
