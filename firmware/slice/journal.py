@@ -1,6 +1,6 @@
 """What was ordered lately: so that an event said ten times brings one slice, and a flood of them no more than an hour allows.
 
-    slice/ordered   {"slices": [{"whose", "since_utc_ns", "until_utc_ns", "at_utc_ns"}, …]}, the last of them last
+    slice/ordered   {"slices": [{"whose", "since_utc_ns", "until_utc_ns", "at_utc_ns", "order"}, …]}, the last of them last
 
 A file that makes no sense is none: then something is ordered twice, and the hub keeps one of the two.
 """
@@ -20,12 +20,16 @@ _BYTES_MAX = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One that was ordered. whose: rule, and whose frames. since, until: UTC ns. at: when it was ordered, by the box's clock."""
+    """One that was ordered. whose: rule, and whose frames. since, until: UTC ns. at: when it was ordered, by the box's clock.
+
+    order: its identity, hexadecimal, which follows from rule and event.
+    """
 
     whose: str
     since_utc_ns: int
     until_utc_ns: int
     at_utc_ns: int
+    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ class Journal:
         make_directory(self._disk, JOURNAL)
         self.slices = _read(read_or_none(self._disk, f"{JOURNAL}/{NAME}", size=_BYTES_MAX) or b"{}")
 
+    def has(self, order: str) -> bool:
+        """Whether this was ordered, whatever the stretch: a leap second in between moves every moment in UTC."""
+        return any(row.order == order for row in self.slices)
+
     def in_the_last_hour(self, utc_ns: int) -> int:
         """How many. One that is said to be ordered later than now was, before the clock was set back, and counts within an hour of it."""
         return sum(abs(utc_ns - row.at_utc_ns) < HOUR_NS for row in self.slices)
@@ -78,6 +86,6 @@ def _read(data: bytes) -> tuple[Slice, ...]:
 
 def _slice(row: dict[str, object]) -> Slice:
     match row:
-        case {"whose": str(whose), "since_utc_ns": int(since), "until_utc_ns": int(until), "at_utc_ns": int(at)}:
-            return Slice(whose, since, until, at)
+        case {"whose": str(whose), "since_utc_ns": int(since), "until_utc_ns": int(until), "at_utc_ns": int(at), **rest}:
+            return Slice(whose, since, until, at, str(rest.get("order", "")))  # "": an earlier version did not write it
     raise ValueError

@@ -96,6 +96,9 @@ class SliceStation:
         return True
 
     def _order_for(self, message: Message, rule: Rule, now: Now, *, at_once: bool = False) -> None:
+        if self._journal.has(_identity(message, rule).hex()):
+            self.report.count("ordered_before")
+            return
         # When it was received, not when it says it happened: the frames around it carry stamps of the box's clock.
         at_utc_ns = message.received_time.tai_ns - now.tai_offset_s * SECOND
         wording = self._wording(message, rule)
@@ -120,11 +123,12 @@ class SliceStation:
             return
         self._order(message, rule, wording, stretch, now)
         # After it: after a crash the same order is made again, under the same name.
-        self._journal.add(Slice(whose, stretch.since_utc_ns, stretch.until_utc_ns, now.utc_ns))
+        order = _identity(message, rule).hex()
+        self._journal.add(Slice(whose, stretch.since_utc_ns, stretch.until_utc_ns, now.utc_ns, order))
         self.report.count("slices_ordered")
 
     def _order(self, message: Message, rule: Rule, wording: Wording, stretch: Wanted, now: Now) -> None:
-        identity = hashlib.sha256(f"slice {rule.name} ".encode() + message.identity).digest()[:16]
+        identity = _identity(message, rule)
         send = rule.send or message.priority
         me, made = self._board.identity.name, now.timestamp.tai_ns
         asked = Request(Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns), send, wording=wording)
@@ -156,3 +160,8 @@ class SliceStation:
         event: str | None = None, origin_ns: int | None = None,
     ) -> None:  # fmt: skip
         self._notices.say(now, KIND, priority, severity, text, fields=fields, event=event, origin_ns=origin_ns)
+
+
+def _identity(message: Message, rule: Rule) -> bytes:
+    """The order's: for the same event the same."""
+    return hashlib.sha256(f"slice {rule.name} ".encode() + message.identity).digest()[:16]

@@ -74,6 +74,20 @@ def test_an_alarm_said_again_and_again(slicer: Slicer) -> None:
     assert 6 == len(queries)
 
 
+def test_met_again_after_a_leap_second(slicer: Slicer) -> None:
+    """What was ordered and not yet settled comes again after the power went, and a leap second lies in between: UTC has moved, and the
+    event is the same. It was at the hub twice. (S2-106; storm seed 503)"""
+    event = slicer.message("patient-injury")
+    for _ in range(2):
+        slicer.notice(event)
+        slicer.work()
+        slicer.board.clock.leap()
+        slicer.boot()
+
+    assert (1, 1) == (len(slicer.orders()), len(slicer.said()))
+    assert [] == slicer.board.disk.list(NOTICED)
+
+
 @pytest.mark.parametrize("later_s", [1, 14, 16, 29, 30, 31, 59])
 def test_the_half_minute_after_each_is_complete(slicer: Slicer, later_s: int) -> None:
     """A second event in the time of the first, early, late, or just behind it: what is missing of its half minutes is ordered when the
