@@ -1,5 +1,11 @@
-"""What the tests of the image stand on: a built image, its signed update, and QEMU to run it. `make image-test` makes all three."""
+"""What the tests of the image stand on: a built image, its signed update, and QEMU to run it. `make image-test` makes all three.
 
+A start is minutes of emulation. So one box is started once, watched until it has confirmed its system, and put to sleep as it is, memory
+and disk; whoever needs no start of its own wakes up from that (`running`), each on a copy-on-write disk of its own. It is kept for the
+next call in the directory SCRUBJAY_SLEEPING, if that is set; whoever builds another image empties it.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +18,24 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(HERE))  # `machine` is the tests' own; no package is made of them
 
+from machine import BOOT_S, FIRMWARE, FROZEN_DISK, Machine, sectors  # noqa: E402
+
 IMAGE = TOP / "build/image/amd64"
 NEXT = TOP / "build/image/next"  # the same source under a later version: what is exchanged is whole, what is different is known
+SYSTEM = "cat /var/lib/scrubjay/state/system"
+RECORDER, RECORDING = "cat /var/lib/scrubjay/state/capture.json", '"state": ?"recording"'
+# Confirmation waits for a sealed segment. Emulation takes more of a processor than a version may, and longer.
+SETTINGS = """
+[capture]
+interface = "eth1"
+segment_s = 60
+[console]
+device = "/dev/ttyS0"
+[update]
+trial_s = 30
+cpu_percent_max = 400
+switch_s_max = 3600
+"""
 
 
 def there(*paths: Path) -> None:
@@ -26,13 +48,61 @@ def there(*paths: Path) -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator["object"]:
-    """A box with a disk of its own, switched off; its power is cut at the end."""
-    from machine import FIRMWARE, Machine
-
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A box with the image as it is flashed, switched off; its power is cut at the end."""
     there(IMAGE / "disk.img", FIRMWARE)
-    subprocess.run(["cp", "--sparse=always", str(IMAGE / "disk.img"), str(tmp_path / "disk.img")], check=True)
-    made = Machine(tmp_path / "disk.img", tmp_path)
+    made = Machine(IMAGE / "disk.img", tmp_path)
+    yield made
+    made.cut_power()
+
+
+@pytest.fixture(scope="session")
+def sleeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the box that all wake up from lies."""
+    place = Path(os.environ.get("SCRUBJAY_SLEEPING") or tmp_path_factory.mktemp("sleeping"))
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@pytest.fixture(scope="session")
+def opened(sleeping: Path) -> Path:
+    """The image with a test's settings, and root's shell on the second serial line: both are what whoever has the card in hand can do."""
+    there(IMAGE / "disk.img", FIRMWARE)
+    disk, config, settings = sleeping / "disk.img", sleeping / "grub.cfg", sleeping / "scrubjay.toml"
+    if disk.exists():
+        return disk
+    _run("cp", "--sparse=always", str(IMAGE / "disk.img"), str(disk))
+    esp = f"{disk}@@{sectors(disk, 1)[0] * 512}"
+    _run("mcopy", "-i", esp, "::/scrubjay/grub.cfg", str(config))
+    config.write_text(config.read_text().replace(" quiet ", " quiet systemd.debug_shell=ttyS1 "))
+    _run("mcopy", "-o", "-i", esp, str(config), "::/scrubjay/grub.cfg")
+    settings.write_text(SETTINGS)
+    data = f"{disk}?offset={sectors(disk, 6)[0] * 512}"
+    for request in ("mkdir etc", f"write {settings} etc/scrubjay.toml"):
+        _run("debugfs", "-w", "-R", request, data)
+    return disk
+
+
+@pytest.fixture(scope="session")
+def frozen(sleeping: Path, opened: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A box that records and has confirmed its system, asleep."""
+    if (sleeping / FROZEN_DISK).exists():
+        return sleeping
+    first = Machine(opened, tmp_path_factory.mktemp("first"))
+    try:
+        first.start()
+        first.await_shell()
+        first.await_run(SYSTEM, "slot A runs .*, confirmed", within_s=BOOT_S)
+        first.freeze(sleeping)
+    finally:
+        first.cut_power()
+    return sleeping
+
+
+@pytest.fixture
+def running(opened: Path, frozen: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A box that records, with root's shell; it wakes up when it is started."""
+    made = Machine(opened, tmp_path, frozen)
     yield made
     made.cut_power()
 
@@ -49,13 +119,17 @@ def stick(tmp_path: Path) -> Iterator["object"]:
         (place / "boot.img").symlink_to(boot)
         (place / "version").write_text(version)
         bundle, image = tmp_path / "update.raucb", tmp_path / "stick.img"
-        command = [str(TOP / "tools/bundle.sh"), "--arch", arch, "--from", str(place), "--to", str(bundle)]
-        subprocess.run([*command, *([f"--{purpose}"] if purpose else [])], check=True, capture_output=True)
+        signed_as = [f"--{purpose}"] if purpose else []
+        _run(str(TOP / "tools/bundle.sh"), "--arch", arch, "--from", str(place), "--to", str(bundle), *signed_as)
         with image.open("wb") as file:
             file.truncate(300 << 20)
-        subprocess.run(["mkfs.vfat", "-n", "UPDATE", str(image)], check=True, capture_output=True)
-        subprocess.run(["mmd", "-i", str(image), "::/scrubjay"], check=True)
-        subprocess.run(["mcopy", "-i", str(image), str(bundle), "::/scrubjay/update-amd64.raucb"], check=True)
+        _run("mkfs.vfat", "-n", "UPDATE", str(image))
+        _run("mmd", "-i", str(image), "::/scrubjay")
+        _run("mcopy", "-i", str(image), str(bundle), "::/scrubjay/update-amd64.raucb")
         return image
 
     yield made
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)

@@ -3,6 +3,7 @@
 Everything is emulated (TCG), so that no host needs a right for it: seconds here say nothing about a board, their order does.
 """
 
+import json
 import os
 import re
 import select
@@ -26,6 +27,8 @@ NUMBERED = 0x88B5  # IEEE 802 local experimental ethertype: our frames carry the
 READ_BYTES = 65_536
 BOOT_S = 900.0  # emulated, beside whatever else the machine does; a board takes ten
 ANSWER_S = 20.0
+BETWEEN_S = 8.0  # times the ring's 64 blocks: frames are kept for longer than an emulated box has nobody to read them
+FROZEN_RAM, FROZEN_DISK, FROZEN_VARIABLES = "ram", "disk.qcow2", "variables.fd"  # of a machine that was put to sleep
 
 
 class Missing(AssertionError):
@@ -41,49 +44,36 @@ def numbers(store: Path) -> list[int]:
     return found
 
 
-@dataclass
-class Machine:
-    """One disk and what runs from it. place: an empty directory for its sockets and its firmware's variables."""
+def sectors(disk: Path, number: int) -> tuple[int, int]:
+    """First sector and count of sectors of a partition, 512 bytes each. disk: an image as it is flashed."""
+    rows = subprocess.run(["sgdisk", "-i", str(number), str(disk)], check=True, capture_output=True, text=True).stdout
+    first, count = (re.search(rf"{label}: (\d+)", rows) for label in ("First sector", "Partition size"))
+    assert first is not None and count is not None, rows
+    return int(first[1]), int(count[1])
 
-    disk: Path
+
+@dataclass
+class Line:
+    """A serial line as text. log: all that came so far, of every start."""
+
     place: Path
     log: bytes = field(default=b"", repr=False)
-    _process: "subprocess.Popen[bytes] | None" = None
-    _seen: int = 0
-    _sent: int = 0
     _wire: socket.socket | None = None
+    _seen: int = 0
 
-    def start(self, *, stick: Path | None = None) -> None:
-        """Power on. stick: the image of a USB stick that is plugged in."""
-        variables = self.place / "variables.fd"
-        if not variables.exists():
-            shutil.copy(VARIABLES, variables)
-        ours, theirs = self.place / "host.sock", self.place / "box.sock"
-        for path in (ours, theirs):
-            path.unlink(missing_ok=True)
-        self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._wire.bind(str(ours))
-        self._wire.setblocking(False)
+    def open(self, path: Path) -> None:
+        """Connect to it; what was not looked at before is past."""
+        self._wire = _connected(path)
         self._seen = len(self.log)
-        drive = f"if=none,id=stick,format=raw,readonly=on,file={stick}"
-        plugged = [] if stick is None else ["-device", "qemu-xhci", "-drive", drive, "-device", "usb-storage,drive=stick"]
-        self._process = subprocess.Popen(
-            [
-                # Without the string instructions that emulation makes slow: clearing a page takes eight times as long with them.
-                "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max,-erms,-fsrm", "-M", "q35", "-m", "1024",
-                "-nodefaults", "-display", "none", "-serial", "stdio",
-                "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}", "-drive", f"if=pflash,format=raw,file={variables}",
-                "-drive", f"file={self.disk},if=none,id=disk,format=raw,cache=writeback", "-device", "virtio-blk-pci,drive=disk,bootindex=0", "-device", "i6300esb", "-watchdog-action", "reset",
-                "-netdev", "user,id=uplink,restrict=on", "-device", "virtio-net-pci,netdev=uplink,romfile=",
-                "-netdev", f"dgram,id=mirror,local.type=unix,local.path={theirs},remote.type=unix,remote.path={ours}",
-                "-device", "virtio-net-pci,netdev=mirror,romfile=", "-device", "virtio-rng-pci", *plugged,
-            ],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
-        )  # fmt: skip
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def expect(self, pattern: str, *, within_s: float) -> "re.Match[str]":
-        """Wait until the console shows this (a regular expression), beyond what was matched before. Raises Missing."""
-        assert self._process is not None and self._process.stdout is not None
+        """Wait until it shows this (a regular expression), beyond what was matched before. Raises Missing."""
+        assert self._wire is not None
         end = time.monotonic() + within_s
         while True:
             text = self.log[self._seen :].decode(errors="replace")
@@ -92,32 +82,182 @@ class Machine:
                 self._seen += len(text[: found.end()].encode())
                 return found
             left = end - time.monotonic()
-            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
-                raise Missing(f"expected {pattern!r} within {within_s} s; the console's last words:\n{text[-3000:]}")
-            data = os.read(self._process.stdout.fileno(), READ_BYTES)
+            if left <= 0 or not select.select([self._wire], [], [], left)[0]:
+                raise Missing(f"expected {pattern!r} within {within_s} s; the line's last words:\n{text[-3000:]}")
+            data = self._wire.recv(READ_BYTES)
             if not data:
                 raise Missing(f"expected {pattern!r}, the machine ended; its last words:\n{text[-3000:]}")
             self.log += data
-            with (self.place / "console.log").open("ab") as file:
+            with self.place.open("ab") as file:
                 file.write(data)
 
     def type(self, text: str) -> None:
-        """On the console, with Enter."""
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(text.encode() + b"\r")
-        self._process.stdin.flush()
+        """With Enter."""
+        assert self._wire is not None
+        self._wire.sendall(text.encode() + b"\r")
+
+
+@dataclass
+class Machine:
+    """One disk and what runs from it.
+
+    disk: as it is flashed; it is read only, what the machine writes goes beside it. place: an empty directory for that, for sockets,
+    and for the firmware's variables. frozen: a directory that `freeze` filled, to wake up from at the first start. has_watchdog: with
+    the chipset's own and a card's, or an older chipset and none.
+    """
+
+    disk: Path
+    place: Path
+    frozen: Path | None = None
+    has_watchdog: bool = True
+    console: Line = field(init=False)
+    shell: Line = field(init=False)
+    _process: "subprocess.Popen[bytes] | None" = None
+    _monitor: "socket.socket | None" = None
+    _sent: int = 0
+    _wire: socket.socket | None = None
+
+    def __post_init__(self) -> None:
+        self.console, self.shell = Line(self.place / "console.log"), Line(self.place / "shell.log")
+        backing = self.disk if self.frozen is None else self.frozen / FROZEN_DISK
+        how = "raw" if self.frozen is None else "qcow2"
+        shutil.copy(VARIABLES if self.frozen is None else self.frozen / FROZEN_VARIABLES, self.place / "variables.fd")
+        _run("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(backing.resolve()), "-F", how, str(self._overlay))
+
+    @property
+    def _overlay(self) -> Path:
+        return self.place / "disk.qcow2"
+
+    def start(self, *, stick: Path | None = None) -> None:
+        """Power on, or wake up. stick: the image of a USB stick that is plugged in."""
+        ours, theirs = self.place / "host.sock", self.place / "box.sock"
+        console, shell, monitor = (self.place / name for name in ("console.sock", "shell.sock", "monitor.sock"))
+        for path in (ours, theirs, console, shell, monitor):
+            path.unlink(missing_ok=True)
+        self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._wire.bind(str(ours))
+        self._wire.setblocking(False)
+        frozen, self.frozen = self.frozen, None
+        with (self.place / "qemu.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    # Without the string instructions that emulation makes slow: clearing a page takes eight times as long with them.
+                    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max,-erms,-fsrm", "-M", "q35" if self.has_watchdog else "pc", "-m", "1024",
+                    "-nodefaults", "-display", "none", "-S",
+                    *(word for path in (console, shell) for word in ("-serial", f"unix:{path},server=on,wait=off")),
+                    "-qmp", f"unix:{monitor},server=on,wait=off",
+                    "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}",
+                    "-drive", f"if=pflash,format=raw,file={self.place / 'variables.fd'}",
+                    "-drive", f"file={self._overlay},if=none,id=disk,format=qcow2,cache=writeback",
+                    "-device", "virtio-blk-pci,drive=disk,bootindex=0",
+                    *(["-device", "i6300esb"] if self.has_watchdog else []), "-action", "watchdog=reset",
+                    "-netdev", "user,id=uplink,restrict=on", "-device", "virtio-net-pci,netdev=uplink,romfile=",
+                    "-netdev", f"dgram,id=mirror,local.type=unix,local.path={theirs},remote.type=unix,remote.path={ours}",
+                    "-device", "virtio-net-pci,netdev=mirror,romfile=", "-device", "virtio-rng-pci", "-device", "qemu-xhci",
+                    *(["-incoming", f"exec:cat {frozen / FROZEN_RAM}"] if frozen is not None else []),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0,
+            )  # fmt: skip
+        self._monitor = _connected(monitor)
+        self._order("qmp_capabilities")
+        self.console.open(console)
+        self.shell.open(shell)
+        if frozen is not None:
+            self._await_migration()
+        if stick is not None:
+            self.plug(stick)
+        self._order("cont")
+
+    def plug(self, stick: Path) -> None:
+        """Put a USB stick into it."""
+        words = f"if=none,id=stick,format=raw,readonly=on,file={stick}"
+        self._order("human-monitor-command", {"command-line": f"drive_add 0 {words}"})
+        self._order("device_add", {"driver": "usb-storage", "drive": "stick", "id": "usb-stick"})
+
+    def freeze(self, into: Path) -> None:
+        """Put it to sleep as it is, for others to wake up from."""
+        assert self._process is not None
+        self._order("stop")
+        self._order("migrate-set-parameters", {"max-bandwidth": 1 << 32})
+        self._order("migrate", {"uri": f"exec:cat > {into / FROZEN_RAM}"})
+        self._await_migration()
+        self._order("quit")
+        self._process.wait(timeout=60)
+        self.cut_power()
+        self._overlay.rename(into / FROZEN_DISK)
+        shutil.copy(self.place / "variables.fd", into / FROZEN_VARIABLES)
+
+    def expect(self, pattern: str, *, within_s: float) -> "re.Match[str]":
+        """Wait until the console shows this. Raises Missing."""
+        return self.console.expect(pattern, within_s=within_s)
 
     def ask(self, command: str, pattern: str, *, within_s: float) -> str:
-        """Type it until the console shows what it should: a line that came while it was starting is nobody's."""
+        """Type it on the console until that shows what it should: a line that came while it was starting is nobody's."""
         end = time.monotonic() + within_s
         while True:
-            self.type(command)
+            self.console.type(command)
             try:
                 return self.expect(pattern, within_s=ANSWER_S)[0]
             except Missing:
                 if time.monotonic() > end:
                     raise
-                self.type("q")  # of a page that waits
+                self.console.type("q")  # of a page that waits
+
+    def run(self, command: str, *, within_s: float = BOOT_S, status: int = 0) -> str:
+        """What root's shell on the second serial line prints (there is one only where a test had it opened, conftest.py)."""
+        self.shell.type(f'{command}; echo "@$?@" ')
+        said = self.shell.expect(r"(?s)^.*?@(\d+)@", within_s=within_s)
+        assert status == int(said[1]), said[0]
+        return said[0].partition('@$?@"')[2].rpartition(f"@{said[1]}@")[0].replace("\r", "").strip()
+
+    def await_run(self, command: str, pattern: str, *, within_s: float) -> str:
+        """Run it again and again until it prints this, and return all it printed then."""
+        end = time.monotonic() + within_s
+        while True:
+            said = self.run(f"{command} || true")
+            if re.search(pattern, said):
+                return said
+            if time.monotonic() > end:
+                raise Missing(f"expected {pattern!r} of {command}, it says: {said}")
+            self.idle(1.0)
+
+    def await_shell(self, *, version: str = "", passing: int = 0) -> None:
+        """A plain one: no colours, no line editing. version: of the system that is to come; one that is about to end has a shell, too.
+        passing: so often, while it is not there yet, ten numbered frames pass; while nobody reads the ring that may be no more than half
+        its blocks."""
+        for turn in range(int(2 * BOOT_S / BETWEEN_S)):
+            self.send(10 if turn < passing else 0, every_s=0)
+            self.shell.type("exec env TERM=dumb PAGER=cat SYSTEMD_COLORS=0 PS1='# ' sh")
+            self.shell.type('echo "<$(cat /usr/lib/scrubjay/version)>"')
+            try:
+                if version in self.shell.expect(r"<([\w.+]+)>", within_s=BETWEEN_S)[1]:
+                    self.idle(2.0)  # for what was typed before anybody read it
+                    return
+            except Missing:
+                continue
+            self.idle(BETWEEN_S)
+        raise Missing(f"expected root's shell, of {version or 'any version'}")
+
+    def pass_until(self, command: str, pattern: str) -> str:
+        """Numbered frames pass until root's shell prints this for that. Ten at a time: at so low a rate each block of the ring is given
+        back for a few frames."""
+        for _ in range(int(2 * BOOT_S / BETWEEN_S)):
+            self.send(10, every_s=0)
+            said = self.run(f"{command} || true")
+            if re.search(pattern, said):
+                return said
+            self.idle(BETWEEN_S)
+        raise Missing(f"expected {pattern!r} of {command}, it says: {said}")
+
+    def await_sealed(self) -> None:
+        """What was sent until now is in a sealed segment then, and lasts."""
+        sealed = "ls /var/lib/scrubjay/segments | wc -l"
+        count = int(self.run(sealed))
+        self.await_run(f"test $({sealed}) -gt {count} && echo more", "more", within_s=BOOT_S)
+
+    def idle(self, for_s: float) -> None:
+        """Let it work."""
+        select.select([], [], [], for_s)
 
     def send(self, count: int, *, every_s: float) -> None:
         """Numbered frames into the mirror port, going on where the last call ended."""
@@ -148,45 +288,86 @@ class Machine:
     def cut_power(self) -> None:
         """Now, in the middle of whatever it does."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
             self._process.wait()
             self._process = None
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        self.console.close()
+        self.shell.close()
+        for wire in (self._wire, self._monitor):
+            if wire is not None:
+                wire.close()
+        self._wire = self._monitor = None
 
-    def partition(self, number: int) -> tuple[int, int]:
-        """First sector and count of sectors, 512 bytes each."""
-        rows = subprocess.run(["sgdisk", "-i", str(number), str(self.disk)], check=True, capture_output=True, text=True).stdout
-        first, count = (re.search(rf"{label}: (\d+)", rows) for label in ("First sector", "Partition size"))
-        assert first is not None and count is not None, rows
-        return int(first[1]), int(count[1])
-
-    def settings(self, text: str) -> None:
-        """Lay settings onto its data partition before the first start, as a person may who has the card in hand."""
-        (self.place / "scrubjay.toml").write_text(text)
-        where = f"{self.disk}?offset={self.partition(6)[0] * 512}"
-        for request in ("mkdir etc", f"write {self.place / 'scrubjay.toml'} etc/scrubjay.toml"):
-            subprocess.run(["debugfs", "-w", "-R", request, where], check=True, capture_output=True)
+    def partition(self, number: int, into: Path) -> Path:
+        """A copy of it as it is now. The machine is off."""
+        assert self._process is None
+        raw = self.place / "raw.img"
+        _run("qemu-img", "convert", "-q", "-O", "raw", str(self._overlay), str(raw))
+        first, count = sectors(self.disk, number)
+        part = [f"skip={first // 2048}", f"count={count // 2048}"]
+        _run("dd", f"if={raw}", f"of={into}", "bs=1M", *part, "conv=sparse", "status=none")
+        raw.unlink()
+        return into
 
     def slots(self) -> dict[str, str]:
         """What the boot loader will go by."""
-        file = self.place / "grubenv"
-        where = f"{self.disk}@@{self.partition(1)[0] * 512}"
-        subprocess.run(["mcopy", "-o", "-i", where, "::/grubenv", str(file)], check=True, capture_output=True)
+        esp, file = self.partition(1, self.place / "esp.img"), self.place / "grubenv"
+        _run("mcopy", "-o", "-i", str(esp), "::/grubenv", str(file))
         return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
 
     def store(self, into: Path) -> Path:
         """What lies on its data partition, copied out with nothing mounted. The machine is off."""
-        assert self._process is None
-        first, count = self.partition(6)
-        data = self.place / "data.img"
-        subprocess.run(
-            ["dd", f"if={self.disk}", f"of={data}", "bs=1M", f"skip={first // 2048}", f"count={count // 2048}", "conv=sparse", "status=none"], check=True
-        )  # fmt: skip
+        data = self.partition(6, self.place / "data.img")
         subprocess.run(["e2fsck", "-fy", str(data)], check=False, capture_output=True)  # replays the journal, as the box would
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir()
-        subprocess.run(["debugfs", "-R", f"rdump /scrubjay {into}", str(data)], check=True, capture_output=True)
+        _run("debugfs", "-R", f"rdump /scrubjay {into}", str(data))
         data.unlink()
         return into / "scrubjay"
+
+    def _order(self, verb: str, arguments: dict[str, object] | None = None) -> object:
+        """QEMU's own monitor (QMP)."""
+        assert self._monitor is not None
+        self._monitor.sendall(json.dumps({"execute": verb, **({"arguments": arguments} if arguments else {})}).encode())
+        answer = b""
+        while True:
+            answer += self._monitor.recv(READ_BYTES)
+            for line in answer.splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if "error" in row:
+                    raise RuntimeError(f"{verb}: {row['error']['desc']}")
+                if "return" in row:
+                    return row["return"]
+
+    def _await_migration(self) -> None:
+        while True:
+            state = self._order("query-migrate")
+            assert isinstance(state, dict)
+            if state.get("status") == "completed":
+                return
+            assert state.get("status") != "failed", state
+            self.idle(0.1)
+
+
+def _connected(path: Path) -> socket.socket:
+    """QEMU listens a moment after it was started."""
+    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end = time.monotonic() + 60
+    while True:
+        try:
+            wire.connect(str(path))
+            return wire
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            select.select([], [], [], 0.05)
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)

@@ -236,9 +236,7 @@ def test_what_was_signed_for_it_changes_during_a_session(box: Box) -> None:
     box.runs("take", "update.raucb", "stick sda1")
 
     assert [ACTIVE, "systemctl soft-reboot"] == [line for line in box.done if line in (ACTIVE, "systemctl soft-reboot")]
-    assert "table of b: /dev/disk/by-partlabel/root-b" == box.file("run/scrubjay-verity").replace(
-        "DEVICE", "/dev/disk/by-partlabel/root-b"
-    )
+    assert "table of b: DEVICE" == box.file("run/scrubjay-verity")
 
 
 def test_between_sessions_an_update_is_changed_to_at_once(box: Box) -> None:
