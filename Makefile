@@ -5,7 +5,7 @@
 #   make test          style, types, imports, then every test
 #   make bench         the figures beside their peers, measured in the same run
 #   make image         the image of a box, its signed update and its list of parts: two minutes, needs root
-#   make image-test    the same, then boots, records, updates, breaks and brings it back under QEMU: half an hour, needs root
+#   make image-test    the same, then boots, records, updates, breaks and brings it back under QEMU: an hour, needs root
 #   make picture       docs/hub.png anew, from the demo's room
 #   make lint          style, types, imports only
 
