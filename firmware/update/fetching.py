@@ -42,7 +42,7 @@ class Fetching:
         self._report = report
         self._ledger = ledger
         self._wanted = Spool(board.disk, WANTED)
-        self._received = Spool(board.disk, RECEIVED)  # only to see what is there, under attempts as well
+        self._received = Spool(board.disk, RECEIVED)  # to see what is there, under attempts as well; taking it is taking.py's
         self._pursuit: Pursuit | None = None
 
     def start(self) -> None:
@@ -55,14 +55,26 @@ class Fetching:
         except BadItem:
             self._report.drop("edition_unreadable")
             self._pursuit = None
+        if self._pursuit is not None and self._is_made(self._pursuit.edition):
+            # The end came between the copy and the end of its bundle, which would be refused for being here already.
+            for bundle in self._pursuit.edition.bundles:
+                self._received.settle_named(_received_name(bundle))
+            self._forget()
+        meant = set() if self._pursuit is None else {bundle.wish.name for bundle in self._pursuit.edition.bundles}
+        for name in self._board.disk.list(DOWNLOADS):
+            if not name.startswith(".") and name not in meant:
+                _remove(self._board.disk, f"{DOWNLOADS}/{name}")  # What begins with a dot is the uplink's.
+        for name in self._wanted.names():
+            if name not in meant:
+                self._wanted.settle_named(name)
 
     def take(self, text: object, now: Now) -> None:
         """An edition somebody trusted orders this box to have. Raises BadItem with the reason why not; DiskFull, DiskFailed."""
         data = edition.from_text(text)
         wanted = edition.opened(data, self._board.identity.trusted())
         self._check(wanted, now)
-        if self._pursuit is not None and self._pursuit.data == data:
-            return
+        if self._is_made(wanted) or (self._pursuit is not None and self._pursuit.data == data):
+            return  # Ordered again; or the power has brought back an order that was settled.
         self._forget()
         self._pursue(Pursuit(data, wanted), now)
 
@@ -85,6 +97,9 @@ class Fetching:
     def done(self, name: str) -> None:
         """This item of updates/received/ became a copy."""
         if self._pursuit is not None and name in {_received_name(bundle) for bundle in self._pursuit.edition.bundles}:
+            self._board.disk.sync_dir(
+                RECEIVED
+            )  # Or the power could bring the item back, and nothing would say any more whose it was.
             self._forget()
 
     def refused(self, name: str, now: Now) -> tuple[str | None, bool]:
@@ -131,6 +146,10 @@ class Fetching:
             raise BadItem(f"expected a version that was not refused, this one stays test: {standing.refused[wanted.version]}")
         if self._chosen(Pursuit(b"", wanted)) is None:
             raise BadItem("expected a bundle whose base is here, or a whole one")
+
+    def _is_made(self, wanted: Edition) -> bool:
+        """Whether the copy is here."""
+        return self._ledger.is_there(wanted.version) and self._ledger.standing.counters.get(wanted.version) == wanted.number
 
     def _chosen(self, pursuit: Pursuit) -> Offered | None:
         """The smallest bundle that was not tried and whose base is here."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
@@ -10,6 +11,7 @@ from firmware.core.download import wish_unpacked
 from firmware.core.edition import Edition, Offered, as_text, signed
 from firmware.core.spool import Spool
 from firmware.core.versions import IMAGE
+from simulator.disk import PowerCut
 from simulator.identity import SimulatedIdentity
 from simulator.slots import BOARD
 
@@ -43,6 +45,8 @@ class Uplink:
         """Everything that is wanted is there."""
         for name in self.wanted():
             self.box.disk.write(f"downloads/{name}", self.files[name])
+            self.box.disk.sync(f"downloads/{name}")
+            self.box.disk.sync_dir("downloads")
             Spool(self.box.disk, "wanted").settle_named(name)
 
 
@@ -126,6 +130,61 @@ def test_wherever_it_ends_it_goes_on(box, uplink):
     box.run(60)
 
     assert "v2" == box.station.report.gauges["official"]
+
+
+@pytest.mark.parametrize("how", ["power", "killed"])
+def test_the_end_before_any_operation(how):
+    """From the order to the copy, cut before any operation: it is fetched, copied once, and nothing is left over. (S1-03, S1-10)"""
+    doom, past = 1, False
+    while not past:
+        box = Box()
+        uplink = Uplink(box)
+        box.order(edition=uplink.edition("v2", [(box.bundle("v2", counter=5), IMAGE)], number=5))
+        at = box.disk.operations + doom
+
+        def before(count: int, what: str, path: str, at: int = at) -> None:
+            if count >= at and not path.startswith("state"):
+                raise PowerCut
+
+        box.disk.before = before
+        try:
+            copied(box, uplink)
+            past = True
+        except PowerCut:
+            box.disk.before = None
+            if how == "power":
+                box.disk.power_cut(Random(doom))
+                box.disk.mkdir("state")
+            box.start()
+            copied(box, uplink)
+        box.disk.before = None
+
+        assert ["v2"] == box.versions(), f"ended before operation {doom}"
+        assert files("v2") == box.contents("v2")
+        left = [box.disk.list(path) for path in ("downloads", "wanted", "updates/received", "commands/verified/update")]
+        assert [[], [], [], []] == left, f"ended before operation {doom}"
+        assert not box.disk.exists("updates/edition")
+        doom += 3
+    assert doom > 60
+
+
+def copied(box: Box, uplink: Uplink) -> None:
+    for _ in range(12):
+        box.run(0.5)
+        uplink.bring()
+        if "v2" in box.versions() and not box.disk.exists("updates/edition"):
+            return
+
+
+def test_what_nobody_means_any_more_goes(box):
+    """A file that came too late, and a wish of a former edition: a new life removes them; what the uplink is at is not its to touch."""
+    box.disk.write(f"downloads/{'1' * 64}", b"late")
+    box.disk.write(f"downloads/.{'2' * 64}", b"begun")
+    Spool(box.disk, "wanted").publish("3" * 64, b"x")
+    box.start()
+
+    assert [f".{'2' * 64}"] == box.disk.list("downloads")
+    assert [] == box.disk.list("wanted")
 
 
 @pytest.mark.parametrize(
