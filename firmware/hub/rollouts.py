@@ -41,7 +41,7 @@ class Rollouts:
         self._hours = Hours.of(settings.update_hours)
         self._due = Monotonic(0)
         self._is_moved = True  # a box has said something
-        self._is_running = False
+        self._is_running = False  # or may be
 
     # Within the transaction that takes messages in.
 
@@ -108,6 +108,7 @@ class Rollouts:
     def go_on(self, now: Now) -> bool:
         """Decide and order what is due; whether there is news. Raises RepositoryFailed, DiskFull or DiskFailed: then it is done later."""
         if now.monotonic < self._due and not self._is_moved:
+            self._is_running = True  # What woke us may be a roll-out that has just been begun: look when it is time.
             return False
         self._due = now.monotonic.after(LOOK_NS)
         numbers = [int(row["number"]) for row in self._repository.rows("select number from rollouts where state = ?", RUNNING)]

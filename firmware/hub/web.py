@@ -33,15 +33,16 @@ from drivers.board import Board
 from firmware.core import report
 from firmware.core.durable import make_directory
 from firmware.core.envelope import Order, is_name
-from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing, Trouble
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.report import Report
 from firmware.core.request import Request, from_parameters
 from firmware.core.station import ALIVE_EVERY_NS
 from firmware.core.timestamp import SECOND, iso
-from firmware.hub import calls, questions, sessions, updates
+from firmware.hub import calls, questions, sessions
 from firmware.hub.affairs import feedback, firings, give_advice, order_session, rules, set_rules
+from firmware.hub.asking import TooLong, body_of, json_object
 from firmware.hub.clocks import clocks
-from firmware.hub.editions import PUBLISHED, Arriving, clear_arriving, publish
+from firmware.hub.editions import PUBLISHED, clear_arriving
 from firmware.hub.evidence import EVIDENCE
 from firmware.hub.guard import Guard
 from firmware.hub.order import cancel_evidence, request_evidence
@@ -53,6 +54,7 @@ from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.rules import RULES_BYTES_MAX
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import NEWS
+from firmware.hub.versions import Versions
 
 CRITERIA = (
     "hosts", "ports", "macs", "protocols", "vlans", "devices", "senders", "receivers", "kinds", "event", "contains", "filter",
@@ -61,8 +63,6 @@ CRITERIA = (
 OVER = ("refused", "expired", "done", "cancelled")
 PRIORITIES_MAX = 4
 LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a commit
-BODY_BYTES_MAX = 8192
-ROLLOUT_BYTES_MAX = 8 << 20  # Names of a hundred thousand boxes.
 AROUND_S_MAX = 3600
 QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
 PIECE_BYTES = 1 << 20
@@ -70,10 +70,6 @@ FILES = {
     "/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/affairs.js": ("affairs.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }  # fmt: skip
-
-
-class TooLong(Trouble):
-    """Somebody sent more than an answer to it could need. Nothing was done."""
 
 
 class Newsroom:
@@ -111,6 +107,7 @@ class Page:
         self._newsroom = newsroom
         self._threads = threading.local()
         self._ordering = threading.Lock()
+        self._versions = Versions(board, settings, self._repository, self._ordering)
 
     def app(self) -> Starlette:
         """The application, guarded."""
@@ -141,14 +138,7 @@ class Page:
             Route("/api/firings", self._firings, methods=["GET"]),
             Route("/api/rules", self._rules, methods=["GET"]),
             Route("/api/rules", self._set_rules, methods=["POST"]),
-            Route("/api/updates", self._updates, methods=["GET"]),
-            Route("/api/updates/history", self._update_history, methods=["GET"]),
-            Route("/api/updates/files/{digest}", self._take_file, methods=["PUT"]),
-            Route("/api/updates/editions", self._publish_edition, methods=["POST"]),
-            Route("/api/rollouts", self._rollouts, methods=["GET"]),
-            Route("/api/rollouts", self._start_rollout, methods=["POST"]),
-            Route("/api/rollouts/{number:int}", self._rollout, methods=["GET"]),
-            Route("/api/rollouts/{number:int}", self._change_rollout, methods=["POST"]),
+            *self._versions.routes(),
             Route("/evidence/{command}.pcapng", self._download, methods=["GET"]),
         ]
         names = (self._settings.page_host, *self._settings.page_names)
@@ -222,11 +212,11 @@ class Page:
     # Evidence.
 
     async def _ask(self, request: HttpRequest) -> Response:
-        command = await run_in_threadpool(self._order, await _body(request))
+        command = await run_in_threadpool(self._order, await body_of(request))
         return JSONResponse({"command": command.hex()}, 202)
 
     def _order(self, body: bytes) -> bytes:
-        wish = _json_object(body)
+        wish = json_object(body)
         now = self._board.clock.now()
         repository = self._repository()
         box, about = self._box(wish), _identity(wish.get("message"))
@@ -323,17 +313,17 @@ class Page:
         return JSONResponse(rules(self._board))
 
     async def _set_rules(self, request: HttpRequest) -> Response:
-        body = await _body(request, longest=2 * RULES_BYTES_MAX)
-        return JSONResponse(await run_in_threadpool(lambda: set_rules(self._board, _json_object(body))))
+        body = await body_of(request, longest=2 * RULES_BYTES_MAX)
+        return JSONResponse(await run_in_threadpool(lambda: set_rules(self._board, json_object(body))))
 
     async def _change_call(self, request: HttpRequest) -> Response:
-        body = await _body(request)
+        body = await body_of(request)
         call = await run_in_threadpool(self._changed_call, request.path_params["number"], body, request.scope.get("who", ""))
         return JSONResponse(call) if call else JSONResponse({"error": "expected the number of a call"}, 404)
 
     def _changed_call(self, number: int, body: bytes, who: str) -> dict[str, object] | None:
         """who: somebody this site knows, in whose name it is then, whatever else is said; "" where nobody is asked."""
-        wish = _json_object(body)
+        wish = json_object(body)
         to, by, note = (str(wish.get(name, "")) for name in ("to", "by", "note"))
         by = who or by
         now = self._board.clock.now()
@@ -349,72 +339,16 @@ class Page:
         self._newsroom.knock()
         return found
 
-    # Versions and roll-outs: updates.py says which.
-
-    def _updates(self, request: HttpRequest) -> Response:
-        return JSONResponse(updates.overview(self._repository(), tai_offset_s=self._tai_offset_s()))
-
-    def _rollouts(self, request: HttpRequest) -> Response:
-        return JSONResponse({"rollouts": updates.newest(self._repository(), tai_offset_s=self._tai_offset_s())})
-
-    def _update_history(self, request: HttpRequest) -> Response:
-        box = request.query_params.get("box") or None
-        return JSONResponse({"history": updates.history(self._repository(), box=box, tai_offset_s=self._tai_offset_s())})
-
-    async def _take_file(self, request: HttpRequest) -> Response:
-        who = self._board.identity.entropy(4).hex()
-        arriving = await run_in_threadpool(Arriving, self._board, request.path_params["digest"], who)
-        try:
-            async for piece in request.stream():
-                if piece:
-                    await run_in_threadpool(arriving.append, piece)
-            size = await run_in_threadpool(arriving.finish)
-        finally:
-            await run_in_threadpool(arriving.give_up)
-        return JSONResponse({"bytes": size}, 201)
-
-    async def _publish_edition(self, request: HttpRequest) -> Response:
-        wish = _json_object(await _body(request))
-        now = self._board.clock.now().timestamp.tai_ns
-        found = await run_in_threadpool(lambda: publish(self._board, self._repository(), wish.get("edition"), now))
-        return JSONResponse({"version": found.version, "number": found.number, "channel": found.channel}, 201)
-
-    async def _start_rollout(self, request: HttpRequest) -> Response:
-        wish, who = _json_object(await _body(request, longest=ROLLOUT_BYTES_MAX)), request.scope.get("who", "")
-
-        def work() -> dict[str, object]:
-            by = who or str(wish.get("by", ""))
-            return updates.start(self._board, self._repository(), self._settings, wish, by=by)
-
-        return JSONResponse(await run_in_threadpool(work), 201)
-
-    def _rollout(self, request: HttpRequest) -> Response:
-        number = min(request.path_params["number"], 1 << 62)
-        found = updates.shown(self._repository(), number, tai_offset_s=self._tai_offset_s())
-        return JSONResponse(found) if found else JSONResponse({"error": "expected the number of a roll-out"}, 404)
-
-    async def _change_rollout(self, request: HttpRequest) -> Response:
-        wish, who = _json_object(await _body(request)), request.scope.get("who", "")
-        number = min(request.path_params["number"], 1 << 62)
-
-        def work() -> dict[str, object] | None:
-            by = who or str(wish.get("by", ""))
-            with self._ordering:
-                return updates.change(self._board, self._repository(), self._settings, number, wish, by=by)
-
-        found = await run_in_threadpool(work)
-        return JSONResponse(found) if found else JSONResponse({"error": "expected the number of a roll-out"}, 404)
-
     def _change(self, ordered: Callable[[dict[str, object], str], Order]) -> Callable[[HttpRequest], Awaitable[Response]]:
         """An answer to what becomes an order to one box."""
 
         def order(body: bytes) -> Order:
-            wish = _json_object(body)
+            wish = json_object(body)
             with self._ordering:
                 return ordered(wish, self._box(wish))
 
         async def answer(request: HttpRequest) -> Response:
-            made = await run_in_threadpool(order, await _body(request))
+            made = await run_in_threadpool(order, await body_of(request))
             return JSONResponse({"command": made.identity.hex()}, 202)
 
         return answer
@@ -514,26 +448,6 @@ def _selection(request: HttpRequest) -> Selection:
     after, before, newest = (number(name, values[name]) if values.get(name) else None for name in ("after", "before", "newest"))
     priorities = tuple(number("priority", text) for text in values.getlist("priority")[:PRIORITIES_MAX] if text)
     return Selection(after or 0, before, priorities, values.get("box") or None, newest)
-
-
-async def _body(request: HttpRequest, *, longest: int = BODY_BYTES_MAX) -> bytes:
-    """Raises TooLong."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > longest:
-            raise TooLong(f"expected at most {longest} bytes")
-    return body
-
-
-def _json_object(body: bytes) -> dict[str, object]:
-    try:
-        wish = json.loads(body)
-    except (ValueError, RecursionError):
-        wish = None
-    if not isinstance(wish, dict):
-        raise BadItem("expected a JSON object")
-    return wish
 
 
 def _identity(value: object) -> bytes | None:
