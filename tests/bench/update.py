@@ -27,6 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "drivers"))
 
+import delta  # noqa: E402  (beside this file)
 import wire  # noqa: E402  (a sibling test's helper, not a package)
 
 from drivers.linux.clock import LinuxClock  # noqa: E402
@@ -273,7 +274,11 @@ def main() -> int:
     parser.add_argument("--way", action="append", help=f"only these of {', '.join(WAYS)}")
     parser.add_argument("--load", action="append", type=int, help="only these loads, counted from 1")
     parser.add_argument("--seconds", type=float, default=4.0, help="of offered load a run; twelve in a row take more")
+    parser.add_argument("--sent", action="store_true", help="only what a version costs on the way to a box: delta.py")
     a = parser.parse_args()
+    if a.sent:
+        delta.main(a.json)
+        return 0
     missing = wire.why_not() or next((f"no {name}" for name in ("gcc", "ethtool") if shutil.which(name) is None), None)
     if missing:
         print(f"update bench skipped: {missing}")
