@@ -437,11 +437,15 @@ async function look() {
 
 // Many knocks are one look: what changes beside the messages is looked at once a second at most, and only when the hub knocked.
 let refreshing = null;
+let knocked = false; // while a look was under way, which may have been past what it is about
 function refresh() {
+  knocked = true;
   if (refreshing !== null) return;
   refreshing = setTimeout(async () => {
+    knocked = false;
     await look();
     refreshing = null;
+    if (knocked) refresh();
   }, REFRESH_MS);
 }
 
