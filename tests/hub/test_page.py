@@ -17,6 +17,8 @@ from firmware.core.presence import Presence
 from firmware.core.topics import Topic
 from firmware.hub.calls import open_call
 from firmware.hub.repository import EvidenceState, Repository
+from firmware.hub.rollout import Plan
+from firmware.hub.rollouts import plan_stored
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 from simulator.broker import free_port
@@ -477,6 +479,29 @@ def test_the_devices_clocks_are_drawn(hub: Hub, watched: Watched, tmp_path: Path
     assert 0 == clocks.locator("b").count()
     assert not watched.scrolls_sideways()
     watched.page.screenshot(path=str(tmp_path / "clocks.png"))
+
+
+def test_versions_rolled_out(hub: Hub, watched: Watched) -> None:
+    """(S1-16) How far a version has come, and why it was halted; a cause is text there, whatever a box has said."""
+    with hub.repository.transaction():
+        hub.repository.change(
+            "insert into editions values (?, 'v2', 2, 'here', 'stable', 'application', 0, 0, x'00', 0)", COMMAND
+        )
+        hub.repository.change(
+            "insert into rollouts (edition, plan, state, phase, cause, by, started_tai_ns, changed_tai_ns) values (?, ?, 'halted', 0, ?, 'ann', ?, ?)",
+            COMMAND, plan_stored(Plan()), HOSTILE, TAI, TAI,
+        )  # fmt: skip
+        for place, state in enumerate(("failed", "waiting", "waiting")):
+            hub.repository.change(
+                "insert into members (rollout, place, box, state) values (1, ?, ?, ?)", place, f"box-{place}", state
+            )
+    hub.knock()
+
+    row = watched.page.locator("#rollouts > li")
+    expect(row).to_contain_text("v2")
+    expect(row).to_contain_text("phase 1 of 3: 1 failed, 2 waiting")
+    expect(row).to_contain_text("halted")
+    assert 0 == row.locator("img, script").count()
 
 
 def test_calls_sessions_and_advice(hub: Hub, watched: Watched) -> None:
