@@ -8,6 +8,7 @@
 #   DIR/disk.img     esp | boot-a | boot-b | root-a | root-b | data            what flash.sh writes onto a card
 #   DIR/sbom.json    every Debian package and Python library in it (CycloneDX 1.6)
 #
+# What a boot loader needs is in usr/lib/scrubjay/boot/<boot loader>.sh.
 # Needs root (mmdebstrap, chroot) and the packages that tools/image-setup.sh installs. Packages and wheels are those of
 # rootfs/usr/share/scrubjay/lock.*: another version is an error that says so; --relock writes what was found instead.
 # The same commit gives the same bytes: every time stamp is the commit's, every UUID is derived from version and board.
@@ -26,9 +27,11 @@ while [ $# -gt 0 ]; do
     esac
 done
 case "$arch" in
-    amd64) machine=x86_64 kernel=linux-image-amd64 bootloader=grub bootloader_state=grubenv=/efi/grubenv ;;
+    amd64) machine=x86_64 kernel=linux-image-amd64 loader=grub console=ttyS0 ;;
     *) echo "build: expected amd64, got $arch; another board needs its kernel, its boot loader and its lock here" >&2; exit 2 ;;
 esac
+# shellcheck source=/dev/null
+. "$here/usr/lib/scrubjay/boot/$loader.sh"
 into="${into:-$top/build/image/$arch}"
 # Later commits are later versions: a box takes no older one unless it is signed as a downgrade.
 version="${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/pyproject.toml")+$(TZ=UTC git -C "$top" log -1 --date=format-local:%Y%m%dT%H%M%S --format=%cd.%h)}"
@@ -42,7 +45,7 @@ trap 'umount "$work/stage/proc" 2>/dev/null || true; rm -rf --one-file-system "$
 say() { printf 'build: %s\n' "$*"; }
 uuid() { printf '%s' "scrubjay $arch $version $1" | sha256sum | sed 's/^\(.\{8\}\)\(.\{4\}\).\(.\{3\}\).\(.\{3\}\)\(.\{12\}\).*/\1-\2-4\3-8\4-\5/'; }
 
-PACKAGES=systemd,systemd-sysv,systemd-resolved,udev,dbus-broker,libpam-systemd,python3-minimal,python3,linuxptp,chrony,iproute2,rauc,rauc-service,libpcap0.8t64,kmod,e2fsprogs,dosfstools,util-linux,ethtool,dmsetup,grub-common,ca-certificates
+PACKAGES=systemd,systemd-sysv,systemd-resolved,udev,dbus-broker,libpam-systemd,python3-minimal,python3,linuxptp,chrony,iproute2,rauc,rauc-service,libpcap0.8t64,kmod,e2fsprogs,dosfstools,util-linux,ethtool,dmsetup,$loader_packages,ca-certificates
 SUITE=trixie
 mirror() {  # wherever this machine takes Debian from
     apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" | grep -v security | sort -u | head -n 1
@@ -143,6 +146,8 @@ application() {
 overlay() {
     tar -C "$here" --exclude=./build.sh --exclude=./usr/lib/scrubjay/initramfs --exclude=./usr/lib/scrubjay/boot -cf - . | tar -C "$stage" --no-same-owner -xf -
     sed -i -e "s|@ARCH@|$arch|" -e "s|@BOOTLOADER@|$bootloader|" -e "s|@BOOTLOADER_STATE@|$bootloader_state|" "$stage/etc/rauc/system.conf"
+    sed -i "s|/dev/ttyS0|/dev/$console|" "$stage/etc/scrubjay/scrubjay.toml"
+    loader_root
     printf '%s\n' "$version" >"$stage/usr/lib/scrubjay/version"
     printf 'NAME=Scrubjay\nID=scrubjay\nID_LIKE=debian\nPRETTY_NAME="Scrubjay %s"\nVERSION_ID="%s"\n' "$version" "$version" >"$stage/etc/os-release"
     cp "$(keys)/ca.pem" "$stage/etc/rauc/ca.pem"
@@ -202,7 +207,7 @@ initramfs() {
     cp "$cache/busybox" "$tree/bin/busybox"
     install -m 755 "$here/usr/lib/scrubjay/initramfs/init" "$tree/init"
     uid="$(sed -n 's/^scrubjay-capture:[^:]*:\([0-9]*\):.*/\1/p' "$stage/etc/passwd")"
-    gcc -O2 -static -Wl,--build-id=none -DRECORDER_UID="$uid" -o "$tree/bin/ringhold" "$here/usr/lib/scrubjay/initramfs/ringhold.c"
+    "$machine-linux-gnu-gcc" -O2 -static -Wl,--build-id=none -DRECORDER_UID="$uid" -o "$tree/bin/ringhold" "$here/usr/lib/scrubjay/initramfs/ringhold.c"
     cp "$stage/usr/sbin/dmsetup" "$tree/bin/dmsetup"
     # Its libraries, by what it says it needs; the loader finds them by name in /lib.
     local queue=("$stage/usr/sbin/dmsetup") seen=" "
@@ -292,15 +297,7 @@ partitions() {
     local disk="$into/disk.img" esp="$work/esp" start
     truncate -s 32M "$esp"
     mkfs.vfat -n ESP -i "$(uuid esp | cut -c1-8)" --invariant "$esp" >/dev/null
-    printf 'search --set=root --file /scrubjay/grub.cfg\nset prefix=($root)/scrubjay\nconfigfile ($root)/scrubjay/grub.cfg\n' >"$work/grub-early.cfg"
-    grub-mkimage -O x86_64-efi -c "$work/grub-early.cfg" -p /scrubjay -o "$work/BOOTX64.EFI" \
-        part_gpt fat ext2 normal configfile loadenv test echo linux serial terminal sleep reboot boot search search_fs_file minicmd probe regexp
-    grub-editenv "$work/grubenv" create
-    grub-editenv "$work/grubenv" set ORDER="A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0 WHOLE=1
-    mmd -i "$esp" ::/EFI ::/EFI/BOOT ::/scrubjay
-    mcopy -m -i "$esp" "$work/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
-    mcopy -m -i "$esp" "$here/usr/lib/scrubjay/boot/grub.cfg" ::/scrubjay/grub.cfg
-    mcopy -m -i "$esp" "$work/grubenv" ::/grubenv
+    loader_esp "$esp"
     rm -f "$disk"
     truncate -s 1400M "$disk"
     sgdisk --clear -U "$(uuid disk)" -n1:2048:+32M -t1:ef00 -c1:esp -n2:0:+64M -t2:8300 -c2:boot-a -n3:0:+64M -t3:8300 -c3:boot-b \
@@ -322,10 +319,10 @@ partitions() {
 }
 
 missing=""
-for tool in mmdebstrap mksquashfs veritysetup sgdisk mcopy mkfs.vfat cpio zstd grub-mkimage grub-editenv readelf depmod openssl; do
+for tool in mmdebstrap mksquashfs veritysetup sgdisk mcopy mkfs.vfat cpio zstd $loader_tools readelf "$machine-linux-gnu-gcc" depmod openssl; do
     command -v "$tool" >/dev/null || missing+=" $tool"
 done
-[ -z "$missing" ] || { echo "build: missing$missing; run tools/image-setup.sh" >&2; exit 1; }
+[ -z "$missing" ] || { echo "build: missing$missing; run tools/image-setup.sh $arch" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "build: needs root: a root file system is made of files that belong to root" >&2; exit 1; }
 
 started=$SECONDS
@@ -333,7 +330,7 @@ mkdir -p "$work/wheels" "$work/stage"
 stage="$work/stage"
 own_wheel
 debian base "$PACKAGES" --customize-hook='mkdir "$1/boot-package"' \
-    --customize-hook="chroot \"\$1\" sh -c 'cd /boot-package && apt-get download -q \$(apt-cache depends $kernel | sed -n \"s/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p\") busybox-static'"
+    --customize-hook="chroot \"\$1\" sh -c 'cd /boot-package && apt-get download -q \$(apt-cache depends $kernel | sed -n \"s/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p\") busybox-static $loader_beside'"
 tar -C "$stage" --exclude=./dev/* --exclude='./boot-package/linux-image*' -xf "$tarball"
 dpkg-deb --fsys-tarfile "$stage"/boot-package/busybox-static*.deb | tar -xO ./usr/bin/busybox >"$cache/busybox" 2>/dev/null ||
     dpkg-deb --fsys-tarfile "$stage"/boot-package/busybox-static*.deb | tar -xO ./bin/busybox >"$cache/busybox"
