@@ -39,6 +39,7 @@ netsniff-ng     | netsniff-ng                          | peer of the benchmark
 stenographer    | stenotype                            | stenotype: the peer of the benchmark that indexes, too
 chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
+libubootenv-tool | fw_setenv              | U-Boot's environment, as RAUC writes it on an arm64 box
 gdisk           | sgdisk                               | disks with partitions, on loop devices: what flash.sh must refuse, and what it writes
 "
 

@@ -2,7 +2,9 @@
 themselves are in tests/image, where a decision costs a start of the machine."""
 
 import os
+import shutil
 import subprocess
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,19 @@ for where; do from="$part" part="$where"; done
 case "$from" in */boot-?) cp "$SCRUBJAY_AT/${from##*/}"/* "$where" ;; esac
 """
 WHOLE = "ORDER=A B\nA_OK=1\nWHOLE=1\n"
+UBOOT_BYTES = 0x4000  # as in rootfs/usr/lib/scrubjay/boot
+
+
+def uboot(**values: str) -> bytes:
+    """An environment as U-Boot reads it: CRC-32 of what follows, little-endian, then name=value, each ended by a zero byte."""
+    data = b"".join(f"{name}={value}".encode() + b"\0" for name, value in values.items()).ljust(UBOOT_BYTES - 4, b"\0")
+    return zlib.crc32(data).to_bytes(4, "little") + data
+
+
+def read_uboot(image: bytes) -> dict[str, str]:
+    assert UBOOT_BYTES == len(image)
+    assert zlib.crc32(image[4:]) == int.from_bytes(image[:4], "little")
+    return dict(line.decode().split("=", 1) for line in image[4:].split(b"\0\0")[0].split(b"\0"))  # an empty one ends it
 
 
 @dataclass(frozen=True)
@@ -337,6 +352,28 @@ def test_a_damaged_environment_of_the_boot_loader_is_mended(box: Box, was_confir
     anew = "ORDER=A B\nA_OK=1\nA_TRY=0\nB_OK=0\nB_TRY=0\nWHOLE=1\n"
     assert (WHOLE if was_confirmed else anew) == box.file("efi/grubenv")
     assert "slot A: the boot loader's environment was damaged, and is mended" in box.history
+    assert "rauc status mark-good booted" == box.done[-1]
+
+
+@pytest.mark.skipif(shutil.which("fw_setenv") is None, reason="needs libubootenv-tool (tools/setup.sh): U-Boot's environment")
+@pytest.mark.parametrize("damage", [b"", bytes(UBOOT_BYTES), uboot(BOOT_ORDER="B A")[:-1], b"\1" + uboot(BOOT_ORDER="B A")[1:]])
+@pytest.mark.parametrize("was_confirmed", [True, False])
+def test_a_damaged_environment_of_u_boot_is_mended(box: Box, was_confirmed: bool, damage: bytes) -> None:
+    """As GRUB's is, by its checksum, with the program that RAUC calls; one that is whole is left alone. (S1-16)"""
+    where = box.root / "efi/uboot.env"
+    box.file("etc/rauc/system.conf", "[system]\ncompatible=scrubjay-arm64\nbootloader=uboot\n")
+    box.file("etc/fw_env.config", f"{where} 0x0 {UBOOT_BYTES:#x}\n")
+    whole = uboot(BOOT_ORDER="B A", BOOT_A_LEFT="3", BOOT_B_LEFT="2")
+    where.write_bytes(whole)
+    if was_confirmed:
+        box.runs("watch", slot="B", step=86_400)
+        assert whole == where.read_bytes() == where.with_name("uboot.env.good").read_bytes()
+    where.write_bytes(damage)
+    box.runs("watch", slot="B", step=86_400)
+
+    anew = {"BOOT_ORDER": "B", "BOOT_A_LEFT": "0", "BOOT_B_LEFT": "3"}
+    assert (read_uboot(whole) if was_confirmed else anew) == read_uboot(where.read_bytes())
+    assert "slot B: the boot loader's environment was damaged, and is mended" in box.history
     assert "rauc status mark-good booted" == box.done[-1]
 
 
