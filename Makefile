@@ -6,10 +6,11 @@
 #   make bench         the figures beside their peers, measured in the same run
 #   make image         the image of a box, its signed update and its list of parts: two minutes, needs root
 #   make image-test    the same, then boots, records, updates, breaks and brings it back under QEMU: an hour, needs root
+#   make image-test-arm64   the arm64 image, built under qemu-user, and what U-Boot makes of it on QEMU's board
 #   make picture       docs/hub.png anew, from the demo's room
 #   make lint          style, types, imports only
 
-.PHONY: demo test bench lint picture setup image image-test
+.PHONY: demo test bench lint picture setup image image-test image-test-arm64
 BIN = .venv/bin
 
 setup:
@@ -39,3 +40,7 @@ image:
 image-test: setup image
 	@tools/next-image.sh
 	$(BIN)/pytest -m image tests/image
+
+image-test-arm64: setup
+	@./flash.sh --arch arm64 image
+	$(BIN)/pytest -m image tests/image/test_u_boot.py

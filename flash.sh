@@ -8,6 +8,7 @@
 #   ./flash.sh board USER@HOST:DEV         write it onto the disk of a board that runs a rescue Linux, over ssh, and read it back
 #   ./flash.sh test                        build, boot, record, update, break, roll back (make image-test)
 #
+# --arch arm64 before the verb: for a board of that kind that starts with U-Boot; without it amd64, with GRUB.
 # --dry-run before the verb prints each command and runs none. Every command is printed before it runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -17,7 +18,7 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --arch) arch="$2"; shift 2 ;;
         --dry-run) dry=yes; shift ;;
-        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) arguments+=("$1"); shift ;;
     esac
 done
@@ -117,5 +118,5 @@ case "${1:-}" in
     usb) usb "${2:-}" ;;
     board) board "${2:-}" ;;
     test) run make image-test ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

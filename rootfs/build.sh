@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Build the image of a box: a read-only Debian 13 root, proved block by block, in two slots.
 #
-#   rootfs/build.sh [--arch amd64] [--into DIR] [--version V] [--relock] [--wheel FILE]
+#   rootfs/build.sh [--arch amd64|arm64] [--into DIR] [--version V] [--relock] [--wheel FILE]
 #
 #   DIR/root.img     squashfs of the root and its dm-verity hash tree         what RAUC writes into a root slot
 #   DIR/boot.img     kernel and initramfs that belong to exactly this root     what RAUC writes into a boot slot
 #   DIR/disk.img     esp | boot-a | boot-b | root-a | root-b | data            what flash.sh writes onto a card
 #   DIR/sbom.json    every Debian package and Python library in it (CycloneDX 1.6)
 #
-# What a boot loader needs is in usr/lib/scrubjay/boot/<boot loader>.sh.
+# What a boot loader needs is in usr/lib/scrubjay/boot/<boot loader>.sh. For another machine than this one the programs of its root
+# run under qemu-user, and only what runs before there is a root is compiled across.
 # Needs root (mmdebstrap, chroot) and the packages that tools/image-setup.sh installs. Packages and wheels are those of
 # rootfs/usr/share/scrubjay/lock.*: another version is an error that says so; --relock writes what was found instead.
 # The same commit gives the same bytes: every time stamp is the commit's, every UUID is derived from version and board.
@@ -28,7 +29,8 @@ while [ $# -gt 0 ]; do
 done
 case "$arch" in
     amd64) machine=x86_64 kernel=linux-image-amd64 loader=grub console=ttyS0 ;;
-    *) echo "build: expected amd64, got $arch; another board needs its kernel, its boot loader and its lock here" >&2; exit 2 ;;
+    arm64) machine=aarch64 kernel=linux-image-arm64 loader=u-boot console=ttyAMA0 ;;
+    *) echo "build: expected amd64 or arm64, got $arch; another board needs its kernel, its boot loader and its lock here" >&2; exit 2 ;;
 esac
 # shellcheck source=/dev/null
 . "$here/usr/lib/scrubjay/boot/$loader.sh"

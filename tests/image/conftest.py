@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE))  # `machine` is the tests' own; no package is made
 from machine import BOOT_S, FIRMWARE, FROZEN_DISK, Machine, sectors  # noqa: E402
 
 IMAGE = TOP / "build/image/amd64"
+ARM64 = TOP / "build/image/arm64"
 NEXT = TOP / "build/image/next"  # the same source under a later version: what is exchanged is whole, what is different is known
 SYSTEM = "cat /var/lib/scrubjay/state/system"
 RECORDER, RECORDING = "cat /var/lib/scrubjay/state/capture.json", '"state": ?"recording"'

@@ -76,6 +76,11 @@ def test_script_reads(script: Path) -> None:
     [
         (("image",), ["tools/image-setup.sh amd64", "rootfs/build.sh --arch amd64", "tools/bundle.sh --arch amd64"]),
         (("qemu",), ["tools/boot.sh --arch amd64"]),
+        (
+            ("--arch", "arm64", "image"),
+            [f"{step} arm64" for step in ("tools/image-setup.sh", "rootfs/build.sh --arch", "tools/bundle.sh --arch")],
+        ),
+        (("--arch", "arm64", "qemu"), ["tools/boot.sh --arch arm64"]),
         (("card", "/dev/null"), ["dd if=build/image/amd64/disk.img of=/dev/null", "sgdisk --move-second-header /dev/null"]),
         (("board", "root@10.0.0.9:/dev/mmcblk0"), ["ssh root@10.0.0.9", "zstd -q -T0 -c build/image/amd64/disk.img"]),
         (("usb", "."), ["install -D -m 644 build/image/amd64/update.raucb ./scrubjay/update-amd64.raucb"]),
