@@ -142,6 +142,7 @@ class Machine:
         return [
             # Without the string instructions that emulation makes slow: clearing a page takes eight times as long with them.
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm", "-M", "q35" if self.has_watchdog else "pc",
+            "-global", "ICH9-LPC.noreboot=false",  # a strap of the chipset: its watchdog may restart it, as on a board
             "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}",
             "-drive", f"if=pflash,format=raw,file={self.place / 'variables.fd'}",
         ]  # fmt: skip
