@@ -1,9 +1,11 @@
 """What can be listened to: the list as the system has it, on interfaces of the test's own."""
 
+import select
 import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
@@ -34,6 +36,10 @@ def found() -> dict[str, Interface]:
 
 def test_each_interface_as_it_is(line):
     """Of this namespace and no other: state, addresses, kind, size, and that a silent port is one."""
+    limit = monotonic() + 30
+    while found()[wire.HEARS].state != "up":  # The kernel says so a moment after the other end is up.
+        assert monotonic() < limit, found()
+        select.select([], [], [], 0.01)
     rows = found()
     hears = rows[wire.HEARS]
 

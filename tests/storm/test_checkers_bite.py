@@ -30,10 +30,10 @@ from simulator.storm import run
 SEEDS = range(1, 31)  # until one bites; usually the first
 
 
-def bites(finding: str) -> None:
-    """At least one of the storms finds this."""
+def bites(finding: str, *, known: int = SEEDS[0]) -> None:
+    """At least one of the storms finds this. known: a seed that did when last looked at; the others are for when it does no longer."""
     found: list[str] = []
-    for seed in SEEDS:
+    for seed in (known, *(seed for seed in SEEDS if seed != known)):
         found += run(seed).findings
         if any(finding in line for line in found):
             return
@@ -114,7 +114,7 @@ def test_settle_before_publish(monkeypatch: pytest.MonkeyPatch) -> None:
             del self._ready[name]
 
     monkeypatch.setattr(deidentify.DeidentifyStation, "_publish", careless)
-    bites("promised messages never reached the hub")
+    bites("promised messages never reached the hub", known=26)  # the power has to go within two operations of the disk
 
 
 def test_a_path_around_deidentify(monkeypatch: pytest.MonkeyPatch) -> None:
