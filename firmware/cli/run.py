@@ -82,7 +82,9 @@ def _run(a: argparse.Namespace) -> int:
 def _check_values(role: str, settings: "Settings") -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
+    from firmware.hub.hours import Hours
     from firmware.hub.reach import check_certificate, check_page
+    from firmware.hub.rollout import shares_of
     from firmware.hub.settings import HubSettings
     from firmware.relay.settings import RelaySettings
     from firmware.uplink.settings import UplinkSettings
@@ -91,6 +93,8 @@ def _check_values(role: str, settings: "Settings") -> None:
         check_brokers(settings.of(HubSettings).brokers)
         check_page(settings.of(HubSettings))
         check_certificate(settings.of(HubSettings))
+        Hours.of(settings.of(HubSettings).update_hours)
+        shares_of(settings.of(HubSettings).rollout_phases)
         return
     if role == "relay":
         check_brokers(settings.of(RelaySettings).brokers)
@@ -98,6 +102,7 @@ def _check_values(role: str, settings: "Settings") -> None:
         return
     from drivers.linux.frame_filter import frame_filter
     from firmware.capture.settings import CaptureSettings
+    from firmware.intake.doors import doors_of
     from firmware.intake.rules import rules_of
     from firmware.intake.settings import IntakeSettings
     from firmware.live.settings import LiveSettings
@@ -110,6 +115,7 @@ def _check_values(role: str, settings: "Settings") -> None:
     check_brokers(settings.of(UplinkSettings).peers())
     frame_filter(settings.of(CaptureSettings).filter)
     rules_of(settings.of(IntakeSettings))
+    doors_of(settings.of(IntakeSettings))
     checked(settings.of(LiveSettings))
     SessionRules.of(settings.of(SessionSettings))
     slices = settings.of(SliceSettings)

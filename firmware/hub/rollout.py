@@ -73,7 +73,7 @@ class Decision:
 def shares_of(words: Sequence[str]) -> tuple[str, ...]:
     """Phases as a person writes them. Raises BadSettings."""
     if not 0 < len(words) <= PHASES_MAX or not all(_SHARE.fullmatch(word) for word in words):
-        raise BadSettings(f'expected 1 to {PHASES_MAX} phases, each as "3", "10%" or "all"')
+        raise BadSettings(f'rollout phases: expected 1 to {PHASES_MAX}, each as "3", "10%" or "all"')
     return tuple(word.replace(" ", "") for word in words)
 
 

@@ -40,7 +40,7 @@ def test_phases_of_a_fleet():
 @pytest.mark.parametrize("words", [(), ("0",), ("101%",), ("0%",), ("half",), ("1",) * 21, ("-1",)])
 def test_phases_that_are_none(words):
     """What no phase is, is refused with what is expected."""
-    with pytest.raises(BadSettings, match="expected 1 to 20 phases"):
+    with pytest.raises(BadSettings, match="rollout phases: expected 1 to 20"):
         shares_of(words)
 
 
