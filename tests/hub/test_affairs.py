@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from drivers.linux.board import LinuxBoard
-from drivers.linux.supervisor import LinuxSupervisor
 from firmware.cli import main
 from firmware.core.envelope import command_unpacked, order_unpacked
 from firmware.core.errors import BadSettings
@@ -22,27 +21,13 @@ from firmware.hub.repository import Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 
+from .keeper import Keeper
+
 TAI = 1_795_342_537_000_000_000
 PEOPLE = tuple(
     f"{name} {role} {hashlib.sha256(f'{name}-token'.encode()).hexdigest()}"
     for name, role in (("ada", "surgeon"), ("kim", "service"), ("root", "administrator"))
 )
-
-
-class Keeper(LinuxSupervisor):
-    """The test is the keeper."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.stop = False
-        self.started = threading.Event()
-
-    def stop_requested(self) -> bool:
-        return self.stop
-
-    def ready(self, status: str) -> None:
-        self.status = status
-        self.started.set()
 
 
 class Page:

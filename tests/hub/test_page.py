@@ -10,7 +10,6 @@ import pytest
 
 from drivers.clock import ClockState, Timestamp
 from drivers.linux.board import LinuxBoard
-from drivers.linux.supervisor import LinuxSupervisor
 from firmware.core.envelope import Order
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
@@ -23,6 +22,8 @@ from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 from simulator.broker import free_port
 from simulator.browser import chromium, what_is_missing
+
+from .keeper import Keeper
 
 MISSING = what_is_missing()
 if MISSING:
@@ -38,21 +39,6 @@ NONE: Mapping[str, Field] = {}
 HOSTILE = f"<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script> {RIGHT_TO_LEFT}gpj.exe"
 
 
-class Stopped(LinuxSupervisor):
-    """A supervisor the test asks to end, instead of the keeper."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.stop = False
-        self.started = threading.Event()
-
-    def stop_requested(self) -> bool:
-        return self.stop
-
-    def ready(self, status: str) -> None:
-        self.started.set()
-
-
 class Hub:
     """A serving page and its store; what the hub's station would write, the test writes."""
 
@@ -65,7 +51,7 @@ class Hub:
         self.start()
 
     def start(self) -> None:
-        self.supervisor = Stopped()
+        self.supervisor = Keeper()
         self.board.supervisor = self.supervisor
         self.thread = threading.Thread(target=serve, args=(self.board, self.settings))
         self.thread.start()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from drivers.linux.board import LinuxBoard
-from drivers.linux.supervisor import LinuxSupervisor
 from firmware.cli import main
 from firmware.core.errors import BadSettings
 from firmware.hub.fleet import Fleet, HubFailed
@@ -17,24 +16,10 @@ from firmware.hub.reach import check_certificate, check_page, is_loopback
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 
+from .keeper import Keeper
+
 TOKEN = "a-long-random-one"
 PEOPLE = (f"kim service {hashlib.sha256(TOKEN.encode()).hexdigest()}",)
-
-
-class Keeper(LinuxSupervisor):
-    """A supervisor the test asks to end."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.stop = False
-        self.started = threading.Event()
-
-    def stop_requested(self) -> bool:
-        return self.stop
-
-    def ready(self, status: str) -> None:
-        self.status = status
-        self.started.set()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import pytest
 from drivers.clock import ClockState, Timestamp
 from drivers.linux.board import LinuxBoard
 from drivers.linux.identity import trust
-from drivers.linux.supervisor import LinuxSupervisor
 from firmware.core.edition import Edition, Offered, as_text, signed
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.message import Message, Priority, Severity
@@ -30,25 +29,11 @@ from firmware.hub.web import serve
 from simulator.broker import free_port
 from simulator.identity import SimulatedIdentity
 
+from .keeper import Keeper
+
 SECOND = 1_000_000_000
 TAI = 1_795_342_537 * SECOND  # 2026-11-22T10:15:00Z
 COMMAND = bytes(range(16))
-
-
-class Stopped(LinuxSupervisor):
-    """A supervisor the test asks to end, instead of the keeper."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.stop = False
-        self.started = threading.Event()
-
-    def stop_requested(self) -> bool:
-        return self.stop
-
-    def ready(self, status: str) -> None:
-        self.status = status
-        self.started.set()
 
 
 class Hub:
@@ -56,7 +41,7 @@ class Hub:
 
     def __init__(self, directory: Path) -> None:
         self.board = LinuxBoard(directory / "store", directory / "identity")
-        self.supervisor = Stopped()
+        self.supervisor = Keeper()
         self.board.supervisor = self.supervisor
         self.settings = HubSettings(database=str(directory / "hub.sqlite"), page_port=0)
         self.repository = Repository(self.settings.database)
