@@ -36,7 +36,7 @@ esac
 . "$here/usr/lib/scrubjay/boot/$loader.sh"
 into="${into:-$top/build/image/$arch}"
 # Later commits are later versions: a box takes no older one unless it is signed as a downgrade.
-version="${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/pyproject.toml")+$(TZ=UTC git -C "$top" log -1 --date=format-local:%Y%m%dT%H%M%S --format=%cd.%h)}"
+version="${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/pyproject.toml")+$(TZ=UTC git -C "$top" log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd.%h)}"
 cache="$top/build/image/cache-$arch"
 lock="$here/usr/share/scrubjay"
 mkdir -p "$into" "$cache"

@@ -158,12 +158,12 @@ def test_a_system_that_does_not_keep_its_promises_goes_back(box: Box) -> None:
     box.runs("watch", slot="B", answers="sealed: no segment yet since this start", step=60)
 
     assert ["rauc status mark-bad booted", "systemctl reboot"] == box.done
-    assert "slot B: going back to slot A (1.0): sealed: no segment yet since this start" == box.history[-1]
+    assert "slot B: 2.0 is given up: sealed: no segment yet since this start; going back to slot A (1.0)" == box.history[-1]
 
     box.file("usr/lib/scrubjay/version", "1.0\n")
     box.runs("watch", step=86_400)
     assert 1 == box.runs("take", "update.raucb", "stick sda1")
-    assert "slot A: update from stick sda1 refused: 2.0 was tried here and did not keep its promises" == box.history[-1]
+    assert "slot A: 2.0 is refused: update from stick sda1: it was tried here and did not keep its promises" == box.history[-1]
     assert not any("rauc install" in line for line in box.done)
 
 
@@ -173,7 +173,10 @@ def test_a_system_that_fails_after_it_was_confirmed_goes_back_within_a_day(box: 
     box.runs("watch", slot="B", answers="kept|clock|kept|recording: says nothing", step=900)
 
     assert ["rauc status mark-good booted", "rauc status mark-bad booted", "systemctl reboot"] == box.done
-    assert "slot B: going back to slot A (1.0): after it had been confirmed: recording: says nothing" == box.history[-1]
+    assert (
+        "slot B: 2.0 is given up: after it had been confirmed: recording: says nothing; going back to slot A (1.0)"
+        == box.history[-1]
+    )
 
 
 def test_a_system_that_never_came_up_is_noticed_by_the_one_that_did(box: Box) -> None:
@@ -182,7 +185,7 @@ def test_a_system_that_never_came_up_is_noticed_by_the_one_that_did(box: Box) ->
     box.file("usr/lib/scrubjay/version", "1.0\n")
     box.runs("watch", slot="A", step=86_400)
 
-    assert "slot A: runs although slot B (2.0) was to start: that did not confirm itself" in box.history[-1]
+    assert "slot A: 2.0 is given up: slot B was to start, and this one runs: that did not confirm itself" in box.history[-1]
     assert 1 == box.runs("take", "update.raucb", "stick sda1")
 
 
@@ -201,7 +204,7 @@ def test_there_is_no_loop(box: Box, confirmed: bool) -> None:
 @pytest.mark.parametrize(
     ("version", "purpose", "status", "said"),
     [
-        ("0.9", "update", 1, "refused: 0.9 is older than 1.0 and is not signed as a downgrade"),
+        ("0.9", "update", 1, "0.9 is refused: update from stick sda1: it is older than 1.0 and is not signed as a downgrade"),
         ("0.9", "downgrade", 0, "0.9 was written into slot B"),
         ("1.0", "update", 0, None),
         ("1.0.1", "update", 0, "1.0.1 was written into slot B"),
@@ -214,6 +217,57 @@ def test_versions(box: Box, version: str, purpose: str, status: int, said: str |
     assert status == box.runs("take", "update.raucb", "stick sda1")
     assert [said] == [next((said for line in box.history if said and said in line), None)]
     assert (status == 0 and version != "1.0") == ("rauc install update.raucb" in box.done)
+
+
+@pytest.mark.parametrize("purpose", ["update", "downgrade"])
+def test_the_version_before_lies_there_still(box: Box, purpose: str) -> None:
+    """Signed as going back, the former version is changed to as it lies in the other slot, without being written again; offered as an update
+    it is there already. (S1-15)"""
+    updated(box)
+    box.runs("watch", slot="B", step=86_400)
+    box.file(LAST, "a session")
+    box.file("done", "")
+    bundle(box, "1.0", purpose)
+
+    assert 0 == box.runs("take", "update.raucb", "stick sda1", slot="B")
+    assert (purpose == "downgrade") == ("systemctl soft-reboot" in box.done)
+    assert not any("rauc install" in line for line in box.done)
+    if purpose == "downgrade":
+        assert "slot B: an update from stick sda1 wants to go back to slot A (1.0)" == box.history[-2]
+        box.file("usr/lib/scrubjay/version", "1.0\n")
+        box.runs("watch", slot="A", step=86_400)
+        assert "slot B holds 2.0, confirmed" == box.file("var/lib/scrubjay/state/system").splitlines()[1]
+
+
+@pytest.mark.parametrize("named", ["2.0", "1.9"])
+def test_back_by_an_order(box: Box, named: str) -> None:
+    """To the confirmed system in the other slot, from the version the order names and from no other; once, and not during a session. (S1-15)"""
+    updated(box)
+    box.runs("watch", slot="B", step=86_400)
+    box.file("done", "")
+    box.file(CURRENT, "a session")
+    order = box.root / f"var/lib/scrubjay/updates/system/{named}.back"
+    order.write_text("")
+    box.runs("receive", slot="B")
+
+    assert not order.exists()
+    assert "systemctl soft-reboot" not in box.done
+    assert (named == "2.0") == (
+        "slot B: an order wants to go back to slot A (1.0); it waits for the end of the session" == box.history[-1]
+    )
+    (box.root / CURRENT).rename(box.root / LAST)
+    box.runs("change", slot="B")
+    assert (named == "2.0") == ("systemctl soft-reboot" in box.done)
+    assert "" == box.file("var/lib/rauc/failed")
+
+
+def test_there_is_nothing_to_go_back_to(box: Box) -> None:
+    """An order to go back on a box that has had one system only is refused with the reason. (S1-15)"""
+    (box.root / "var/lib/scrubjay/updates/system/1.0.back").write_text("")
+    box.runs("receive")
+
+    assert ["slot A: an order wants to go back: there is no confirmed system in slot B, so 1.0 stays"] == box.history
+    assert not {BACK, ACTIVE, "systemctl reboot"} & set(box.done)
 
 
 CURRENT, LAST = "var/lib/scrubjay/session/current", "var/lib/scrubjay/session/last"
@@ -283,7 +337,7 @@ def test_what_came_over_the_network_is_dealt_with_and_removed(box: Box) -> None:
     box.file(f"{place}/.3.0.raucb", "half")
     box.file("info-status", "1")
     box.runs("receive")
-    assert "update from the network refused" in box.history[-1]
+    assert "slot A: 2.0 is refused: update from the network: " in box.history[-1]
     box.file("info-status", "0")
     box.file(f"{place}/2.0.raucb", "whole")
     box.runs("receive")
@@ -334,9 +388,9 @@ def test_what_rauc_refuses_is_in_the_history(box: Box) -> None:
     assert 1 == box.runs("take", "update.raucb", "stick sda1")
 
     assert [
-        "slot A: update from stick sda1 refused: signature verification failed: Verify error: self-signed certificate",
-        "slot A: update from stick sda1 refused: it is for scrubjay-arm64, this is scrubjay-amd64",
-        "slot A: update from stick sda1 to 3.0 failed: LastError: Installation error: no room",
+        "slot A: something is refused: update from stick sda1: signature verification failed: Verify error: self-signed certificate",
+        "slot A: 3.0 is refused: update from stick sda1: it is for scrubjay-arm64, this is scrubjay-amd64",
+        "slot A: 3.0 is refused: update from stick sda1: LastError: Installation error: no room",
     ] == box.history
     assert "A" == box.file("var/lib/rauc/expected").strip()
 
@@ -390,7 +444,7 @@ def test_two_at_once_lose_nothing(box: Box) -> None:
     ]
 
     assert [1] * len(names) == [taker.wait(timeout=60) for taker in takers]
-    assert {"stick first", *names} == {line.split("from ")[1].split(" refused")[0] for line in box.history}
+    assert {"stick first", *names} == {line.split("from ")[1].split(":")[0] for line in box.history}
 
 
 def test_the_history_is_bounded_and_harmless(box: Box) -> None:
