@@ -9,6 +9,7 @@ from drivers.disk import Disk
 from firmware.console.words import COMMANDS
 from firmware.core import clock_page, exported, shelf, state
 from firmware.core import session as sessions
+from firmware.core import system as systems
 from firmware.core.advice import FEEDBACK_BYTES_MAX, advisory_unpacked
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
@@ -17,8 +18,6 @@ from firmware.core.timestamp import SECOND, iso
 from firmware.core.verify import verify
 
 _ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">", "“": '"', "”": '"'})
-SYSTEM_STATE = "state/system"
-SYSTEM_BYTES_MAX = 16_384
 EXPORTS, EXPORTS_MAX = "exports", 100
 FEEDBACK, FEEDBACK_MAX = "feedback", 20
 STATEMENTS_MAX = 1000  # of a verdict
@@ -68,7 +67,7 @@ def segments(board: Board) -> list[str]:
 
 def system(board: Board) -> list[str]:
     """`show system`: what keeps the slots (rootfs/usr/lib/scrubjay/slots) last wrote down."""
-    data = read_or_none(board.disk, SYSTEM_STATE, size=SYSTEM_BYTES_MAX)
+    data = read_or_none(board.disk, systems.STATE, size=systems.BYTES_MAX)
     if not data:
         return ["nothing keeps slots here: this is no image, or it has not started up yet"]
     return data.decode("ascii", errors="replace").splitlines()

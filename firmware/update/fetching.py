@@ -1,7 +1,7 @@
 """An edition that was ordered: judged, and the smallest of its bundles that can be used here fetched, by whoever has the way out.
 
-    commands/verified/update/ ─▶ judged ─▶ updates/edition ─▶ wanted/ ══ uplink ══▶ downloads/ ─▶ updates/received/
-                                   └── refused
+    commands/verified/update/ ─▶ judged ─▶ updates/edition ─▶ wanted/ ══ uplink ══▶ downloads/ ─┬▶ updates/received/
+                                   └── refused                                                    └▶ updates/system/
 
 What comes is judged again as if it had come on a stick. A bundle that cannot be used after all (a base that is not what its name says)
 has the next larger one tried; after the whole one nothing is left, and the edition is given up.
@@ -24,20 +24,21 @@ from firmware.update.bundle import BUNDLE_BYTES_MAX
 from firmware.update.ledger import UPDATES, Ledger
 from firmware.update.record import PURSUIT_BYTES_MAX, Pursuit, pursuit_packed, pursuit_unpacked
 from firmware.update.settings import UpdateSettings
+from firmware.update.slots import SYSTEM, SystemSlots
 from firmware.update.taking import RECEIVED
 
 EDITION = "edition"
-SYSTEM = (
-    f"{UPDATES}/system"  # bundles for the other slot, complete and called by their digest; /usr/lib/scrubjay/slots takes them
-)
 
 
 class Fetching:
     """One edition at a time; another one that is ordered takes its place."""
 
-    def __init__(self, board: Board, slots: Slots, settings: UpdateSettings, report: Report, ledger: Ledger) -> None:
+    def __init__(
+        self, board: Board, slots: Slots, settings: UpdateSettings, report: Report, ledger: Ledger, *, system: SystemSlots
+    ) -> None:
         self._board = board
         self._slots = slots
+        self._system = system
         self._settings = settings
         self._report = report
         self._ledger = ledger
@@ -47,7 +48,7 @@ class Fetching:
 
     def start(self) -> None:
         """Go on with what was being fetched."""
-        for directory in (WANTED, DOWNLOADS, SYSTEM):
+        for directory in (WANTED, DOWNLOADS):
             durable.make_directory(self._board.disk, directory)
         data = durable.read_or_none(self._board.disk, f"{UPDATES}/{EDITION}", size=PURSUIT_BYTES_MAX)
         try:
@@ -144,11 +145,15 @@ class Fetching:
             )
         if wanted.version in standing.refused:
             raise BadItem(f"expected a version that was not refused, this one stays test: {standing.refused[wanted.version]}")
+        if wanted.kind == "system":
+            self._system.check(wanted.version)
         if self._chosen(Pursuit(b"", wanted)) is None:
             raise BadItem("expected a bundle whose base is here, or a whole one")
 
     def _is_made(self, wanted: Edition) -> bool:
-        """Whether the copy is here."""
+        """Whether the copy is here, or the system at work."""
+        if wanted.kind == "system":
+            return self._system.runs(wanted.version)
         return self._ledger.is_there(wanted.version) and self._ledger.standing.counters.get(wanted.version) == wanted.number
 
     def _chosen(self, pursuit: Pursuit) -> Offered | None:
@@ -169,7 +174,7 @@ class Fetching:
     def _hand_on(self, pursuit: Pursuit, bundle: Offered, now: Now) -> bool:
         disk, name = self._board.disk, bundle.wish.name
         is_application = pursuit.edition.kind == "application"
-        target = f"{RECEIVED}/{_received_name(bundle)}" if is_application else f"{SYSTEM}/{name}.raucb"
+        target = f"{RECEIVED}/{_received_name(bundle)}" if is_application else f"{SYSTEM}/{pursuit.edition.version}.raucb"
         durable.move(disk, f"{DOWNLOADS}/{name}", target)
         disk.sync_dir(target.rpartition("/")[0])
         disk.sync_dir(DOWNLOADS)

@@ -22,7 +22,7 @@ ALL = "all"  # in a row of history: about no single process
 
 
 class Ledger:
-    """updates/standing and updates/history. standing: as it was kept last."""
+    """updates/standing and updates/history. standing: as it was kept last. beside: fields that stand in every message, of the system."""
 
     def __init__(self, board: Board, slots: Slots, report: Report, notices: Notices, *, channels: Sequence[str]) -> None:
         self._board = board
@@ -31,6 +31,7 @@ class Ledger:
         self._report = report
         self._notices = notices
         self.standing = Standing()
+        self.beside: Mapping[str, Field] = {}
 
     def start(self) -> None:
         """Read it, and remove what a former life left half done."""
@@ -93,7 +94,9 @@ class Ledger:
         }  # fmt: skip
         if version is not None:
             fields |= {"version": version, "outcome": outcome}
-        self._notices.say(now, "update", Priority.P3, severity, text, fields=fields | dict(more or {}), event="update")
+        self._notices.say(
+            now, "update", Priority.P3, severity, text, fields={**fields, **self.beside, **(more or {})}, event="update"
+        )
 
     def say_switched(
         self, now: Now, text: str, severity: Severity, switch: Switch, *, version: str | None = None, outcome: str = ""

@@ -28,6 +28,7 @@ from firmware.update.fetching import Fetching
 from firmware.update.ledger import Ledger
 from firmware.update.record import Phase
 from firmware.update.settings import UpdateSettings
+from firmware.update.slots import SystemSlots
 from firmware.update.switching import LOOK_NS, Switching
 from firmware.update.taking import RECEIVED, Taking
 from firmware.update.trial import Trial, clear
@@ -49,7 +50,8 @@ class UpdateStation:
         self._orders = Spool(board.disk, ORDERS)
         self._notices = Notices(board, self.name)
         self._ledger = Ledger(board, slots, self.report, self._notices, channels=settings.channels)
-        self._fetching = Fetching(board, slots, settings, self.report, self._ledger)
+        self._system = SystemSlots(board, self._ledger)
+        self._fetching = Fetching(board, slots, settings, self.report, self._ledger, system=self._system)
         self._taking = Taking(board, slots, self.report, self._ledger, done=self._fetching.done, instead=self._fetching.refused)
         self._switching = Switching(board, settings, self.report, self._ledger, processes=processes)
         self._trial: Trial | None = None
@@ -63,6 +65,7 @@ class UpdateStation:
         self._notices.start()
         clear(self._board)
         self._ledger.start()
+        self._system.start()
         self._fetching.start()
         self._is_said = False
 
@@ -99,6 +102,7 @@ class UpdateStation:
             # Whoever offers versions has to know which one is here, and what it runs on.
             self._ledger.say(now, f"version {self._ledger.standing.official} is official", Severity.INFORMATIONAL)
             self._is_said = True
+        self._system.look(now)
         self._take_order(now)
         self._fetching.look(now)
         match self._ledger.standing.phase:
@@ -115,7 +119,7 @@ class UpdateStation:
             return now.monotonic
         standing = self._ledger.standing
         is_watching = standing.official != IMAGE or standing.guarded_ns or self._fetching.is_under_way()
-        return now.monotonic.after(LOOK_NS) if is_watching else None
+        return now.monotonic.after(LOOK_NS) if is_watching else self._system.next_wish()
 
     # The trial.
 
@@ -182,7 +186,9 @@ class UpdateStation:
                 return "edition", lambda now: self._fetching.take(text, now)
             case {"rollback": "previous", **rest} if set(rest) <= {"from"}:
                 return "rollback", lambda now: self._go_back(order, rest.get("from"), now)
-        raise BadItem('expected the parameters {"edition": …} or {"rollback": "previous"}')
+            case {"system": "previous", "from": version, **rest} if not rest:
+                return "rollback of the system", lambda now: self._system.go_back(version)
+        raise BadItem('expected the parameters {"edition": …}, {"rollback": "previous"} or {"system": "previous", "from": …}')
 
     def _go_back(self, order: Order, version: int | str | None, now: Now) -> None:
         """version: only if this one is official. Raises BadItem."""
