@@ -270,7 +270,13 @@ def edition_line(row: Plain) -> str:
 def version_line(row: Plain) -> str:
     """Which version a box says it runs, for people."""
     before = f", before it {row['previous']}" if row["previous"] else ""
-    return f"{row['box']:24} {_safe(row['official'])}{_safe(before)}  {_safe(row['phase'])}  said {row['said']}"
+    system = row["system"]
+    slots = (
+        ""
+        if system is None
+        else f"  system {system['version']} in slot {system['slot']}, {system['state']}; the other holds {system['other']}"
+    )
+    return f"{row['box']:24} {_safe(row['official'])}{_safe(before)}  {_safe(row['phase'])}{_safe(slots)}  said {row['said']}"
 
 
 def member_line(row: Plain) -> str:

@@ -28,6 +28,7 @@ DEED = "update"
 RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
+CONFIRMED = "confirmed"  # of a system, as its box says (firmware/update/slots.py)
 
 
 class Rollouts:
@@ -70,17 +71,37 @@ class Rollouts:
         version, outcome = message.fields.get("version"), message.fields.get("outcome")
         if outcome in OUTCOMES_BAD and isinstance(version, str):
             self._change_members(box, FAILED, "e.version = ?", version, now_tai_ns, cause=message.text or str(outcome))
-        elif outcome == "here" and isinstance(version, str):
-            # A system: that the other slot took it is seen by the box being well afterwards, or not.
-            self._change_members(box, OFFICIAL, "e.version = ? and e.kind = 'system'", version, now_tai_ns)
+        self._hear_system(box, message, now_tai_ns)
         if is_newest:
             # What it says it runs, and not only that it says it has changed: the word of the change may be lost with the power.
             official = said["official"]
-            self._change_members(box, OFFICIAL, "e.version = ?", official, now_tai_ns)
+            self._change_members(box, OFFICIAL, "e.version = ? and e.kind = 'application'", official, now_tai_ns)
             self._change_members(
                 box, FAILED, "e.version <> ? and e.kind = 'application'", official, now_tai_ns, cause=f"it runs {official} again"
             )
         self._is_moved = True
+
+    def _hear_system(self, box: str, message: Message, now_tai_ns: int) -> None:
+        """Official is a system that runs and is confirmed there: its bundle may wait in the other slot for the end of a session."""
+        said = [str(message.fields.get(name) or "")[:256] for name in ("system", "system_state", "slot", "other_slot")]
+        version, state = said[:2]
+        if not version:
+            return
+        is_newest = self._repository.change(
+            "insert into systems values (?1, ?2, ?3, ?4, ?5, ?6) on conflict (box) do update set version = ?2, state = ?3, slot = ?4,"
+            " other = ?5, said_tai_ns = ?6 where said_tai_ns <= ?6",
+            box, *said, message.origin_time.tai_ns,
+        )  # fmt: skip
+        if is_newest and state == CONFIRMED:
+            self._change_members(box, OFFICIAL, "e.version = ? and e.kind = 'system'", version, now_tai_ns)
+            self._change_members(
+                box,
+                FAILED,
+                "e.version <> ? and e.kind = 'system'",
+                version,
+                now_tai_ns,
+                cause=f"it runs the system {version} again",
+            )
 
     def _change_members(self, box: str, state: str, which: str, value: str, now_tai_ns: int, *, cause: str = "") -> None:
         """In every roll-out that is not done, of the editions meant. Official from what it was before that; failed only once."""
@@ -90,7 +111,8 @@ class Rollouts:
         self._repository.change(
             "update members set state = ?, since_tai_ns = ?, well_tai_ns = 0, heard_tai_ns = 0, cause = ? where box = ? and state in"
             f" ({', '.join('?' * len(former))}) and rollout in (select r.number from rollouts r join editions e on e.identity = r.edition"
-            f" where r.state <> '{DONE}' and {which})",
+            # A box that was never offered it, and has it from elsewhere, is none of a roll-out's that was taken back.
+            f" where r.state <> '{DONE}' and not (r.state = '{BACK}' and members.state = '{WAITING}') and {which})",
             state, now_tai_ns, cause[:500], box, *former, value,
         )  # fmt: skip
 
@@ -116,6 +138,11 @@ class Rollouts:
         for number in numbers:
             with self._repository.transaction():
                 is_news |= self._decide(number, now)
+        # Taken back, and then a box that was underway with it says that it has it now.
+        late = "select distinct rollout from members where state = ? and rollout in (select number from rollouts where state = ?)"
+        for row in self._repository.rows(late, OFFICIAL, BACK):
+            with self._repository.transaction():
+                is_news |= order_back(self._board, self._repository, self._settings, row["rollout"], now) > 0
         self._is_moved = False
         self._report.gauge("rollouts_running", len(numbers))
         return is_news
@@ -257,6 +284,31 @@ def withdraw(repository: Repository, number: int, now_tai_ns: int) -> None:
         repository.change(
             "update members set state = ?, since_tai_ns = 0 where rollout = ? and command = ?", WAITING, number, row["command"]
         )
+
+
+def order_back(board: Board, repository: Repository, settings: HubSettings, number: int, now: Now) -> int:
+    """To every box in it that runs the version and has one to go back to; how many. Within the caller's transaction."""
+    (rollout,) = repository.rows("select edition from rollouts where number = ?", number)
+    found = editions.by_identity(repository, rollout["edition"])
+    assert found is not None, "an edition is never removed"
+    edition, stamp = found[0], now.timestamp.tai_ns
+    if edition.kind == "system":
+        runs = "join systems s on s.box = m.box where m.rollout = ? and s.version = ?"
+        parameters = {"system": "previous", "from": edition.version}
+    else:
+        runs = "join versions v on v.box = m.box where m.rollout = ? and v.official = ? and v.previous <> ''"
+        parameters = {"rollback": "previous", "from": edition.version}
+    rows = repository.rows(f"select m.box from members m {runs} and m.state <> '{BACK}'", number, edition.version)
+    for row in rows:
+        ordered = made(
+            board, repository, box=row["box"], deed=DEED, parameters=parameters, about=None, made_tai_ns=stamp,
+            expires_tai_ns=stamp + settings.update_expires_s * SECOND,
+        )  # fmt: skip
+        repository.change(
+            "update members set state = ?, since_tai_ns = ?, command = ?, cause = 'asked to go back' where rollout = ? and box = ?",
+            BACK, stamp, ordered.identity, number, row["box"],
+        )  # fmt: skip
+    return len(rows)
 
 
 def say(board: Board, repository: Repository, text: str, number: int, now: Now, *, priority: Priority) -> None:

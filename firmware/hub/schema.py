@@ -90,6 +90,11 @@ create table if not exists versions (
     board text not null, channels text not null, said_tai_ns integer not null    -- by the box's own time
 ) without rowid;
 
+create table if not exists systems (
+    box text primary key, version text not null, state text not null, -- the operating system: 'confirmed', 'on trial'
+    slot text not null, other text not null, said_tai_ns integer not null -- other: what the other slot holds, in the box's words
+) without rowid;
+
 create table if not exists rollouts (
     number integer primary key autoincrement, edition blob not null, plan text not null,
     state text not null,                                         -- 'running', 'halted', 'back', 'done'

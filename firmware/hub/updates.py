@@ -14,24 +14,24 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drivers.board import Board
-from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
 from firmware.core.edition import Edition
 from firmware.core.envelope import is_name
 from firmware.core.errors import BadItem, BadSettings
 from firmware.core.message import Priority
 from firmware.core.timestamp import SECOND, iso
-from firmware.hub import editions, order
+from firmware.hub import editions
 from firmware.hub.affairs import POLICY
 from firmware.hub.calls import BY_MAX
 from firmware.hub.repository import Repository
 from firmware.hub.rollout import FAILED, OFFICIAL, STATES, Plan, shares_of
 from firmware.hub.rollouts import (
     BACK,
-    DEED,
+    CONFIRMED,
     DONE,
     HALTED,
     RUNNING,
+    order_back,
     plan_of,
     plan_stored,
     say,
@@ -63,7 +63,12 @@ def start(board: Board, repository: Repository, settings: HubSettings, wish: Map
             identity, plan_stored(plan), RUNNING, who, stamp, stamp,
         )  # fmt: skip
         number = int(repository.rows("select max(number) as number from rollouts")[0]["number"])
-        here = {row["box"] for row in repository.rows("select box from versions where official = ?", edition.version)}
+        runs = (
+            f"select box from systems where version = ? and state = '{CONFIRMED}'"
+            if edition.kind == "system"
+            else "select box from versions where official = ?"
+        )
+        here = {row["box"] for row in repository.rows(runs, edition.version)}
         for place, box in enumerate(boxes):
             # Who runs it already has only to show that it is well.
             state = OFFICIAL if box in here else STATES[0]
@@ -103,7 +108,7 @@ def change(
         else:
             withdraw(repository, number, stamp)
         if to == BACK:
-            _order_back(board, repository, settings, number, rows[0]["edition"], now)
+            order_back(board, repository, settings, number, now)
         found = editions.by_identity(repository, rows[0]["edition"])
         assert found is not None, "an edition is never removed"
         text = f"roll-out {number} of version {found[0].version} was {word} by {who}"
@@ -119,8 +124,14 @@ def overview(repository: Repository, *, tai_offset_s: int) -> Plain:
             "box": row["box"], "official": row["official"], "number": row["number"], "previous": row["previous"] or None,
             "phase": row["phase"], "board": row["board"], "channels": row["channels"].split(",") if row["channels"] else [],
             "said": iso(row["said_tai_ns"] - tai_offset_s * SECOND),
+            "system": None if row["system"] is None else {
+                "version": row["system"], "state": row["state"], "slot": row["slot"], "other": row["other"],
+            },
         }
-        for row in repository.rows("select * from versions order by box limit ?", BOXES_MAX)
+        for row in repository.rows(
+            "select v.*, s.version as system, s.state, s.slot, s.other from versions v left join systems s using (box) order by box limit ?",
+            BOXES_MAX,
+        )
     ]  # fmt: skip
     return {
         "editions": editions.listed(repository, tai_offset_s=tai_offset_s),
@@ -252,25 +263,6 @@ def _refuse_overlap(repository: Repository, boxes: Sequence[str]) -> None:
             raise BadItem(
                 f"expected boxes that are in no other roll-out, {box} is in {taken[box]}; take that one back, or let it end"
             )
-
-
-def _order_back(board: Board, repository: Repository, settings: HubSettings, number: int, identity: bytes, now: Now) -> None:
-    found = editions.by_identity(repository, identity)
-    assert found is not None, "an edition is never removed"
-    version, stamp = found[0].version, now.timestamp.tai_ns
-    rows = repository.rows(
-        "select m.box from members m join versions v on v.box = m.box where m.rollout = ? and v.official = ? and v.previous <> ''",
-        number, version,
-    )  # fmt: skip
-    for row in rows:
-        ordered = order.made(
-            board, repository, box=row["box"], deed=DEED, parameters={"rollback": "previous", "from": version}, about=None,
-            made_tai_ns=stamp, expires_tai_ns=stamp + settings.update_expires_s * SECOND,
-        )  # fmt: skip
-        repository.change(
-            "update members set state = ?, since_tai_ns = ?, command = ?, cause = 'asked to go back' where rollout = ? and box = ?",
-            BACK, stamp, ordered.identity, number, row["box"],
-        )  # fmt: skip
 
 
 def _who(by: str) -> str:
