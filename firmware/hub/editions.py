@@ -15,6 +15,7 @@ from firmware.hub.repository import Repository
 
 PUBLISHED = "published"
 SHOWN_MAX = 200
+EXPIRED_NS = 24 * 3600 * SECOND  # after the end of an edition its files go: a box whose clock is behind is still fetching
 DIGITS = 64
 Plain = dict[str, object]
 
@@ -91,7 +92,21 @@ def publish(board: Board, repository: Repository, text: object, now_tai_ns: int)
             identity_of(data), found.version, found.number, found.board, found.channel, found.kind, found.from_tai_ns,
             found.until_tai_ns, data, now_tai_ns,
         )  # fmt: skip
+    _remove_expired(board, repository, now_tai_ns)
     return found
+
+
+def _remove_expired(board: Board, repository: Repository, now_tai_ns: int) -> None:
+    """Files that only editions name which no box takes any more: a system is a hundred megabytes, and there is one each month. What no edition
+    names stays, for it may be on the way to one."""
+    named: dict[str, bool] = {}  # file to whether it may still be fetched
+    for row in repository.rows("select signed, until_tai_ns from editions"):
+        for bundle in edition.read(row["signed"])[0].bundles:
+            name = bundle.wish.name
+            named[name] = named.get(name, False) or now_tai_ns - row["until_tai_ns"] <= EXPIRED_NS
+    for name in board.disk.list(PUBLISHED):
+        if not named.get(name, True):
+            board.disk.remove(f"{PUBLISHED}/{name}")
 
 
 def of_version(repository: Repository, version: str) -> list[Mapping[str, bytes]]:

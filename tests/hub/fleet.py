@@ -1,7 +1,7 @@
 """A hub and the boxes it rolls versions out to, in virtual time. The boxes' words are the test's."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from drivers.clock import ClockState, Timestamp
@@ -166,10 +166,11 @@ class Fleet:
 
     def edition(
         self, version: str = "v2", *, number: int = 2, until_s: int = 10**7, channel: str = "stable", board: str = BOARD,
-        kind: Kind = "application",
+        kind: Kind = "application", more: Sequence[bytes] = (),
     ) -> str:  # fmt: skip
         now_ns = self.timeline.tai_ns
-        offered = (Offered(hashlib.sha256(BUNDLE).digest(), len(BUNDLE), None),)
+        files = [(BUNDLE, None), *((data, f"v{place}") for place, data in enumerate(more))]
+        offered = tuple(Offered(hashlib.sha256(data).digest(), len(data), base) for data, base in files)
         made = Edition(version, number, board, channel, kind, now_ns, now_ns + until_s * SECOND, "vendor", offered)
         return as_text(signed(made, VENDOR.sign))
 

@@ -11,6 +11,7 @@ from firmware.core.download import Piece, Want, Wish, piece_unpacked, want_packe
 from firmware.core.errors import BadItem
 from firmware.core.timestamp import SECOND
 from firmware.hub import editions, updates
+from firmware.hub.editions import Arriving
 from simulator.identity import SimulatedIdentity
 
 from .fleet import BROKER, BUNDLE, TICK_S, Fleet
@@ -252,6 +253,24 @@ def test_editions_that_are_not_published(make_fleet, what):
         return
     with pytest.raises(BadItem):
         editions.publish(fleet.board, fleet.repository, text, 1)
+
+
+def test_files_of_expired_editions_make_room(make_fleet):
+    """With the next edition go the files that no living edition names; what is shared with one, and what no edition names yet, stays."""
+    fleet = make_fleet(boxes=1)
+    other = b"of the first alone"
+    names = [hashlib.sha256(data).hexdigest() for data in (BUNDLE, other, b"for later")]
+    for data in (other, b"for later"):
+        arriving = Arriving(fleet.board, hashlib.sha256(data).hexdigest(), "test")
+        arriving.append(data)
+        arriving.finish()
+    fleet.publish(fleet.edition(until_s=3600, more=[other]))
+    fleet.publish(fleet.edition("v3", number=3))
+    assert sorted(names) == sorted(fleet.board.disk.list("published"))
+    fleet.timeline.advance(26 * 3600 * SECOND)
+    fleet.publish(fleet.edition("v4", number=4))
+
+    assert sorted([names[0], names[2]]) == sorted(fleet.board.disk.list("published"))
 
 
 def test_history_shows_every_switch(make_fleet):
