@@ -24,6 +24,7 @@ from firmware.slice.journal import HOUR_NS, Journal, Slice, Wanted, wanted
 from firmware.slice.owed import Owed
 from firmware.slice.rules import Of, Rule, Rules
 from firmware.slice.settings import SliceSettings
+from firmware.slice.whole import Whole
 
 NOTICED = "noticed/slice"
 ORDERS = "commands/verified/retrieval"
@@ -48,6 +49,7 @@ class SliceStation:
         self._orders = Spool(board.disk, ORDERS)
         self._journal = Journal(board.disk)
         self._owed = Owed(board.disk)
+        self._whole = Whole(board.disk, every_s=settings.whole_every_s)
         self._notices = Notices(board, self.name)
         self._withheld = Allowance(at_once=1, every_ns=HOUR_NS)
         self._pause = DiskPause(self.report.drop, pause_ns=AGAIN_NS)
@@ -57,6 +59,7 @@ class SliceStation:
         make_directory(self._board.disk, ORDERS)
         self._journal.start()
         self._owed.start(now.monotonic)
+        self._whole.start()
         self._notices.start()
 
     def step(self, now: Now) -> Monotonic | None:
@@ -77,7 +80,19 @@ class SliceStation:
         self.report.gauge("owed", len(self._owed))
         if self._noticed.handle(lambda messages: self._look_at(messages, now)):
             return now.monotonic
-        return self._owed.next_due()
+        self._order_whole(now)
+        return min((due for due in (self._owed.next_due(), self._whole.wish(now)) if due is not None), default=None)
+
+    def _order_whole(self, now: Now) -> None:
+        """The next stretch of all there is; while the last one is being sent none: on a slow line they get longer, not more."""
+        if f"cmd-{self._whole.last_order}" in self._orders.names():
+            return
+        stretch = self._whole.next(now)
+        if stretch is not None:
+            query = Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns)
+            self._publish(stretch.identity, Request(query, Priority(self._settings.whole_send)), now)
+            self._whole.ordered(stretch)
+            self.report.count("stretches_ordered")
 
     def _pay(self, now: Now) -> None:
         for whose, message in self._owed.due(now.monotonic):
@@ -130,10 +145,8 @@ class SliceStation:
     def _order(self, message: Message, rule: Rule, wording: Wording, stretch: Wanted, now: Now) -> None:
         identity = _identity(message, rule)
         send = rule.send or message.priority
-        me, made = self._board.identity.name, now.timestamp.tai_ns
-        asked = Request(Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns), send, wording=wording)
-        order = Order(identity, me, me, "retrieval", 0, made, made + EXPIRES_NS, as_parameters(asked))
-        self._orders.publish(f"cmd-{identity.hex()}", order_packed(order))
+        query = Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns)
+        self._publish(identity, Request(query, send, wording=wording), now)
         self._say(
             now, send, Severity.NOTICE, f"evidence of an event is on its way ({rule.name})",
             {
@@ -142,6 +155,11 @@ class SliceStation:
             },
             event=message.event, origin_ns=message.received_time.tai_ns,
         )  # fmt: skip
+
+    def _publish(self, identity: bytes, asked: Request, now: Now) -> None:
+        me, made = self._board.identity.name, now.timestamp.tai_ns
+        order = Order(identity, me, me, "retrieval", 0, made, made + EXPIRES_NS, as_parameters(asked))
+        self._orders.publish(f"cmd-{identity.hex()}", order_packed(order))
 
     def _wording(self, message: Message, rule: Rule) -> Wording:
         """Whose frames. Of a device that nobody can tell by its address, everybody's: too much rather than nothing."""

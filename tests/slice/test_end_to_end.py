@@ -113,3 +113,19 @@ def test_power_cut_in_any_step(tmp_path: Path, seed: int) -> None:
     assert {("or3-box", 1)} == {(row["signer"], row["complete"]) for row in rows}
     assert 4 == len(fleet.rows("select 1 from messages where kind = 'published'"))
     assert [] == fleet.crashes()
+
+
+def test_the_whole_record_of_a_quiet_room(tmp_path: Path) -> None:
+    """Nobody asks and nothing happens: every frame that was recorded is at the hub a few minutes later, once, through the same door. (S2-105)"""
+    fleet = SmallFleet(tmp_path, box=DEVICES + "[slice]\nwhole_every_s = 300\n")
+    began = fleet.box.clock.now().utc_ns
+    fleet.chatter(640)
+
+    rows = fleet.rows("select c.identity, e.complete from commands c join evidence e on e.command = c.identity")
+    assert [1, 1] == [row["complete"] for row in rows]
+    stamps = sorted(stamp for row in rows for stamp in frames_of(fleet, row["identity"]))
+    assert len(set(stamps)) == len(stamps)
+    assert max(after - before for before, after in pairwise(stamps)) <= SECOND
+    assert stamps[0] < began + 2 * SECOND and began + 596 * SECOND < stamps[-1]
+    assert {4} == {entry["priority"] for entry in fleet.rows("select priority from envelopes where kind = 'evidence'")}
+    assert [] == fleet.crashes()
