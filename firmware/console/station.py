@@ -173,6 +173,8 @@ class ConsoleStation:
                     return views.clock(self._board)
                 case ("show", "system"):
                     return views.system(self._board)
+                case ("show", "recipient"):
+                    return views.recipient(self._board)
                 case ("show", "settings"):
                     return views.settings(self._rows)
                 case ("show", "identity"):

@@ -73,6 +73,14 @@ def system(board: Board) -> list[str]:
     return data.decode("ascii", errors="replace").splitlines()
 
 
+def recipient(board: Board) -> list[str]:
+    """`show recipient`: as the slots' keeper made it at the first start."""
+    data = read_or_none(board.disk, systems.RECIPIENT, size=systems.BYTES_MAX)
+    if not data:
+        return ["nothing keeps slots here: updates of the system cannot be encrypted to this box"]
+    return data.decode("ascii", errors="replace").splitlines()
+
+
 def clock(board: Board) -> list[str]:
     """`show clock`: what the clock station last said."""
     data = read_or_none(board.disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX)

@@ -9,6 +9,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("show", "segments"): "the recorded segments, their times, frames and losses",
     ("show", "clock"): "how good the box's time is",
     ("show", "system"): "the system that runs, the one in the other slot, and every switch between them with its cause",
+    ("show", "recipient"): "this box's certificate, for an update that is encrypted to it alone",
     ("show", "settings"): "the settings and where each comes from",
     ("show", "identity"): "the box's name, site and public key",
     ("show", "media"): "sticks that are plugged in, and their room",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from firmware.core.versions import is_version
 
 STATE = "state/system"
+RECIPIENT = "state/recipient.pem"  # for which a bundle may be encrypted (tools/bundle.sh --for)
 BYTES_MAX = 16_384
 LINES_MAX = 100
 KEPT, REFUSED, GIVEN_UP = "kept", "refused", "given up"

@@ -41,6 +41,7 @@ def asked(path: Path, authority: Path, box: Path) -> "subprocess.CompletedProces
     settings = settings.replace("@BOOTLOADER_STATE@", "grubenv=/efi/grubenv").replace(
         "/etc/rauc/ca.pem", str(authority / "ca.pem")
     )
+    settings = settings.replace("/var/lib/rauc/recipient", str(box / "recipient"))
     (box / "system.conf").write_text(settings)
     command = ["rauc", f"--conf={box / 'system.conf'}", "info", "--output-format=shell", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -52,8 +53,43 @@ def test_ours_is_taken(parts: Path, tmp_path: Path) -> None:
     answer = asked(bundle(parts, place, "--downgrade"), place, tmp_path)
 
     assert 0 == answer.returncode, answer.stderr
-    for line in ("COMPATIBLE='scrubjay-amd64'", "VERSION='1.2.3'", "DESCRIPTION='downgrade'"):
+    for line in ("COMPATIBLE='scrubjay-amd64'", "VERSION='1.2.3'", "DESCRIPTION='update downgrade'"):
         assert f"RAUC_MF_{line}" in answer.stdout.splitlines()
+
+
+def test_one_that_is_encrypted(parts: Path, tmp_path: Path) -> None:
+    """Read by the box it was made for, with its version; by no other box, and by nobody who finds the file. (S1-03)"""
+    place = keys(tmp_path / "keys")
+    boxes = {}
+    for name in ("ours", "other"):
+        boxes[name] = tmp_path / name
+        boxes[name].mkdir()
+        files = [
+            "-keyout",
+            str(boxes[name] / "recipient.key"),
+            "-out",
+            str(boxes[name] / "recipient.pem"),
+            "-subj",
+            f"/CN={name}",
+        ]
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        subprocess.run(["openssl", "req", "-x509", *kind, *files], check=True, capture_output=True)
+    path = bundle(parts, place, "--for", str(boxes["ours"] / "recipient.pem"))
+
+    assert b"scrubjay-amd64" not in path.read_bytes()
+    assert "RAUC_MF_VERSION='1.2.3'" in asked(path, place, boxes["ours"]).stdout.splitlines()
+    answer = asked(path, place, boxes["other"])
+    assert answer.returncode != 0 and "decrypt" in answer.stderr
+
+
+def test_for_boxes_that_are_none(parts: Path, tmp_path: Path) -> None:
+    """A file without a certificate is said so, and nothing is made."""
+    (tmp_path / "x.pem").write_text("box-1\n")
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        bundle(parts, keys(tmp_path / "keys"), "--for", str(tmp_path / "x.pem"))
+
+    assert b"show recipient" in refusal.value.stderr
+    assert not (tmp_path / "update.raucb").exists()
 
 
 def test_a_foreign_signature(parts: Path, tmp_path: Path) -> None:

@@ -139,6 +139,21 @@ def test_a_first_start_is_confirmed_when_its_promises_were_seen_kept(box: Box) -
     assert "slot A runs 1.0, confirmed" == box.file("var/lib/scrubjay/state/system").splitlines()[0]
 
 
+def test_a_key_for_encrypted_updates(box: Box) -> None:
+    """Made at the first start and kept; the certificate, and not the key, lies where the console reads it. (S1-03)"""
+    box.file("var/lib/scrubjay/identity/name", "or3-box")
+    box.runs("watch", step=86_400)
+    key, shown = box.file("var/lib/rauc/recipient.key"), box.file("var/lib/scrubjay/state/recipient.pem")
+    box.runs("watch", step=86_400)
+
+    assert key == box.file("var/lib/rauc/recipient.key")
+    assert 0o600 == (box.root / "var/lib/rauc/recipient.key").stat().st_mode & 0o777
+    assert shown == box.file("var/lib/rauc/recipient.pem") == box.file("var/lib/scrubjay/state/recipient.pem")
+    said = subprocess.run(["openssl", "x509", "-noout", "-subject"], input=shown, capture_output=True, text=True, check=True)
+    assert "or3-box" in said.stdout
+    assert "PRIVATE" not in shown
+
+
 def test_an_update_runs_from_the_next_start_on(box: Box) -> None:
     """It goes into the other slot, is on trial there, and is kept once it has kept its promises; the old one stays beside it. (S1-15)"""
     updated(box)
