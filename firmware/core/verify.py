@@ -7,13 +7,15 @@ What no chain can show from within is that its newest end was cut off: compare t
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core import exported, lz4chain, receipt, seal
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import of_file
-from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_records
 from firmware.core.receipt import SUM, Receipt, Sum
 from firmware.core.seal import Seal
@@ -40,7 +42,7 @@ class Finding:
     """One thing that is not as it should be, or (a statement) that the box says it does not have.
 
     segment: its name, or the file's where it is none. what: one word for programs: "altered", "missing", "reordered", "foreign",
-    "unsigned"; statements: "dropped", "gap", "interrupted", "deleted", "exported", "open", "time", "start". text: for people.
+    "unsigned", "unreadable" (the disk does not give it back); statements: "dropped", "gap", "interrupted", "deleted", "exported", "open", "time", "start". text: for people.
     """
 
     segment: str
@@ -144,6 +146,15 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
     return verdict
 
 
+@contextmanager
+def _naming(verdict: Verdict, name: str, what: str) -> Iterator[None]:
+    """What the disk does not give back is a finding, and the rest is judged all the same."""
+    try:
+        yield
+    except DiskFailed as problem:
+        verdict.found(name, "unreadable", f"{what}: {problem}")
+
+
 def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
     directory = f"{path}/{name}"
     files = set(disk.list(directory))
@@ -166,6 +177,9 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
     except BadItem as problem:
         verdict.found(name, "altered", f"seal: {problem}")
         return link
+    except DiskFailed as problem:
+        verdict.found(name, "unreadable", f"seal: {problem}")
+        return link
     if verdict.public_key is None:
         verdict.public_key = made.public_key
     if not made.is_signed_by(verdict.public_key):
@@ -174,9 +188,11 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
         verdict.found(name, "reordered", f"expected the segment its seal was made for, {made.name!r}")
     if made.sequence != link.sequence:
         verdict.found(name, "reordered", f"expected sequence {made.sequence} in its name")
-    if is_cold or not _compare_hot(disk, directory, made, verdict):
-        _compare_cold(disk, directory, made, seal.digest(data), verdict)
-    _compare_index(disk, directory, made, verdict)
+    with _naming(verdict, name, "cold form"):
+        if is_cold or not _compare_hot(disk, directory, made, verdict):
+            _compare_cold(disk, directory, made, seal.digest(data), verdict)
+    with _naming(verdict, name, "index"):
+        _compare_index(disk, directory, made, verdict)
     _state(made, verdict)
     verdict.frames += made.frames
     verdict.frames_hardware += made.frames_hardware
@@ -199,6 +215,8 @@ def _compare_hot(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> bo
             )
     except Missing:
         return False
+    except DiskFailed as problem:
+        verdict.found(made.name, "unreadable", f"frames: {problem}{_where(disk, directory)}")
     return True
 
 
@@ -283,12 +301,12 @@ def _where(disk: Disk, directory: str) -> str:
     path = f"{directory}/{FRAMES}"
     size = disk.size(path)
     end = 0
-    for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=at, size=count), size):
-        try:
+    try:
+        for offset, stored in lz4chain.spans(lambda at, count: disk.read(path, offset=at, size=count), size):
             lz4chain.decompressed(disk.read(path, offset=offset, size=stored))
-        except Corrupt:
-            return f"; the stretch at byte {offset} does not read"
-        end = offset + stored
+            end = offset + stored
+    except (Corrupt, DiskFailed):
+        return f"; the stretch at byte {end} does not read"
     return f"; the stretch at byte {end} does not read" if end != size else "; every stretch reads"
 
 
@@ -358,6 +376,9 @@ def _sum(disk: Disk, path: str, verdict: Verdict) -> Sum | None:
     except BadItem as problem:
         verdict.found(name, "altered", str(problem))
         return None
+    except DiskFailed as problem:
+        verdict.found(name, "unreadable", str(problem))
+        return None
     if verdict.public_key is not None and not made.signed_by(verdict.public_key):
         verdict.found(name, "unsigned", "sum of receipts: expected the box's signature, this is another's or it was altered")
     count = sum(run.last - run.first + 1 for run in made.runs)
@@ -384,6 +405,9 @@ def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> lis
             continue
         except BadItem as problem:
             verdict.found(name, "altered", f"receipt: {problem}")
+            continue
+        except DiskFailed as problem:
+            verdict.found(name, "unreadable", f"receipt: {problem}")
             continue
         if verdict.public_key is not None and not row.signed_by(verdict.public_key):
             verdict.found(name, "unsigned", "receipt: expected the box's signature, this is another's or the receipt was altered")
@@ -415,6 +439,10 @@ def _exports(disk: Disk, verdict: Verdict) -> None:
             verdict.found(name, "altered", f"record of an export: {problem}")
             before = None
             continue
+        except DiskFailed as problem:
+            verdict.found(name, "unreadable", f"record of an export: {problem}")
+            before = None
+            continue
         if verdict.public_key is not None and not row.is_signed_by(verdict.public_key):
             verdict.found(
                 name, "unsigned", "record of an export: expected the box's signature, this is another's or it was altered"
@@ -443,6 +471,9 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:
         return
     except Corrupt as problem:
         verdict.found(name, "altered", str(problem))
+        return
+    except DiskFailed as problem:
+        verdict.found(name, "unreadable", str(problem))
         return
     verdict.stated(
         name, "open", f"still being written or not yet recovered, {sum(record.frames for record in records)} frames so far"

@@ -1,0 +1,76 @@
+"""A store on a disk with bad places: whatever the disk does not give back is named with its segment, and the rest is judged all the same."""
+
+import pytest
+
+from drivers.errors import DiskFailed
+from firmware.core.segment import Segment
+from firmware.core.timestamp import SECOND
+from firmware.core.verify import Verdict, lines, verify
+from simulator.board import SimulatedBoard
+from simulator.written_store import frame, write_segment
+
+
+def stored(segments: int = 3) -> tuple[SimulatedBoard, list[str]]:
+    """Segments of four stretches, a frame a second."""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    names = []
+    for number in range(segments):
+        at = start + number * 4 * SECOND
+        names.append(write_segment(board, [[frame(at + s * SECOND, payload=b"x" * 400)] for s in range(4)]).name)
+    return board, names
+
+
+def with_bad_places(board: SimulatedBoard, bad: str, *, beyond: int = 0) -> Verdict:
+    """bad: the end of the paths the disk does not give back, from this byte on."""
+    read = board.disk.read
+
+    def failing(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        if path.endswith(bad) and (size is None or offset + size > beyond):
+            raise DiskFailed("expected the disk to obey, the kernel answered EIO")
+        return read(path, offset=offset, size=size)
+
+    board.disk.read = failing  # type: ignore[method-assign]
+    return verify(board.disk)
+
+
+@pytest.mark.parametrize(("file", "what"), [("frames.pcapng.lz4", "frames"), ("index", "index"), ("seal", "seal")])
+def test_a_file_the_disk_does_not_give_back(file, what):
+    """The segment and what of it are named; the others are verified, and so is the chain where its seal can be read. (S2-034)"""
+    board, names = stored()
+    verdict = with_bad_places(board, f"{names[1]}/{file}")
+
+    assert [(names[1], "unreadable")] == [(row.segment, row.what) for row in verdict.findings]
+    assert verdict.findings[0].text.startswith(f"{what}: ") and "EIO" in verdict.findings[0].text
+    assert 3 == verdict.segments
+    assert any("unreadable" in line and names[1] in line for line in lines(verdict))
+
+
+def test_the_stretch_is_named():
+    """Of frames in part: from which byte on, so that what is before it can still be used."""
+    board, names = stored(1)
+    record = Segment(board.disk, "segments", names[0]).records()[2]
+    verdict = with_bad_places(board, "frames.pcapng.lz4", beyond=record.offset + 10)
+
+    assert f"the stretch at byte {record.offset} " in verdict.findings[0].text
+
+
+def test_a_segment_still_being_written():
+    """One that has no seal yet is named like any other."""
+    board, names = stored(1)
+    board.disk.rename(f"segments/{names[0]}", f"segments/.{names[0]}")
+    verdict = with_bad_places(board, "frames.pcapng.lz4")
+
+    assert [(f".{names[0]}", "unreadable")] == [(row.segment, row.what) for row in verdict.findings]
+
+
+@pytest.mark.parametrize("place", ["receipts", "exports"])
+def test_what_is_kept_beside_the_segments(place):
+    """A receipt or the record of an export that cannot be read is named; what follows it is still read."""
+    board, _ = stored()
+    board.disk.mkdir(place)
+    board.disk.write(f"{place}/000001-x", b"x" * 100)
+    verdict = with_bad_places(board, f"{place}/000001-x")
+
+    assert ("000001-x", "unreadable") == (verdict.findings[0].segment, verdict.findings[0].what)
+    assert 3 == verdict.segments
