@@ -40,6 +40,7 @@ stenographer    | stenotype                            | stenotype: the peer of 
 chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
 libubootenv-tool | fw_setenv              | U-Boot's environment, as RAUC writes it on an arm64 box
+btrfs-progs     | mkfs.btrfs                           | a file system that mirrors two disks, for the test of a disk that fails
 gdisk           | sgdisk                               | disks with partitions, on loop devices: what flash.sh must refuse, and what it writes
 "
 
