@@ -37,6 +37,7 @@ class _File:
     base: int = 0
     tail: bytes = b""
     names: int = 0
+    bad_at: int | None = None  # from this byte on the platter gives nothing back
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +106,11 @@ class SimulatedDisk:
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         self._readable()
-        data = self._file(path).data
-        return bytes(data[offset : None if size is None else offset + size])
+        file = self._file(path)
+        end = len(file.data) if size is None else min(len(file.data), offset + size)
+        if file.bad_at is not None and offset < end and end > file.bad_at:
+            raise DiskFailed("expected the disk to obey, it does not give this back")
+        return bytes(file.data[offset:end])
 
     def size(self, path: str) -> int:
         self._readable()
@@ -200,6 +204,10 @@ class SimulatedDisk:
     def fill(self, *, leave_bytes: int) -> None:
         """Somebody else takes the room: this many bytes are left from now on, as long as nothing is removed."""
         self.capacity_bytes = self.used_bytes + leave_bytes
+
+    def spoil(self, path: str, *, at: int = 0) -> None:
+        """A bad place: of this file, whatever it is called by then, nothing is given back from byte `at` on."""
+        self._file(path).bad_at = at
 
     def power_cut(self, random: Random) -> None:
         """Back to what the platter holds, undecided things by `random`. Every open file is dead."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from drivers.disk import Disk
 from firmware.core import pcapng
 from firmware.core._kernel import Stretch
-from firmware.core.errors import Corrupt, Missing
+from firmware.core.errors import Corrupt, DiskFailed, Missing
 from firmware.core.pcapng import Packet
 from firmware.core.store import Store
 
@@ -85,7 +85,7 @@ def _backwards(disk: Disk, path: str, since_ns: int) -> Iterator[bytes]:
                 if record.last_ns < since_ns:
                     return
                 yield segment.stretch(record)
-        except (Corrupt, Missing):
+        except (Corrupt, DiskFailed, Missing):
             return  # verify names it; recording what may be recorded already is the lesser evil
 
 

@@ -378,6 +378,8 @@ class CaptureStation:
         self._has_begun = True
         if found.removed:
             self.report.count("leftovers_removed", found.removed)
+        if found.unreadable:
+            self.report.drop("segment_unreadable", found.unreadable)
         if found.sealed:
             self.report.count("segments_recovered", len(found.sealed))
             self._say(

@@ -1,15 +1,16 @@
 """The cold station: a stretch, or a part of a run, a step; oldest segment first, no more than its share of a core."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from drivers.board import Board
 from drivers.clock import ClockState, Monotonic, Now
 from firmware.cold.rewrite import Progress, StaysHot, leftovers, rewriting
 from firmware.cold.settings import ColdSettings
+from firmware.core.digest import PIECE_BYTES
 from firmware.core.durable import make_directory
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.report import Report
-from firmware.core.segment import Segment
+from firmware.core.segment import FRAMES, SEAL, Segment
 from firmware.core.store import Store
 from firmware.core.timestamp import SECOND
 
@@ -93,6 +94,10 @@ class ColdStation:
             except Corrupt:
                 self._stays(name, "altered")
                 continue
+            except DiskFailed:
+                self._board.disk.list(f"{SEGMENTS}/{name}")  # Raises again where the disk gives nothing at all.
+                self._stays(name, "unreadable")
+                continue
             if not self._is_old(sealed.made.tai_ns + sealed.made.uncertainty_ns, now):
                 break  # The later ones are younger.
             if self._board.disk.free_bytes() < 2 * self._reserve():
@@ -127,13 +132,32 @@ class ColdStation:
                 leftovers(board.disk, directory)
             except (DiskFailed, Missing):
                 self.report.drop("leftovers")
-            raise
+            if not (yield from self._has_bad_place(directory)):
+                raise
+            self._stays(name, "unreadable")  # Or it would be tried for ever, and those after it never.
         else:
             self.report.count("segments_rewritten")
             self.report.count("bytes_saved", frames_bytes - progress.cold_bytes)
             self.report.count("links_kept", progress.kept_links)
             self._cold[name] = frames_bytes, progress.cold_bytes
             self._gauge(len(self._store.names()))
+
+    def _has_bad_place(self, directory: str) -> Generator[None, None, bool]:
+        """Whether the disk gives back the seal and not all of the frames: then it is this segment's trouble, and no other's. In pieces."""
+        disk, at = self._board.disk, 0
+        try:
+            disk.read(f"{directory}/{SEAL}")
+        except (DiskFailed, Missing):
+            return False
+        try:
+            while piece := disk.read(f"{directory}/{FRAMES}", offset=at, size=PIECE_BYTES):
+                at += len(piece)
+                yield
+        except DiskFailed:
+            return True
+        except Missing:
+            return False
+        return False
 
     def _is_old(self, made_tai_ns: int, now: Now) -> bool:
         if self._settings.cold_after_h == 0:

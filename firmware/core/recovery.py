@@ -9,7 +9,7 @@ from drivers.disk import Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, receipt, seal
 from firmware.core.digest import PIECE_BYTES, Pieces
-from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import Header, Record
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
@@ -41,6 +41,7 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What was found. sealed: names now published; frames: in them; removed: leftovers without a whole stretch that nobody misses.
+    unreadable: hidden segments that the disk does not give back; they stay as they are, and the next start tries again.
 
     silent_since_ns: UTC; from then until now no seal says anything, because the newest did not end in an orderly stop and nothing
     after it was worth sealing. None where the seals tell all.
@@ -51,6 +52,7 @@ class Recovered:
     frames: int
     removed: int
     silent_since_ns: int | None = None
+    unreadable: int = 0
 
 
 def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
@@ -63,16 +65,23 @@ def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
         try:
             # The digest of what is there, readable or not: a damaged seal is verify's to report, the chain goes on.
             chain = Chain(last, seal.digest(disk.read(f"{path}/{newest}/{SEAL}")))
-        except Missing:
-            chain = Chain(last, None)
+        except (Missing, DiskFailed):
+            chain = Chain(last, None)  # One bad place in a seal must not keep a box from recording for the rest of its life.
     for name in disk.list(receipts):
         # Years of receipts need not be read at every start: their names end in the segment's.
         sequence = sequence_of(name.partition("-")[2])
         if sequence is not None and sequence <= chain.sequence:
             continue
-        deleted = _receipt(disk, f"{receipts}/{name}")
-        if deleted is not None and deleted.sequence > chain.sequence:
-            chain = Chain(deleted.sequence, deleted.seal_digest)
+        try:
+            deleted = receipt.unpacked(disk.read(f"{receipts}/{name}"))
+        except DiskFailed:
+            # Its name says how far the chain went.
+            chain = Chain(sequence, None) if sequence is not None else chain
+        except (BadItem, Missing):
+            continue
+        else:
+            if deleted.sequence > chain.sequence:
+                chain = Chain(deleted.sequence, deleted.seal_digest)
     return chain
 
 
@@ -86,7 +95,7 @@ def recover(
     disk.sync_dir(path)  # A name that was seen but not yet durable must be before the chain is built on it.
     chain = chain_end(disk, path, receipts)
     sealed: list[str] = []
-    frames = removed = 0
+    frames = removed = unreadable = 0
     silent, is_told = _unfinished(disk, path, chain), False
     hidden = [name for name in disk.list(path) if name.startswith(".") and sequence_of(name) is not None]
     for name in sorted(hidden, key=lambda entry: sequence_of(entry) or 0):
@@ -95,9 +104,13 @@ def recover(
             # Where no seal tells since when nobody speaks, a segment that holds nothing must: the process that comes now would
             # know it in memory only, and may be interrupted as well (storm seeds 503, 593).
             must_speak = not silent and not is_told and bool(_named(name))
+            silent_ns = min(silent, default=None)
+            if not _is_readable(disk, f"{path}/{name}"):
+                unreadable += 1
+                silent += [] if is_told else _named(name)
+                continue
             if must_speak:
                 _begin_anew_if_empty(disk, f"{path}/{name}")
-            silent_ns = min(silent, default=None)
             found = _finish(
                 disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=must_speak,
                 is_heard_on=is_heard_on,
@@ -114,7 +127,22 @@ def recover(
         chain = Chain(made.sequence, digest)
         sealed.append(made.name)
         frames += made.frames
-    return Recovered(chain, tuple(sealed), frames, removed, min(silent, default=None))
+    return Recovered(chain, tuple(sealed), frames, removed, min(silent, default=None), unreadable)
+
+
+def _is_readable(disk: Disk, hidden: str) -> bool:
+    """Whether the disk gives back every byte of it. What it does not is for a later start, or for a person with better tools: sealing what
+    is before a bad place would cut off what is behind it."""
+    for file in (FRAMES, INDEX, SEAL):
+        at = 0
+        try:
+            while piece := disk.read(f"{hidden}/{file}", offset=at, size=PIECE_BYTES):
+                at += len(piece)
+        except Missing:
+            continue
+        except DiskFailed:
+            return False
+    return True
 
 
 def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
@@ -122,7 +150,7 @@ def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
     newest = next((name for name in disk.list(path) if not name.startswith(".") and sequence_of(name) == chain.sequence), None)
     try:
         made = seal.unpacked(disk.read(f"{path}/{newest}/{SEAL}")) if newest is not None else None
-    except (BadItem, Missing):
+    except (BadItem, DiskFailed, Missing):
         return []  # verify names it
     return _end_of(made) if made is not None else []
 
@@ -153,7 +181,7 @@ def _is_deleted(disk: Disk, receipts: str, name: str) -> bool:
 def _receipt(disk: Disk, path: str) -> Receipt | None:
     try:
         return receipt.unpacked(disk.read(path))
-    except (BadItem, Missing):
+    except (BadItem, DiskFailed, Missing):
         return None
 
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 from drivers.disk import Disk
 from firmware.core.cold import COLD_SEAL
-from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.query import Query
 from firmware.core.seal import Seal, digest, unpacked
 from firmware.core.segment import COLD_FILES, FILES, FRAMES, SEAL, sequence_of
@@ -60,6 +60,8 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
     except Missing:
         # Without its seal it is no segment, but it takes room and has to be seen.
         return Row(name, sequence, size, False, False, None, b"", 0) if size else None
+    except DiskFailed:
+        return Row(name, sequence, size, False, False, None, b"", 0)
     try:
         seal = unpacked(data)
     except BadItem:
@@ -147,5 +149,5 @@ def _words(row: Row) -> tuple[str, ...]:
 def _frames_so_far(disk: Disk, path: str, name: str) -> int:
     try:
         return sum(record.frames for record in Store(disk, path).segment(name).records())
-    except (Corrupt, Missing):
+    except (Corrupt, DiskFailed, Missing):
         return 0

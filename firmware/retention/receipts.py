@@ -9,7 +9,7 @@ Of the oldest receipts a sum is made, durable before they go: what it accounts f
 from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
-from firmware.core.errors import BadItem, DiskFull, Missing
+from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.receipt import RUNS_MAX, SUM, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
 from firmware.retention.plan import Victim
@@ -18,6 +18,7 @@ SEGMENTS, RECEIPTS, TRASH = "segments", "receipts", "trash"
 # On a disk that is full to the last block a receipt cannot be written, so nothing could be deleted. Larger than any file system's
 # need for one small file, smaller than a stretch (512 KiB), so that the recorder cannot take the room in between.
 SUMMED_A_STEP = 256  # A card reads so many small files in a fifth of a second.
+UNREADABLE = bytes(32)  # in place of the digest of a receipt that the disk does not give back: verify names both
 RESERVE, RESERVE_BYTES = f"{TRASH}/.reserve", 64 << 10
 
 
@@ -55,7 +56,10 @@ class Receipts:
                 self._number, newest = int(number), name
             self._done.add(segment)
         if newest:
-            self._previous = digest(disk.read(f"{RECEIPTS}/{newest}"))
+            try:
+                self._previous = digest(disk.read(f"{RECEIPTS}/{newest}"))
+            except DiskFailed:
+                self._previous = UNREADABLE
         for name in disk.list(TRASH):
             if f"{TRASH}/{name}" != RESERVE:
                 disk.remove(f"{TRASH}/{name}")
@@ -94,16 +98,18 @@ class Receipts:
         chosen: list[tuple[int, str, bytes, Receipt]] = []
         for name in names[: min(SUMMED_A_STEP, max(0, len(names) - keep))]:
             number, _, segment = name.partition("-")
-            data = disk.read(f"{RECEIPTS}/{name}")
             try:
+                data = disk.read(f"{RECEIPTS}/{name}")
                 row = unpacked(data)
-            except BadItem:
+            except (BadItem, DiskFailed):
                 break  # verify names it, and nobody replaces it by a word of ours
             if segment == newest or disk.exists(f"{SEGMENTS}/{segment}"):
                 break
             chosen.append((int(number), name, data, row))
         if not chosen:
             return 0
+        if self._sum is None and disk.exists(f"{RECEIPTS}/{SUM}"):
+            return 0  # There is one that cannot be read. Another in its place would forget what it accounts for.
         last, _, data, _ = chosen[-1]
         made = summed(self._sum, [row for *_, row in chosen], number=last, digest=digest(data), made=now.timestamp)
         if len(made.runs) > RUNS_MAX:
@@ -119,7 +125,7 @@ class Receipts:
     def _read_sum(self) -> Sum | None:
         try:
             return sum_unpacked(self._board.disk.read(f"{RECEIPTS}/{SUM}"))
-        except (Missing, BadItem):
+        except (BadItem, DiskFailed, Missing):
             return None  # verify names what is wrong with it
 
     def _write(self, victim: Victim, now: Now) -> None:
