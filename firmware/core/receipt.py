@@ -18,6 +18,7 @@ from firmware.core.timestamp import Timestamp
 
 VERSION = 1
 RECEIPT_BYTES_MAX = 4_096
+UNREAD = bytes(32)  # in place of a digest: of a seal, or of a receipt, that was not there or that the disk did not give back
 SUM = "sum"  # its file's name
 SUM_BYTES_MAX = 1 << 18
 RUNS_MAX = 4_096  # A run ends where a segment was pinned while its neighbours went.
@@ -26,7 +27,7 @@ _DOMAIN, _SUM_DOMAIN = b"scrubjay receipt 1", b"scrubjay receipts 1"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One deletion. segment: its name. seal_digest: SHA-256 of its seal's stored bytes. cause: e.g. "age", "room".
+    """One deletion. segment: its name. seal_digest: SHA-256 of its seal's stored bytes, or UNREAD. cause: e.g. "age", "room".
 
     previous: SHA-256 of the stored bytes of the receipt made before this one, None at the first.
     """

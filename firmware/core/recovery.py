@@ -81,7 +81,8 @@ def chain_end(disk: Disk, path: str, receipts: str) -> Chain:
             continue
         else:
             if deleted.sequence > chain.sequence:
-                chain = Chain(deleted.sequence, deleted.seal_digest)
+                digest = deleted.seal_digest if deleted.seal_digest != receipt.UNREAD else None
+                chain = Chain(deleted.sequence, digest)
     return chain
 
 

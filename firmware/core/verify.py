@@ -136,9 +136,10 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
         else:
             links.append(_sealed(disk, path, name, verdict))
     total = _sum(disk, receipts, verdict)
-    links += [_Link(row.sequence, row.segment, row.seal_digest, None) for row in _receipts(disk, receipts, total, verdict)]
+    for row in _receipts(disk, receipts, total, verdict):
+        links.append(_Link(row.sequence, row.segment, _known(row.seal_digest), None))
     if total is not None:
-        links += [_Link(run.last, f"{receipts}/{SUM}", run.seal_digest, None, run.first) for run in total.runs]
+        links += [_Link(run.last, f"{receipts}/{SUM}", _known(run.seal_digest), None, run.first) for run in total.runs]
     _chain(sorted(links, key=lambda link: link.sequence), verdict)
     for name in opened:
         _open(disk, path, name, verdict)
@@ -367,6 +368,11 @@ def _chain(links: list[_Link], verdict: Verdict) -> None:
         verdict.last_digest = before.digest
 
 
+def _known(digest: bytes) -> bytes:
+    """Nothing where nobody could read what it would be of: what is not known contradicts nothing."""
+    return digest if digest != receipt.UNREAD else b""
+
+
 def _sum(disk: Disk, path: str, verdict: Verdict) -> Sum | None:
     name = f"{path}/{SUM}"
     try:
@@ -411,7 +417,8 @@ def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> lis
             continue
         if verdict.public_key is not None and not row.signed_by(verdict.public_key):
             verdict.found(name, "unsigned", "receipt: expected the box's signature, this is another's or the receipt was altered")
-        verdict.stated(row.segment, "deleted", f"deleted {iso(row.made.tai_ns)} (TAI) with a receipt: {row.cause}")
+        unread = ", its seal could not be read any more" if row.seal_digest == receipt.UNREAD else ""
+        verdict.stated(row.segment, "deleted", f"deleted {iso(row.made.tai_ns)} (TAI) with a receipt: {row.cause}{unread}")
         rows[seal.digest(data)] = name, row
     followed = {row.previous for _, row in rows.values() if row.previous is not None}
     if sum(row.previous is None for _, row in rows.values()) > 1 or len(followed) != sum(

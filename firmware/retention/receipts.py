@@ -10,7 +10,7 @@ from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
-from firmware.core.receipt import RUNS_MAX, SUM, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
+from firmware.core.receipt import RUNS_MAX, SUM, UNREAD, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
 from firmware.retention.plan import Victim
 
@@ -18,7 +18,6 @@ SEGMENTS, RECEIPTS, TRASH = "segments", "receipts", "trash"
 # On a disk that is full to the last block a receipt cannot be written, so nothing could be deleted. Larger than any file system's
 # need for one small file, smaller than a stretch (512 KiB), so that the recorder cannot take the room in between.
 SUMMED_A_STEP = 256  # A card reads so many small files in a fifth of a second.
-UNREADABLE = bytes(32)  # in place of the digest of a receipt that the disk does not give back: verify names both
 RESERVE, RESERVE_BYTES = f"{TRASH}/.reserve", 64 << 10
 
 
@@ -59,7 +58,7 @@ class Receipts:
             try:
                 self._previous = digest(disk.read(f"{RECEIPTS}/{newest}"))
             except DiskFailed:
-                self._previous = UNREADABLE
+                self._previous = UNREAD  # verify names both
         for name in disk.list(TRASH):
             if f"{TRASH}/{name}" != RESERVE:
                 disk.remove(f"{TRASH}/{name}")
@@ -131,7 +130,7 @@ class Receipts:
     def _write(self, victim: Victim, now: Now) -> None:
         candidate = victim.candidate
         receipt = Receipt(
-            segment=candidate.name, sequence=candidate.sequence, seal_digest=candidate.seal_digest or bytes(32),
+            segment=candidate.name, sequence=candidate.sequence, seal_digest=candidate.seal_digest or UNREAD,
             cause=victim.cause, made=now.timestamp, previous=self._previous,
         )  # fmt: skip
         data = packed(receipt.signed(self._board.identity.sign(receipt.body())))
