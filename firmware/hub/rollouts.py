@@ -28,7 +28,7 @@ DEED = "update"
 RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
-CONFIRMED = "confirmed"  # of a system, as its box says (firmware/update/slots.py)
+CONFIRMED = "confirmed"  # of a system, as its box says (firmware/update/system.py)
 
 
 class Rollouts:

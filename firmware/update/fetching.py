@@ -24,7 +24,7 @@ from firmware.update.bundle import BUNDLE_BYTES_MAX
 from firmware.update.ledger import UPDATES, Ledger
 from firmware.update.record import PURSUIT_BYTES_MAX, Pursuit, pursuit_packed, pursuit_unpacked
 from firmware.update.settings import UpdateSettings
-from firmware.update.slots import SYSTEM, SystemSlots
+from firmware.update.system import SYSTEM, SystemSlots
 from firmware.update.taking import RECEIVED
 
 EDITION = "edition"

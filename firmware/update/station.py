@@ -28,8 +28,8 @@ from firmware.update.fetching import Fetching
 from firmware.update.ledger import Ledger
 from firmware.update.record import Phase
 from firmware.update.settings import UpdateSettings
-from firmware.update.slots import SystemSlots
 from firmware.update.switching import LOOK_NS, Switching
+from firmware.update.system import SystemSlots
 from firmware.update.taking import RECEIVED, Taking
 from firmware.update.trial import Trial, clear
 
