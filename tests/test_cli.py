@@ -1,6 +1,7 @@
 """The command line: what each command does, and that every error says what was expected, what came and what to do; never a traceback."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
-from firmware.cli import main
+from firmware.cli import SUBJECTS, main, parser
 from firmware.core import pcapng
 from firmware.core.datagram import decoded
 from firmware.core.report import Report, publish
@@ -252,6 +253,29 @@ def test_help(run: Run) -> None:
         assert 0 == run(command, "--help")[0]
     for what in ("list", "watch", "retrieve"):
         assert 0 == run("fleet", what, "--help")[0]
+
+
+def test_each_command_is_where_it_is_looked_for() -> None:
+    """The table of subjects says what their modules register, no more and no less, in the order of the help."""
+
+    def told(command: str | None) -> tuple[str, ...]:
+        return tuple(re.findall(r"^    (\S+)", parser(command).format_help(), re.MULTILINE))
+
+    assert SUBJECTS == {subject: told(commands[-1]) for subject, commands in SUBJECTS.items()}
+    assert tuple(command for commands in SUBJECTS.values() for command in commands) == told(None) == told("foo")
+
+
+def test_find_begins_with_nothing_of_others(store: Path) -> None:
+    """Of the subjects only its own is read before the search begins, and nothing that only they need (S2-108)."""
+    asks = "import sys; from firmware.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run(
+        [sys.executable, "-c", asks, "find", str(store), "--count"], capture_output=True, text=True, check=True
+    )
+    read = set(ended.stderr.split())
+
+    assert "firmware.retrieval.find" in read
+    assert set() == read & {f"firmware.cli.{subject}" for subject in SUBJECTS if subject != "find"}
+    assert set() == read & {"firmware.core.advice", "firmware.core.succession", "firmware.capture.options", "drivers.board"}
 
 
 # ---- the bad side

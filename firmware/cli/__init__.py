@@ -2,22 +2,35 @@
 
 Every list has --json; every error says what was expected, what came, and what to do. Exit status: 0 done, 1 the answer is no,
 2 it could not be done. Each module here has the commands of one subject, with what they take beside what they do; what a command
-works with is imported when it runs, for `find` is judged by its first frame.
+works with is imported when it runs, and of the subjects only that of the command, for `find` is judged by its first frame.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from firmware.cli import find, fleet, record, run, session, simulated, state, store, update
 from firmware.cli.commands import PROGRAM, Commands
 from firmware.core.errors import Trouble
+
+SUBJECTS = {  # in the order of the help; each module with its commands
+    "record": ("record",),
+    "find": ("find",),
+    "store": ("verify", "ls", "index", "thaw", "pin", "unpin", "pins", "vault", "show"),
+    "state": ("status", "promises", "clock", "publish"),
+    "session": ("session",),
+    "update": ("update",),
+    "run": ("run", "egress", "settings", "identity", "console"),
+    "fleet": ("fleet",),
+    "simulated": ("demo", "replay", "sim", "bench"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parsed = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parsed = parser(words[0] if words else None).parse_args(words)
     work: Callable[[argparse.Namespace], int] = parsed.work
     try:
         return work(parsed)
@@ -37,12 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands with what they take."""
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """All commands with what they take; of one that is known, only its subject's.
+
+    Why not always all: what the others take is said in words of theirs (kinds, advice, settings), which half of starting went into.
+    """
     made = argparse.ArgumentParser(
         PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot."
     )
     commands = Commands(made, "COMMAND")
-    for subject in (record, find, store, state, session, update, run, fleet, simulated):
-        subject.register(commands)
+    for subject in [name for name, known in SUBJECTS.items() if command in known] or SUBJECTS:
+        import_module(f"{__name__}.{subject}").register(commands)
     return made
