@@ -29,10 +29,11 @@ from firmware.core.seal import Seal
 from firmware.core.seal import unpacked as seal_of
 from firmware.core.segment import FRAMES, SEAL
 from firmware.core.spool import ATTEMPTS_MAX
-from firmware.core.store import Store, verify
+from firmware.core.store import Store
 from firmware.core.thaw import restored
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
+from firmware.core.verify import verify
 from simulator.parrots import Told, planted
 from simulator.ptp.virtual_room import TrueOffset
 from simulator.world import Life, Machine, WorldBoard

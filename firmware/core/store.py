@@ -1,4 +1,4 @@
-"""The store: all segments of a box, oldest first, to search and to verify.
+"""The store: all segments of a box, oldest first, to search; verify.py verifies them.
 
 Reading needs no lock and no word from the writer: a segment that is deleted meanwhile is passed over, one that is sealed
 meanwhile is found under its new name, and the open one is searched as far as it is on the disk.
@@ -15,9 +15,8 @@ from firmware.core.query import UNTIL_MAX, Query, Terms, terms_of
 from firmware.core.segment import Segment, sequence_of
 from firmware.core.summary import Summary
 from firmware.core.timestamp import SECOND, compact
-from firmware.core.verify import Finding, Verdict, verify
 
-__all__ = ["Damage", "Finding", "Hit", "Query", "Step", "Store", "Verdict", "Walk", "verify"]
+__all__ = ["Damage", "Hit", "Query", "Step", "Store", "Walk"]
 
 # Of a directory's names one behind the other; no name holds a NUL. One by one would take twice as long.
 _NAMES = re.compile(r"(?:(?<=\0)|\A)(\.?)(\d{8}T\d{6}Z-(\d{6,18}))(?=\0|\Z)")

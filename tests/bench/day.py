@@ -35,7 +35,8 @@ from drivers.tap import Block, HeardFrame, TapCounters, TapRequest, pack_block  
 from firmware.capture.settings import CaptureSettings  # noqa: E402
 from firmware.capture.station import CaptureStation  # noqa: E402
 from firmware.core.seal import Seal  # noqa: E402
-from firmware.core.store import Store, verify  # noqa: E402
+from firmware.core.store import Store  # noqa: E402
+from firmware.core.verify import verify  # noqa: E402
 from firmware.retention.settings import RetentionSettings  # noqa: E402
 from firmware.retention.station import RetentionStation  # noqa: E402
 from simulator.board import SimulatedBoard  # noqa: E402

@@ -23,8 +23,8 @@ from firmware.core import index
 from firmware.core._kernel import Stretch
 from firmware.core.digest import Pieces
 from firmware.core.segment import Losses, SegmentWriter, Source, record_of
-from firmware.core.store import verify
 from firmware.core.timestamp import Now
+from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.identity import SimulatedIdentity
 

@@ -18,7 +18,8 @@ from drivers.linux.supervisor import LinuxKeeper
 from drivers.supervisor import Ended, Ready
 from firmware.core import pcapng
 from firmware.core.durable import replace
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
+from firmware.core.verify import verify
 from firmware.core.versions import OFFICIAL, VERSIONS
 
 _spec = importlib.util.spec_from_file_location("wire", Path(__file__).parents[1] / "drivers" / "wire.py")

@@ -14,7 +14,8 @@ from drivers.linux.identity import LinuxIdentity
 from drivers.linux.supervisor import LinuxKeeper
 from drivers.supervisor import Ended, Ready
 from firmware.core import pcapng
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
+from firmware.core.verify import verify
 
 _spec = importlib.util.spec_from_file_location("wire", Path(__file__).parents[1] / "drivers" / "wire.py")
 assert _spec is not None and _spec.loader is not None

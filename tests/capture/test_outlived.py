@@ -12,7 +12,8 @@ from firmware.capture.station import CaptureStation
 from firmware.core import pcapng
 from firmware.core.pcapng import Packet
 from firmware.core.seal import Seal
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
+from firmware.core.verify import verify
 from simulator.board import SimulatedBoard
 from simulator.disk import Failing
 from simulator.supervisor import SimulatedSupervisor

@@ -15,7 +15,8 @@ from firmware.core.errors import BadItem
 from firmware.core.receipt import Receipt
 from firmware.core.recovery import recover
 from firmware.core.segment import Losses, SegmentWriter, Source, record_of
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
+from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity

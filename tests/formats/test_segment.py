@@ -23,8 +23,9 @@ from firmware.core.errors import BadItem
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap
 from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
 from firmware.core.timestamp import ClockState
+from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity

@@ -11,7 +11,8 @@ from firmware.core._kernel import Stretch, probe, scan, scan_packed
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.recovery import recover
 from firmware.core.segment import FRAMES, INDEX, Losses, SegmentWriter, Source
-from firmware.core.store import Query, Store, verify
+from firmware.core.store import Query, Store
+from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.disk import SimulatedDisk
 from simulator.identity import SimulatedIdentity

@@ -8,7 +8,7 @@ from conftest import RECORDER, RECORDING
 from machine import Machine, numbers
 
 from drivers.linux.disk import LinuxDisk
-from firmware.core.store import verify
+from firmware.core.verify import verify
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 OFFICIAL = "cat /var/lib/scrubjay/versions/official/*"

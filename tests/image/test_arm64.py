@@ -6,7 +6,7 @@ import pytest
 from machine import BOOT_S, Machine, Missing, numbers
 
 from drivers.linux.disk import LinuxDisk
-from firmware.core.store import verify
+from firmware.core.verify import verify
 
 SLOW_S = 3000.0  # 22 minutes were seen, with four others at work on two cores
 pytestmark = [pytest.mark.image, pytest.mark.timeout(4800)]

@@ -8,7 +8,7 @@ from conftest import IMAGE, there
 from machine import BOOT_S, Machine, numbers, sectors
 
 from drivers.linux.disk import LinuxDisk
-from firmware.core.store import verify
+from firmware.core.verify import verify
 
 pytestmark = [
     pytest.mark.image,

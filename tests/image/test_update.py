@@ -9,7 +9,7 @@ from conftest import IMAGE, NEXT, RECORDER, RECORDING, SYSTEM, there
 from machine import BOOT_S, Machine, numbers
 
 from drivers.linux.disk import LinuxDisk
-from firmware.core.store import verify
+from firmware.core.verify import verify
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 Stick = Callable[..., Path]
