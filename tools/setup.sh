@@ -37,6 +37,7 @@ wireshark-common | capinfos                            | capinfos and dumpcap: t
 tshark          | tshark                               | the independent reader of segments and evidence
 netsniff-ng     | netsniff-ng                          | peer of the benchmark
 stenographer    | stenotype                            | stenotype: the peer of the benchmark that indexes, too
+stenographer-client | stenoread                        | asks it: the peer of find in the benchmark; curl and jq come with it
 chromium        | chromium                             | shows the hub's page to its tests, and takes docs/hub.png
 lz4             | lz4                                  | the independent reader of the LZ4 frame chain
 libubootenv-tool | fw_setenv              | U-Boot's environment, as RAUC writes it on an arm64 box

@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument("--segments", type=int, default=0, help="a store of so many small segments instead")
     parser.add_argument("--keep", type=Path, help="build the store here, or use the one that is there, and leave it")
     a = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # As installed: compiled once, not at each start.
     place = a.keep or Path(tempfile.mkdtemp(prefix="scrubjay-bench-find-"))
     try:
         figures = _many(place, a.segments) if a.segments else _large(place, a.gigabytes, is_recording=a.recording)

@@ -22,6 +22,7 @@ NAMES = (
     "time",
     "compression",
     "find",
+    "stenoread",
     "update",
     "day",
 )
