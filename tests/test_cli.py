@@ -300,6 +300,8 @@ def test_find_begins_with_nothing_of_others(store: Path) -> None:
         ("expected a pcap-filter(7) expression", ["run", "box", "--set", "capture.filter=port eleventy"]),
         ("[intake] devices: expected entries such as", ["run", "box", "--set", 'intake.devices=["robot"]']),
         ("[slice] rules: expected NAME: CONDITION", ["run", "box", "--set", 'slice.rules=["worn event=x"]']),
+        ("[slice] whole_every_s: expected 0 or at least 300", ["run", "box", "--set", "slice.whole_every_s=60"]),
+        ("expected for a system bundle --version", ["update", "edition", "x.raucb", "--version", "1.0T", "--number", "3", "-w", "x"]),
         ("[session] opens: expected KIND: CONDITION", ["run", "box", "--set", 'session.opens=["picnic: event=x"]']),
         ("[hub] people: entry 1: expected", ["run", "hub", "--set", 'hub.people=["kim boss 12"]']),
         ("[hub] update_hours: expected", ["run", "hub", "--set", 'hub.update_hours=["always"]']),

@@ -109,6 +109,7 @@ def _check_values(role: str, settings: "Settings") -> None:
     from firmware.live.station import checked
     from firmware.session.rules import Rules as SessionRules
     from firmware.session.settings import SessionSettings
+    from firmware.slice import whole
     from firmware.slice.rules import Rules as SliceRules
     from firmware.slice.settings import SliceSettings
 
@@ -120,6 +121,7 @@ def _check_values(role: str, settings: "Settings") -> None:
     SessionRules.of(settings.of(SessionSettings))
     slices = settings.of(SliceSettings)
     SliceRules.of(slices.rules, around_s=slices.around_s)
+    whole.check(slices.whole_every_s)
 
 
 def _keep(a: argparse.Namespace, names: Sequence[str]) -> None:

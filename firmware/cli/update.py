@@ -177,7 +177,9 @@ def _edition(a: argparse.Namespace) -> int:
         base = None
         if kind == "system":
             if not is_version(a.version or "") or not a.number or a.number < 1:
-                raise ValueError("expected --version and --number for a system bundle")
+                raise ValueError(
+                    "expected for a system bundle --version (as it was built: digits, lower case letters, .+-) and --number (above 0)"
+                )
             said.add((a.version, a.number, a.board or _slots(Path(a.root)).board))
             with Path(path).open("rb") as source:
                 digest = hashlib.file_digest(source, "sha256").digest()

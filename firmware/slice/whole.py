@@ -37,13 +37,18 @@ class Stretch:
         return hashlib.sha256(f"whole {self.since_utc_ns} {self.until_utc_ns}".encode()).digest()[:16]
 
 
+def check(every_s: int) -> None:
+    """The setting. Raises BadSettings."""
+    if 0 < every_s < EVERY_S_MIN:
+        raise BadSettings(f"[slice] whole_every_s: expected 0 or at least {EVERY_S_MIN}, got {every_s}")
+
+
 class Whole:
     """Durable when a method returns, which raises DiskFull, DiskFailed. last_order: hexadecimal; empty: none yet."""
 
     def __init__(self, disk: Disk, *, every_s: int) -> None:
         """every_s: how long a stretch is at least; 0: nothing is ordered. Raises BadSettings."""
-        if 0 < every_s < EVERY_S_MIN:
-            raise BadSettings(f"slice.whole_every_s: expected 0 or at least {EVERY_S_MIN}, got {every_s}")
+        check(every_s)
         self._disk = disk
         self._every_ns = every_s * SECOND
         self._since, self._until = 0, 0
