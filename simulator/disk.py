@@ -209,6 +209,11 @@ class SimulatedDisk:
         """A bad place: of this file, whatever it is called by then, nothing is given back from byte `at` on."""
         self._file(path).bad_at = at
 
+    def heal(self) -> None:
+        """Every bad place gives back what it held."""
+        for file in _files(self._root):
+            file.bad_at = None
+
     def power_cut(self, random: Random) -> None:
         """Back to what the platter holds, undecided things by `random`. Every open file is dead."""
         self._power += 1

@@ -4,6 +4,7 @@ box or hub                   network                       people
 power cut at any operation   broker dies, refuses, lies    the hub asks for evidence
 kill -9 of any process       links flap, answers double    somebody forges, somebody replays
 disk full, failing, gone     interface pulled              clocks are set, the box's and the devices'
+bad places on the disk       (every third seed; the disk gives them back in the end, as when a cable was loose)
 poison in a spool            frames of any bytes           patients' names everywhere
 ptp4l ends                   cables slow one way, cut      crystals get warm, a better clock lies
 """
@@ -90,6 +91,7 @@ backoff_s_max = 10
 acknowledge_s_max = 10
 chunk_bytes = 8192
 """
+BAD_PLACES_EVERY, BAD_PLACE_NS = 3, 20 * SECOND
 TAPS_EVERY = 3  # The box of every third seed, 2, 5, 8 …, listens to the two ports of a passive tap.
 TAP_SETTINGS = "".join(f'[{section}]\ninterface = "eth1,eth2"\n' for section in ("capture", "intake", "live"))
 HUB_SETTINGS = """
@@ -277,6 +279,8 @@ class _Storm:
         if self.relay is not None:
             self._now_and_then(self._kill_relay, 15 * SECOND)
             self._now_and_then(self._cut_relay_power, 50 * SECOND)
+        if self.seed % BAD_PLACES_EVERY == 0:
+            self._bad_places(Random(self.seed ^ 0xBAD))
         self.world.run(weather_ns)
         self._calm()
         if not self._drain():
@@ -427,6 +431,23 @@ class _Storm:
             machine.disk.failing = Failing.NOT
 
         self._for_a_while(begin, end, longest_s=10)
+
+    def _bad_places(self, random: Random) -> None:
+        """From time to time one more, in some file of a segment. Out of a stream of its own, so that the rest of the weather stays what it was."""
+
+        def again() -> None:
+            is_there = not self.over and self.box.disk.failing is not Failing.GONE
+            names = [name for name in self.box.disk.list("segments") if not name.startswith(".")] if is_there else []
+            if names:
+                name = random.choice(names)
+                self.figures["disk"] += 1
+                self.witness.spoiled.add(name)
+                path = f"segments/{name}/{random.choice(self.box.disk.list(f'segments/{name}'))}"
+                self.box.disk.spoil(path, at=random.randrange(self.box.disk.size(path) + 1))
+            if not self.over:
+                self.world.later(int(random.expovariate(1 / BAD_PLACE_NS)), again)
+
+        self.world.later(int(random.expovariate(1 / BAD_PLACE_NS)), again)
 
     def _bad_network(self) -> None:
         self.figures["link"] += 1
@@ -604,6 +625,7 @@ class _Storm:
         for machine in self.machines:
             machine.disk.failing = Failing.NOT
             machine.disk.capacity_bytes = CAPACITY_BYTES
+            machine.disk.heal()
         for broker in self.world.brokers:
             broker.up, broker.faults = True, LinkFaults()
         self.world.wire.restore()
