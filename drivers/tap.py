@@ -11,6 +11,7 @@ and a copy is what we cannot afford; a tap without a ring packs its frames into 
            24  2  offset of the link-layer header (from this frame's start)  26  2  offset of the network header
            28  4  rxhash             32  4  VLAN tag control information     36  2  VLAN protocol identifier   38  10 padding
 All in the machine's byte order, as the kernel writes it. Stamps are UTC, those of the interface's own clock, too (`to_utc`).
+A busy ring has many blocks ready at once; then several that lie one behind the other are handed out as one (`Block.stride`).
 """
 
 import struct
@@ -56,13 +57,20 @@ class TapRequest:
 class Block:
     """Some frames, in the order heard. `data` is the layout above and belongs to the tap until `release`.
 
-    sequence: grows by one from block to block of one ring; after a crash it tells which block was already recorded.
+    sequence: grows by one from block to block of one ring; after a crash it tells which block was already recorded. Of the first.
+    stride: of several handed out as one, each of which begins so many bytes behind the one before; 0: it is one alone.
     """
 
     data: memoryview
     sequence: int
     frame_count: int
     handle: int = -1
+    stride: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many blocks of the ring it is."""
+        return -(-len(self.data) // self.stride) if self.stride else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +132,11 @@ class Tap(Protocol):
         """Readable when `next` has a block; -1 where there is none (simulator)."""
         ...
 
-    def next(self) -> Block | None:
-        """The oldest block not yet handed out, or None. Never blocks. Raises TapFailed when the interface is gone."""
+    def next(self, most: int = 1) -> Block | None:
+        """The oldest block not yet handed out, or None; with up to `most` of those that follow, itself included, where they are ready.
+
+        Never blocks. Raises TapFailed when the interface is gone.
+        """
         ...
 
     def is_filling(self) -> bool:

@@ -136,7 +136,7 @@ class RecordingTap:
     def fileno(self) -> int:
         return self._event
 
-    def next(self) -> Block | None:
+    def next(self, most: int = 1) -> Block | None:
         with self._room:
             if not self._blocks:
                 return None

@@ -47,7 +47,7 @@ class SimulatedTap:
         self._ready: deque[Block] = deque()
         self._filling: list[HeardFrame] = []
         self._filling_bytes = 0
-        self._handed: deque[Block] = deque()
+        self._handed: deque[list[Block]] = deque()  # the blocks of each run
         self._is_taken_over = False
         self._sequence = 0
         self._received = 0
@@ -74,7 +74,7 @@ class SimulatedTap:
             size = FRAME_HEADER.size + len(kept.data) + FRAME_ALIGNMENT
             if self._filling and self._filling_bytes + size > self._request.block_bytes - 64:
                 self._retire()
-            if not self._filling and len(self._ready) + len(self._handed) >= self._request.block_count:
+            if not self._filling and len(self._ready) + self._handed_count >= self._request.block_count:
                 self._dropped += 1
                 continue
             self._received += 1
@@ -88,7 +88,7 @@ class SimulatedTap:
 
     def outlive(self) -> None:
         """Its process ended and the keeper kept it: whoever opens it next reads from the oldest block that was not released."""
-        self._ready.extendleft(reversed(self._handed))
+        self._ready.extendleft(block for run in reversed(self._handed) for block in reversed(run))
         self._handed.clear()
         self._is_taken_over = True
         self._received, self._told_before = 0, self._told  # as PACKET_STATISTICS, which forgets what it has told
@@ -119,13 +119,13 @@ class SimulatedTap:
     def fileno(self) -> int:
         return -1
 
-    def next(self) -> Block | None:
-        if not self._ready and self._filling:
+    def next(self, most: int = 1) -> Block | None:
+        if self._filling and len(self._ready) < most:
             self._retire()
         if self._ready:
-            block = self._ready.popleft()
-            self._handed.append(block)
-            return block
+            run = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+            self._handed.append(run)
+            return run[0] if len(run) == 1 else self._joined(run)
         if self._gone:
             raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
         return None
@@ -138,7 +138,7 @@ class SimulatedTap:
         return len(self._ready) + bool(self._filling)
 
     def release(self, block: Block) -> None:
-        assert self._handed and self._handed[0].handle == block.handle, "blocks are released in the order handed out"
+        assert self._handed and self._handed[0][0].handle == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()
 
     def counters(self) -> TapCounters:
@@ -157,6 +157,17 @@ class SimulatedTap:
         self._closed = True
         self._ready.clear()
         self._filling.clear()
+
+    @property
+    def _handed_count(self) -> int:
+        return sum(map(len, self._handed))
+
+    def _joined(self, run: list[Block]) -> Block:
+        stride = max(
+            self._request.block_bytes, *(len(block.data) for block in run)
+        )  # a frame may be longer than a block should be
+        data = b"".join(bytes(block.data).ljust(stride, b"\0") for block in run)
+        return Block(memoryview(data), run[0].sequence, sum(block.frame_count for block in run), run[0].handle, stride)
 
     def _retire(self) -> None:
         data = bytearray(pack_block(self._filling, sequence=self._sequence))

@@ -67,16 +67,16 @@ class JoinedTap:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def next(self) -> Block | None:
+    def next(self, most: int = 1) -> Block | None:
         self._open_those_away()
         for _ in self._members:
             member = self._members[self._next]
             self._next = (self._next + 1) % len(self._members)
-            block = self._from(member)
+            block = self._from(member, most)
             if block is not None and member.tap is not None:
                 self._handed.append((member, member.tap, block))
                 self._sequence += 1
-                return Block(block.data, self._sequence - 1, block.frame_count, self._sequence - 1)
+                return replace(block, sequence=self._sequence - 1, handle=self._sequence - 1)
         self._check()
         return None
 
@@ -117,11 +117,11 @@ class JoinedTap:
                 self._lose(member, member.tap)
         self._epoll.close()
 
-    def _from(self, member: _Member) -> Block | None:
+    def _from(self, member: _Member, most: int) -> Block | None:
         if member.tap is None:
             return None
         try:
-            return member.tap.next()
+            return member.tap.next(most)
         except TapFailed as trouble:
             self._trouble = str(trouble)
             self._lose(member, member.tap)

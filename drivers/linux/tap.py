@@ -67,7 +67,8 @@ class RingTap:
         self._is_taken_over = is_taken_over
         program = _compiled(request)
         self._counters = TapCounters(dropped={"ring_full": 0, "interface_errors": 0, "interface_missed": 0})
-        self._handed: deque[int] = deque()
+        self._handed: deque[int] = deque()  # the first of each run
+        self._handed_count = 0  # blocks in them
         self._position = 0
         self._ring: mmap.mmap | None = None
         self._gone = 0  # the errno of an interface that went away
@@ -143,6 +144,7 @@ class RingTap:
         self._status = [self._view[at + 8 : at + 12].cast("I") for at in range(0, size, self._request.block_bytes)]
         self._count = [self._view[at + 12 : at + 16].cast("I") for at in range(0, size, self._request.block_bytes)]
         self._used = [self._view[at + 20 : at + 24].cast("I") for at in range(0, size, self._request.block_bytes)]
+        self._sequence = [self._view[at + 24 : at + 32].cast("Q") for at in range(0, size, self._request.block_bytes)]
 
     @property
     def request(self) -> TapRequest:
@@ -168,26 +170,38 @@ class RingTap:
         """Readable also as long as a block is handed out and not released: the kernel looks at the newest block's state only."""
         return self._socket.fileno()
 
-    def next(self) -> Block | None:
-        if len(self._handed) == self._request.block_count:
-            return None  # Every block is handed out; the one at this place was not released yet.
-        if not self._status[self._position][0] & STATUS_USER:
-            self._check()
+    def next(self, most: int = 1) -> Block | None:
+        first, size, blocks = self._position, self._request.block_bytes, self._request.block_count
+        # Those handed out are not to be looked at: at the place behind the last of them may be the first, not released yet. And a run
+        # ends where the ring does, for behind that its memory does not go on.
+        end = first + min(most, blocks - self._handed_count, blocks - first)
+        position = first
+        while position < end and self._status[position][0] & STATUS_USER:
+            position += 1
+        if position == first:
+            if self._handed_count < blocks:
+                self._check()
             return None
-        at = self._position * self._request.block_bytes
-        data = self._view[at : at + self._request.block_bytes]
-        if self._stamps is not None:
-            self._stamps.translate(data)
-        elif self._is_taken_over:
-            self._refused += refused(data)
-        header = BLOCK_HEADER.unpack_from(data)
-        block = Block(data, sequence=header[6], frame_count=header[3], handle=self._position)
-        self._handed.append(self._position)
-        self._position = (self._position + 1) % self._request.block_count
-        return block
+        if self._stamps is not None or self._is_taken_over:
+            self._translate(first, position)
+        sequence, count = self._sequence[first][0], sum([self._count[at][0] for at in range(first, position)])
+        self._handed.append(first)
+        self._handed_count += position - first
+        self._position = position if position < blocks else 0
+        return Block(self._view[first * size : position * size], sequence, count, first, size if position - first > 1 else 0)
+
+    def _translate(self, first: int, end: int) -> None:
+        """The card's stamps in these blocks into UTC; where it does not stamp for us, an earlier life's are refused."""
+        size = self._request.block_bytes
+        for at in range(first * size, end * size, size):
+            with self._view[at : at + size] as data:
+                if self._stamps is not None:
+                    self._stamps.translate(data)
+                else:
+                    self._refused += refused(data)
 
     def ready_count(self) -> int:
-        count, most = 0, self._request.block_count - len(self._handed)
+        count, most = 0, self._request.block_count - self._handed_count
         while count < most and self._status[(self._position + count) % self._request.block_count][0] & STATUS_USER:
             count += 1
         return count
@@ -195,10 +209,12 @@ class RingTap:
     def release(self, block: Block) -> None:
         assert self._handed and self._handed[0] == block.handle, "blocks are released in the order handed out"
         self._handed.popleft()
+        self._handed_count -= block.count
+        for at in range(block.handle, block.handle + block.count):
+            self._count[at][0] = 0  # so that `is_filling` is not told of frames that were read long ago
+            self._used[at][0] = 0  # so that `oldest` tells it from the one the kernel has opened to fill next
+            self._status[at][0] = 0  # TP_STATUS_KERNEL
         block.data.release()
-        self._count[block.handle][0] = 0  # so that `is_filling` is not told of frames that were read long ago
-        self._used[block.handle][0] = 0  # so that `oldest` tells it from the one the kernel has opened to fill next
-        self._status[block.handle][0] = 0  # TP_STATUS_KERNEL
 
     def counters(self) -> TapCounters:
         """PACKET_STATISTICS forgets what it has told, so it is added up here. Its first figure includes the dropped."""
@@ -240,9 +256,9 @@ class RingTap:
     def close(self) -> None:
         if self._ring is None:
             return
-        for word in (*self._status, *self._count, *self._used):
+        for word in (*self._status, *self._count, *self._used, *self._sequence):
             word.release()
-        self._status, self._count, self._used = [], [], []
+        self._status, self._count, self._used, self._sequence = [], [], [], []
         self._view.release()
         try:
             self._ring.close()
@@ -403,7 +419,7 @@ class PortableTap:
     def fileno(self) -> int:
         return self._descriptor
 
-    def next(self) -> Block | None:
+    def next(self, most: int = 1) -> Block | None:
         if self._handed == self._request.block_count:
             return None
         frames: list[HeardFrame] = []

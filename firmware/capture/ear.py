@@ -41,6 +41,7 @@ class Ear:
         self._tap: Tap | None = None
         self._keeps = self._is_kept = False  # whether its ring is to be with the keeper, and is
         self._held: deque[Block] = deque()
+        self._held_count = 0
         self._counted: dict[str, int] = {}
         self._received_counted = self._refused_counted = 0
         self._handed = 0  # frames, since the tap was opened
@@ -85,7 +86,7 @@ class Ear:
     @property
     def held_count(self) -> int:
         """Blocks handed out and not released."""
-        return len(self._held)
+        return self._held_count
 
     def fileno(self) -> int:
         return self._tap.fileno() if self._tap is not None else -1
@@ -132,12 +133,12 @@ class Ear:
             self._board.supervisor.forget(self._tap.title)
             self._is_kept = False
 
-    def next(self, now: Now) -> Block | None:
-        """The next block, or None. When the interface has gone, `hears` says so from now on."""
+    def next(self, now: Now, most: int = 1) -> Block | None:
+        """The next block, up to `most` as one, or None. When the interface has gone, `hears` says so from now on."""
         if self._tap is None:
             return None
         try:
-            block = self._tap.next()
+            block = self._tap.next(most)
         except TapFailed as trouble:
             # The frames of the held blocks are in the stretch; it is written when it is due, as if nothing had happened.
             self.note_left(now)
@@ -160,12 +161,14 @@ class Ear:
     def hold(self, block: Block) -> None:
         """Its frames are in memory, not on the disk."""
         self._held.append(block)
+        self._held_count += block.count
 
     def release(self, block: Block | None = None) -> None:
         """What is held, then this block, are on the disk or given up."""
         if self._tap is not None:
             while self._held:
                 self._tap.release(self._held.popleft())
+            self._held_count = 0
             if block is not None:
                 self._tap.release(block)
 
@@ -201,6 +204,7 @@ class Ear:
     def close(self) -> None:
         """Stop listening."""
         self._held.clear()
+        self._held_count = 0
         if self._tap is not None:
             self._tap.close()
             self._tap = None

@@ -107,8 +107,13 @@ class Ears:
         for ear in self.all:
             ear.open(now)
 
-    def next(self, now: Now) -> Heard | None:
-        """What passed first, or None. An interface that goes away says so by `hears`, after what it had heard."""
+    def next(self, now: Now, most: int = 1) -> Heard | None:
+        """What passed first, or None. An interface that goes away says so by `hears`, after what it had heard.
+
+        most: blocks at once. Of several interfaces it is one each time: their blocks are what keeps frames in order.
+        """
+        if len(self.all) == 1:
+            return self._only(now, most)
         for number, ear in enumerate(self.all):
             if self._places[number] is None and (block := ear.next(now)) is not None:
                 self._places[number] = _placed(block)
@@ -116,7 +121,7 @@ class Ears:
         if not ready:
             return None
         _, chosen = min(ready)
-        if len(self.all) > 1 and self._is_better_later(chosen, now):
+        if self._is_better_later(chosen, now):
             return None
         place, self._places[chosen] = self._places[chosen], None
         assert place is not None
@@ -124,6 +129,10 @@ class Ears:
         # One frame at least: the chosen one's next is not behind anybody's last.
         until_ns = min((last_ns + 1 for last_ns in others), default=NEVER)
         return Heard(chosen, place.block, place.index, place.offset, max(until_ns, place.next_ns + 1), place.next_ns)
+
+    def _only(self, now: Now, most: int) -> Heard | None:
+        block = self.all[0].next(now, most)
+        return None if block is None else Heard(0, block, 0, 0, NEVER, first_stamp(block))
 
     def leave(self, heard: Heard, index: int, offset: int) -> None:
         """It was taken up to its until_ns; the rest comes when its turn comes."""
@@ -212,7 +221,7 @@ def stamp_of(block: Block, offset: int) -> int:
 
 
 def offset_of(block: Block, index: int) -> int:
-    """Where the frame of this number lies in a block; where it ends, for the number of its frames."""
+    """Where the frame of this number lies in a block alone; where it ends, for the number of its frames."""
     offset = int(BLOCK_HEADER.unpack_from(block.data)[4])
     for _ in range(index):
         following = int(FRAME_HEADER.unpack_from(block.data, offset)[0])
@@ -222,10 +231,13 @@ def offset_of(block: Block, index: int) -> int:
     return offset
 
 
-def _placed(block: Block) -> _Place:
+def first_stamp(block: Block) -> int:
     """Not by the block's own first stamp, which is when the kernel opened it: long before, where it was quiet."""
-    first = BLOCK_HEADER.unpack_from(block.data)[4] if len(block.data) >= BLOCK_HEADER.size else 0
-    return _Place(block, 0, 0, stamp_of(block, first), _last_stamp(block))
+    return stamp_of(block, BLOCK_HEADER.unpack_from(block.data)[4] if len(block.data) >= BLOCK_HEADER.size else 0)
+
+
+def _placed(block: Block) -> _Place:
+    return _Place(block, 0, 0, first_stamp(block), _last_stamp(block))
 
 
 def _last_stamp(block: Block) -> int:

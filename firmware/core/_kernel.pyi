@@ -9,7 +9,16 @@ class Stretch(Buffer):
 
     def __new__(cls, capacity: SupportsIndex, /) -> Stretch: ...
     def add(
-        self, block: Buffer, index: int, offset: int, cut_ns: int, mad_ns: int, interface: int = 0, apart: int = 0, /
+        self,
+        block: Buffer,
+        index: int,
+        offset: int,
+        cut_ns: int,
+        mad_ns: int,
+        interface: int = 0,
+        apart: int = 0,
+        stride: int = 0,
+        /,
     ) -> tuple[int, int, int]: ...
     def survey(self, blocks: Buffer, apart: int = 0, /) -> bool: ...
     def repack(self, blocks: Buffer, /) -> bool: ...

@@ -597,7 +597,7 @@ static inline uint32_t note(Stretch *s, const uint8_t *m, uint32_t n, uint32_t w
     return before;
 }
 
-struct cursor { uint32_t index; uint64_t offset; int why; };
+struct cursor { uint64_t index, offset; int why; };
 
 /* Frames of a block from the cursor on, until it ends, the stretch is full or a frame belongs to the next segment. */
 static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cursor c, uint64_t cut_ns, uint64_t mad_ns,
@@ -608,8 +608,7 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         s->malformed++;
         return c;
     }
-    uint32_t count = ld32(b + 12);
-    uint64_t end = ld32(b + 20);
+    uint64_t count = ld32(b + 12), end = ld32(b + 20);
     if (c.index == 0)
         c.offset = ld32(b + 16);
     while (c.index < count) {
@@ -679,6 +678,31 @@ malformed:
     return c;
 }
 
+/* The same of several blocks, one every `stride` bytes (0: it is one alone). The cursor counts through all of them. */
+static struct cursor walk_all(Stretch *s, const uint8_t *b, uint64_t size, uint64_t stride, struct cursor c, uint64_t cut_ns,
+                              uint64_t mad_ns, uint32_t interface, uint32_t apart)
+{
+    uint64_t at = 0, before = 0;
+    if (stride == 0)
+        stride = size;
+    while (size - at > stride) {
+        uint64_t count = stride < BLOCK_HEADER ? 0 : ld32(b + at + 12);
+        if (c.index < before + count) {
+            /* An offset that is not in this block is malformed, and walk says so; from its first frame on, walk asks the block itself. */
+            struct cursor own = {c.index - before, c.offset < at ? stride : c.offset - at, 0};
+            own = walk(s, b + at, stride, own, cut_ns, mad_ns, interface, apart);
+            c = (struct cursor){before + own.index, at + own.offset, own.why};
+            if (c.why != BLOCK_DONE)
+                return c;
+        }
+        before += count;
+        at += stride;
+    }
+    struct cursor last = {c.index - before, c.offset < at ? size - at : c.offset - at, 0};
+    last = walk(s, b + at, size - at, last, cut_ns, mad_ns, interface, apart);
+    return (struct cursor){before + last.index, at + last.offset, last.why};
+}
+
 struct packet { const uint8_t *data; uint32_t number, captured, wire, size; uint64_t stamp; };
 
 /* The pcapng block at `at`: 1 an Enhanced Packet Block, 0 another kind, -1 not a block. */
@@ -714,9 +738,9 @@ static int taken(Stretch *s)
 static PyObject *stretch_add(Stretch *s, PyObject *args)
 {
     Py_buffer block;
-    unsigned int index, interface = 0, apart = 0;
-    unsigned long long offset, cut_ns, mad_ns;
-    if (!PyArg_ParseTuple(args, "y*IKKK|II", &block, &index, &offset, &cut_ns, &mad_ns, &interface, &apart))
+    unsigned int interface = 0, apart = 0;
+    unsigned long long index, offset, cut_ns, mad_ns, stride = 0;
+    if (!PyArg_ParseTuple(args, "y*KKKK|IIK", &block, &index, &offset, &cut_ns, &mad_ns, &interface, &apart, &stride))
         return NULL;
     if (interface >= INTERFACES_MAX || apart > INTERFACES_MAX) {
         PyErr_Format(PyExc_ValueError, "expected an interface of 0 to %u, and at most as many apart", INTERFACES_MAX - 1);
@@ -732,11 +756,11 @@ static PyObject *stretch_add(Stretch *s, PyObject *args)
         c.offset = (uint64_t)block.len; /* then it is malformed, and no sum below can wrap */
     s->busy = 1;
     Py_BEGIN_ALLOW_THREADS
-    c = walk(s, block.buf, (uint64_t)block.len, c, cut_ns, mad_ns, interface, apart);
+    c = walk_all(s, block.buf, (uint64_t)block.len, stride, c, cut_ns, mad_ns, interface, apart);
     Py_END_ALLOW_THREADS
     s->busy = 0;
     PyBuffer_Release(&block);
-    return Py_BuildValue("IKi", (unsigned int)c.index, (unsigned long long)c.offset, c.why);
+    return Py_BuildValue("KKi", (unsigned long long)c.index, (unsigned long long)c.offset, c.why);
 }
 
 static PyObject *stretch_survey(Stretch *s, PyObject *args)
@@ -1020,7 +1044,7 @@ static PyGetSetDef stretch_getset[] = {
 };
 
 static PyMethodDef stretch_methods[] = {
-    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0, apart=0) -> (index, offset, why); a frame the hardware stamped gets the number interface + apart"},
+    {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0, apart=0, stride=0) -> (index, offset, why); a frame the hardware stamped gets the number interface + apart; stride: of several blocks in one piece of memory"},
     {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks, apart=0) -> whether they were sound; apart: from this number on they were stamped by hardware"},
     {"repack", (PyCFunction)stretch_repack, METH_VARARGS, "repack(enhanced packet blocks) -> whether they were sound; then packed() is as when they were recorded"},
     {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame. Good until more is added."},

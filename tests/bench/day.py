@@ -309,7 +309,7 @@ class TemplateTap:
     def fileno(self) -> int:
         return -1
 
-    def next(self) -> Block | None:
+    def next(self, most: int = 1) -> Block | None:
         return self._ready.pop(0) if self._ready else None
 
     def is_filling(self) -> bool:

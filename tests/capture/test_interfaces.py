@@ -270,8 +270,8 @@ class Filling(SimulatedTap):
 
     holds_back = False
 
-    def next(self) -> Block | None:
-        return None if self.holds_back else super().next()
+    def next(self, most: int = 1) -> Block | None:
+        return None if self.holds_back else super().next(most)
 
     def is_filling(self) -> bool:
         return self.holds_back

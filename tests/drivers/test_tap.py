@@ -109,7 +109,7 @@ def opened(world: World) -> Iterator[Callable[[TapRequest], Tap]]:
 def packets(block: Block) -> list[Packet]:
     """The frames of a block, as the recorder writes them."""
     stretch = Stretch(1 << 20)
-    assert (block.frame_count, 0) == (stretch.add(block.data, 0, 0, 0, 0)[0], stretch.malformed)
+    assert (block.frame_count, 0) == (stretch.add(block.data, 0, 0, 0, 0, 0, 0, block.stride)[0], stretch.malformed)
     return list(pcapng.packets(pcapng.section_header() + pcapng.interface("x") + bytes(stretch)))
 
 
@@ -194,6 +194,55 @@ def test_blocks_are_numbered(world, opened):
         tap.release(block)
 
     assert [numbers[0], numbers[0] + 1, numbers[0] + 2] == numbers
+
+
+def test_several_blocks_at_once(world, opened):
+    """S2-090: what is ready is handed out as one, in order and whole, more than once round the ring; no more than asked for."""
+    tap = opened(SMALL)
+    numbers: list[int] = []
+    most = 0
+    for turn in range(4):
+        world.send([frame(turn * 100 + number, 1500) for number in range(100)])
+        expected, end = (turn + 1) * 100, time.monotonic() + WAIT_S
+        while len(numbers) < expected and time.monotonic() < end:
+            world.wait(tap)
+            wished = 1 + turn
+            while (block := tap.next(wished)) is not None:
+                assert 1 <= block.count <= wished
+                most = max(most, block.count)
+                numbers += [int.from_bytes(row.data[-4:], "big") for row in packets(block)]
+                tap.release(block)
+
+    assert list(range(400)) == numbers
+    assert 400 == tap.counters().received
+    if not (world.can_vanish_before_opening and world._kind is PortableTap):  # libpcap has one block
+        assert most > 1
+
+
+def test_a_run_of_blocks_is_not_reused(world, opened):
+    """Handed out as one means not overwritten either, with all of it in hands nothing more is given out, and given back is given back."""
+    if world.can_vanish_before_opening and world._kind is PortableTap:
+        pytest.skip("libpcap has one block")
+    tap = opened(SMALL)
+    world.send([frame(number, 1500) for number in range(1000)])
+    runs: list[Block] = []
+    end = time.monotonic() + WAIT_S
+    while sum(block.count for block in runs) < SMALL.block_count and time.monotonic() < end:
+        block = tap.next(3)
+        if block is None:
+            world.wait(tap)
+        else:
+            runs.append(block)
+    before = [bytes(block.data) for block in runs]
+    world.send([frame(number, 1500) for number in range(1000)])
+
+    assert SMALL.block_count == sum(block.count for block in runs)
+    assert tap.next(3) is None
+    assert before == [bytes(block.data) for block in runs]
+    for block in runs:
+        tap.release(block)
+    world.send([frame(7)])
+    assert [frame(7)] == [row.data for row in heard(world, tap, 1)]
 
 
 def test_full_ring_drops_and_counts(world, opened):

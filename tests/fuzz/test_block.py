@@ -86,6 +86,48 @@ def test_vlan_fields(frames, status, identifier, control):
     assert len(frames) == stretch.frames
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(heard, min_size=1, max_size=6), min_size=1, max_size=5),
+    st.integers(0, 64),
+    st.one_of(st.none(), st.integers(0, (2**32 - 1) * 10**9)),
+)
+def test_several_blocks_are_as_one_after_the_other(blocks, padding, cut_ns):
+    """S2-090: handed over at once they leave the same stretch and the same place to go on from, also where a cut lies in the midst."""
+    packed = [pack_block(frames, sequence=number) for number, frames in enumerate(blocks)]
+    stride = max(map(len, packed)) + padding
+    together, apart = Stretch(1 << 19), Stretch(1 << 19)
+    cut = (1, 2**64 - 1) if cut_ns is None else (max(1, cut_ns), 2**64 - 1)
+    expected, before = (0, 0), 0
+    for number, data in enumerate(packed):
+        index, offset, why = apart.add(data, 0, 0, *cut)
+        expected = before + index, why
+        if why:
+            break
+        before += len(blocks[number])
+    data = b"".join(block.ljust(stride, b"\0") for block in packed)
+    index, offset, why = together.add(data, 0, 0, *cut, 0, 0, stride)
+
+    assert (expected, bytes(apart), apart.keys()) == ((index, why), bytes(together), together.keys())
+    rest = sum(map(len, blocks)) - index
+    assert (index + rest, 0) == together.add(data, index, offset, 0, 0, 0, 0, stride)[::2]
+    assert (sum(map(len, blocks)), 0) == (together.frames, together.malformed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=2000), numbers, st.integers(0, 2**64 - 1), st.integers(0, 2500))
+def test_any_bytes_as_several_blocks(data, index, offset, stride):
+    """Wherever they are said to begin: nothing outside is read, and the walk ends."""
+    stretch = Stretch(1 << 19)
+    for _ in range(5000):
+        index, offset, why = stretch.add(data, index, offset, 0, 0, 0, 0, stride)
+        if why != 1:
+            break
+        stretch.clear()
+
+    assert why == 0
+
+
 def test_headers_fit():
     """The layout in kernel.c and in drivers/tap.py is one."""
     assert (48, 48) == (BLOCK_HEADER.size, FRAME_HEADER.size)
