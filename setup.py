@@ -7,6 +7,7 @@ setup(
         Extension(
             "firmware.core._kernel",
             sources=["firmware/core/kernel.c"],
+            depends=["firmware/core/checksum.h"],
             # No -march=native: the image is built on one machine and runs on another.
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),
@@ -18,6 +19,7 @@ setup(
         Extension(
             "firmware.core._digest",
             sources=["firmware/core/digest.c"],
+            depends=["firmware/core/checksum.h"],
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),
         Extension(

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from drivers.disk import Buffer
 from firmware.core import _digest
+from firmware.core._kernel import checksum
 
-PIECE_BYTES = (
-    64 << 10
-)  # The first and the last piece of an append are begun and ended one by one: a sixteenth of half a megabyte.
+PIECE_BYTES = 64 << 10  # Small, so that a link of a megabyte is nearly all whole pieces, of which two are made at a time.
+LINK_HEAD, LINK_TAIL = 4, 4  # lz4chain.py: a size word, and the checksum of what is in between
 
 
 class Hash(Protocol):
@@ -30,8 +30,24 @@ class Hash(Protocol):
         ...
 
 
-class Pieces:
+class Pieces(Hash, Protocol):
     """The digest of a file in pieces, as its bytes come."""
+
+    def after_link(self, link: memoryview, /) -> "Pieces":
+        """What it is when this link of the chain follows, whose checksum is filled in on the way. Itself it stays as it is.
+
+        One look at the bytes for both, and before they are written: where the disk refuses them, nothing has happened.
+        """
+        ...
+
+
+def pieces() -> Pieces:
+    """Of no bytes yet; made by digest.c where the processor can."""
+    return _digest.Pieces() if _digest.is_fast else _Plainly()
+
+
+class _Plainly:
+    """By OpenSSL, one piece after the other."""
 
     def __init__(self) -> None:
         self._root = hashlib.sha256()
@@ -40,11 +56,22 @@ class Pieces:
 
     def update(self, data: Buffer, /) -> None:
         with memoryview(data) as view, view.cast("B") as rest:
-            at = min(-self._piece_bytes % PIECE_BYTES, len(rest))
-            self._begin(rest[:at])
-            end = at + (len(rest) - at) // PIECE_BYTES * PIECE_BYTES
-            self._root.update(digests(rest[at:end]))
-            self._begin(rest[end:])
+            at = 0
+            while at < len(rest):
+                with rest[at : at + PIECE_BYTES - self._piece_bytes] as taken:
+                    self._piece.update(taken)
+                    self._piece_bytes += len(taken)
+                    at += len(taken)
+                if self._piece_bytes == PIECE_BYTES:
+                    self._root.update(self._piece.digest())
+                    self._piece, self._piece_bytes = hashlib.sha256(), 0
+
+    def after_link(self, link: memoryview, /) -> Pieces:
+        link[-LINK_TAIL:] = checksum(link[LINK_HEAD:-LINK_TAIL]).to_bytes(LINK_TAIL, "little")
+        after = _Plainly()
+        after._root, after._piece, after._piece_bytes = self._root.copy(), self._piece.copy(), self._piece_bytes
+        after.update(link)
+        return after
 
     def digest(self) -> bytes:
         root = self._root.copy()
@@ -52,22 +79,7 @@ class Pieces:
             root.update(self._piece.digest())
         return root.digest()
 
-    def _begin(self, data: memoryview) -> None:
-        self._piece.update(data)
-        self._piece_bytes += len(data)
-        if self._piece_bytes == PIECE_BYTES:
-            self._root.update(self._piece.digest())
-            self._piece, self._piece_bytes = hashlib.sha256(), 0
-
-
-def digests(data: Buffer) -> bytes:
-    """The SHA-256 of each of some whole pieces, one after the other."""
-    if _digest.is_fast:
-        return _digest.pieces(data, PIECE_BYTES)
-    with memoryview(data) as view:
-        return b"".join(hashlib.sha256(view[at : at + PIECE_BYTES]).digest() for at in range(0, len(view), PIECE_BYTES))
-
 
 def of_file(piece_bytes: int | None) -> Hash:
     """For the bytes of a file that was sealed so: in pieces, or (None) as one."""
-    return hashlib.sha256() if piece_bytes is None else Pieces()
+    return hashlib.sha256() if piece_bytes is None else pieces()

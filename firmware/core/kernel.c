@@ -14,7 +14,7 @@
  * checksum(...)       what stands behind a block of an LZ4 frame
  * ipv6_key(...)       the 56 bits that stand for an IPv6 address in the index
  *
- * LZ4 block format 1.6 and xxh32: github.com/lz4/lz4/doc, github.com/Cyan4973/xxHash/doc. Block layout: drivers/tap.py. Pcapng: draft-ietf-opsawg-pcapng, section 4.3. Keys: firmware/core/index.py.
+ * LZ4 block format 1.6: github.com/lz4/lz4/doc. xxh32: checksum.h. Block layout: drivers/tap.py. Pcapng: draft-ietf-opsawg-pcapng, section 4.3. Keys: firmware/core/index.py.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -24,6 +24,8 @@
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
+
+#include "checksum.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "segments are little endian and are written as they lie in memory; no big-endian board is supported"
@@ -409,29 +411,10 @@ static inline void pack(struct packer *shared, const uint8_t *restrict raw)
     *shared = local;
 }
 
-static inline uint32_t turned(uint32_t x, int n) { return x << n | x >> (32 - n); }
-
-/* xxh32 with seed 0, the block checksum of the LZ4 frame format. */
-static uint32_t xxh32(const uint8_t *b, size_t size)
+static uint32_t xxh32(const uint8_t *data, size_t size)
 {
-    const uint32_t p1 = 2654435761u, p2 = 2246822519u, p3 = 3266489917u, p4 = 668265263u, p5 = 374761393u;
-    const uint8_t *end = b + size;
-    uint32_t h = p5;
-    if (size >= 16) {
-        uint32_t v[4] = {p1 + p2, p2, 0, 0u - p1};
-        for (; end - b >= 16; b += 16)
-            for (int i = 0; i < 4; i++)
-                v[i] = turned(v[i] + ld32(b + 4 * i) * p2, 13) * p1;
-        h = turned(v[0], 1) + turned(v[1], 7) + turned(v[2], 12) + turned(v[3], 18);
-    }
-    h += (uint32_t)size;
-    for (; end - b >= 4; b += 4)
-        h = turned(h + ld32(b) * p3, 17) * p4;
-    for (; b < end; b++)
-        h = turned(h + *b * p5, 11) * p1;
-    h = (h ^ h >> 15) * p2;
-    h = (h ^ h >> 13) * p3;
-    return h ^ h >> 16;
+    struct checksum sum = checksum_of(data, size);
+    return checksum_end(&sum);
 }
 
 /* Ends the block: the match in hand and the last literals. Returns where it ends; nothing that more frames need is changed. */
@@ -864,6 +847,64 @@ static PyObject *stretch_keys(Stretch *s, PyObject *Py_UNUSED(ignored))
     return PyBytes_FromStringAndSize((const char *)s->keys, (Py_ssize_t)count * 8);
 }
 
+/* CRC-32 as zlib's, eight bytes at a time: an index is checked whole before it is believed, at twice the speed of Debian's zlib. */
+static uint32_t crc_tables[8][256];
+
+static void make_crc_tables(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t c = i;
+        for (int bit = 0; bit < 8; bit++)
+            c = c >> 1 ^ (c & 1 ? 0xedb88320u : 0);
+        crc_tables[0][i] = c;
+    }
+    for (uint32_t i = 0; i < 256; i++)
+        for (int t = 1; t < 8; t++)
+            crc_tables[t][i] = crc_tables[t - 1][i] >> 8 ^ crc_tables[0][crc_tables[t - 1][i] & 255];
+}
+
+static uint32_t crc32_of(const uint8_t *b, size_t size)
+{
+    uint32_t c = 0xffffffffu;
+    for (; size >= 8; b += 8, size -= 8) {
+        uint32_t low = ld32(b) ^ c, high = ld32(b + 4);
+        c = crc_tables[7][low & 255] ^ crc_tables[6][low >> 8 & 255] ^ crc_tables[5][low >> 16 & 255] ^ crc_tables[4][low >> 24]
+            ^ crc_tables[3][high & 255] ^ crc_tables[2][high >> 8 & 255] ^ crc_tables[1][high >> 16 & 255] ^ crc_tables[0][high >> 24];
+    }
+    for (; size; b++, size--)
+        c = c >> 8 ^ crc_tables[0][(c ^ *b) & 255];
+    return ~c;
+}
+
+#define RECORD_SIZE 64u /* firmware/core/index.py, where each place in it is explained */
+enum { FLAG_ANYTHING = 1, FLAG_NO_FRAMES = 2 };
+
+/* Its place in an index, as index.packed_record makes it, with no object in between. */
+static PyObject *stretch_record(Stretch *s, PyObject *args)
+{
+    unsigned long long offset;
+    unsigned int stored;
+    if (!PyArg_ParseTuple(args, "KI", &offset, &stored))
+        return NULL;
+    uint64_t other[KEYS_MAX];
+    uint32_t count = s->overflow ? 0 : s->key_count, size = RECORD_SIZE + 8 * count;
+    sorted(s->keys, other, count);
+    PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (result == NULL)
+        return NULL;
+    uint8_t *r = (uint8_t *)PyBytes_AS_STRING(result);
+    const uint64_t longs[] = {offset, 0, s->first_ns, s->last_ns, s->wire};
+    memcpy(r + 8, longs, sizeof longs);
+    const uint32_t words[] = {stored, (uint32_t)s->used};
+    memcpy(r + 16, words, sizeof words);
+    const uint32_t counts[] = {(uint32_t)s->frames, (s->overflow ? FLAG_ANYTHING : 0) | (s->frames ? 0 : FLAG_NO_FRAMES), count, (uint32_t)s->captured};
+    memcpy(r + 48, counts, sizeof counts);
+    memcpy(r + RECORD_SIZE, s->keys, 8u * count);
+    st32(r, size);
+    st32(r + 4, crc32_of(r + 8, size - 8));
+    return result;
+}
+
 /* A link as it lies in its stretch: it is what it is until the stretch takes more or is cleared. It does not hold that up as a view of
  * the frames does: an error on the way to the disk carries the view along, and recording has to go on. */
 typedef struct {
@@ -881,7 +922,7 @@ static void link_dealloc(Link *link)
 
 static int link_getbuffer(Link *link, Py_buffer *view, int flags)
 {
-    return PyBuffer_FillInfo(view, (PyObject *)link, link->begins, link->size, 1, flags);
+    return PyBuffer_FillInfo(view, (PyObject *)link, link->begins, link->size, 0, flags);
 }
 
 static PyBufferProcs link_buffer = {(getbufferproc)link_getbuffer, NULL};
@@ -895,8 +936,12 @@ static PyTypeObject LinkType = {
     .tp_as_buffer = &link_buffer,
 };
 
-static PyObject *stretch_packed(Stretch *s, PyObject *Py_UNUSED(ignored))
+/* is_summed: 0 leaves its checksum to who looks at the link's bytes next anyway (digest.c). */
+static PyObject *stretch_packed(Stretch *s, PyObject *args)
 {
+    int is_summed = 1;
+    if (!PyArg_ParseTuple(args, "|p", &is_summed))
+        return NULL;
     if (s->busy) {
         PyErr_SetString(PyExc_BufferError, "the stretch is being filled");
         return NULL;
@@ -916,7 +961,7 @@ static PyObject *stretch_packed(Stretch *s, PyObject *Py_UNUSED(ignored))
     s->busy = 1;
     Py_BEGIN_ALLOW_THREADS
     st32(block - LINK_HEAD, (uint32_t)stored | (as_it_is ? 1u << 31 : 0));
-    st32(block + stored, xxh32(block, stored));
+    st32(block + stored, is_summed ? xxh32(block, stored) : 0);
     Py_END_ALLOW_THREADS
     s->busy = 0;
     Link *link = PyObject_New(Link, &LinkType);
@@ -1047,7 +1092,8 @@ static PyMethodDef stretch_methods[] = {
     {"add", (PyCFunction)stretch_add, METH_VARARGS, "add(block, index, offset, cut_ns, mad_ns, interface=0, apart=0, stride=0) -> (index, offset, why); a frame the hardware stamped gets the number interface + apart; stride: of several blocks in one piece of memory"},
     {"survey", (PyCFunction)stretch_survey, METH_VARARGS, "survey(enhanced packet blocks, apart=0) -> whether they were sound; apart: from this number on they were stamped by hardware"},
     {"repack", (PyCFunction)stretch_repack, METH_VARARGS, "repack(enhanced packet blocks) -> whether they were sound; then packed() is as when they were recorded"},
-    {"packed", (PyCFunction)stretch_packed, METH_NOARGS, "What was added as one block of an LZ4 frame: size word, block, xxh32; at least one frame. Good until more is added."},
+    {"packed", (PyCFunction)stretch_packed, METH_VARARGS, "packed(is_summed=True): what was added as one block of an LZ4 frame: size word, block, xxh32 or room for it; at least one frame. Good until more is added."},
+    {"record", (PyCFunction)stretch_record, METH_VARARGS, "record(offset, stored_bytes) -> its record in an index, its link being there; as index.packed_record makes it"},
     {"keys", (PyCFunction)stretch_keys, METH_NOARGS, "Its keys, sorted, little endian; empty after an overflow."},
     {"clear", (PyCFunction)stretch_clear, METH_VARARGS, "clear([place]): empty it; what comes will be appended to a file of this size."},
     {NULL, NULL, 0, NULL},
@@ -1402,38 +1448,6 @@ static int possible(const struct query *q, const uint8_t *keys, size_t count)
     }
     return met == q->groups;
 }
-
-/* CRC-32 as zlib's, eight bytes at a time: an index is checked whole before it is believed, at twice the speed of Debian's zlib. */
-static uint32_t crc_tables[8][256];
-
-static void make_crc_tables(void)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++)
-            c = c >> 1 ^ (c & 1 ? 0xedb88320u : 0);
-        crc_tables[0][i] = c;
-    }
-    for (uint32_t i = 0; i < 256; i++)
-        for (int t = 1; t < 8; t++)
-            crc_tables[t][i] = crc_tables[t - 1][i] >> 8 ^ crc_tables[0][crc_tables[t - 1][i] & 255];
-}
-
-static uint32_t crc32_of(const uint8_t *b, size_t size)
-{
-    uint32_t c = 0xffffffffu;
-    for (; size >= 8; b += 8, size -= 8) {
-        uint32_t low = ld32(b) ^ c, high = ld32(b + 4);
-        c = crc_tables[7][low & 255] ^ crc_tables[6][low >> 8 & 255] ^ crc_tables[5][low >> 16 & 255] ^ crc_tables[4][low >> 24]
-            ^ crc_tables[3][high & 255] ^ crc_tables[2][high >> 8 & 255] ^ crc_tables[1][high >> 16 & 255] ^ crc_tables[0][high >> 24];
-    }
-    for (; size; b++, size--)
-        c = c >> 8 ^ crc_tables[0][(c ^ *b) & 255];
-    return ~c;
-}
-
-#define RECORD_SIZE 64u /* firmware/core/index.py, where each place in it is explained */
-enum { FLAG_ANYTHING = 1 };
 
 /* Records of a piece of an index, until one is not whole: (places of those that may hold frames that match, each record's first field,
  * end of the last whole one, its place or -1, whether the next one is only not here yet). */

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from drivers.disk import Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, receipt, seal
-from firmware.core.digest import PIECE_BYTES, Pieces
+from firmware.core.digest import PIECE_BYTES, pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import Header, Record
 from firmware.core.receipt import Receipt
@@ -218,7 +218,7 @@ def _finish(
     records: list[Record] = []
     interfaces: list[str] = []
     hardware = 0
-    digest = Pieces()
+    digest = pieces()
     is_ended = False
     try:
         for record, link, stamped in surveyed(disk, f"{hidden}/{FRAMES}"):

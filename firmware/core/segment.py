@@ -24,7 +24,7 @@ from firmware.core import index, lz4chain, pcapng, seal
 from firmware.core._kernel import Stretch, scan
 from firmware.core.certificate import TimeQuality
 from firmware.core.cold import COLD, COLD_SEAL, Cold
-from firmware.core.digest import PIECE_BYTES, Pieces
+from firmware.core.digest import PIECE_BYTES, pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.index import Header, Probed, Record
 from firmware.core.query import UNTIL_MAX, Terms
@@ -129,7 +129,7 @@ class SegmentWriter:
         self.heard_by_interface = [(0, 0)] * len(source.interfaces)  # frames, and of these stamped by the hardware
         self.first_ns: int | None = None
         self.last_ns: int | None = None
-        self._digest = Pieces()
+        self._digest = pieces()
         self._index_digest = hashlib.sha256()
         self._unindexed: list[bytes] = []
         self._closed_off = False
@@ -160,18 +160,31 @@ class SegmentWriter:
         if stretch.frames == 0:
             return
         if self._frames.size == 0:
-            self._append(self._section(stretch), None)
-        self._append(stretch, stretch)
-        self.frames += stretch.frames
-        self.frames_hardware += stretch.hardware
-        self.heard_by_interface = [
-            (frames + more, hardware + of_these)
-            for (frames, hardware), (more, of_these) in zip(self.heard_by_interface, stretch.by_interface, strict=False)
-        ]
+            self._append(self._section(stretch))
+        offset, link = self._frames.size, stretch.packed(False)
+        digest = self._digest.after_link(link)
+        self._frames.append([link])
+        self._digest = digest
+        self._note_index(stretch.record(offset, len(link)))
+        self._note_written(stretch)
+
+    def _note_written(self, stretch: Stretch) -> None:
+        frames, hardware, first_ns, last_ns = stretch.frames, stretch.hardware, stretch.first_ns, stretch.last_ns
+        self.frames += frames
+        self.frames_hardware += hardware
+        if len(self.heard_by_interface) == 1:
+            self.heard_by_interface = [(self.frames, self.frames_hardware)]
+        else:
+            self.heard_by_interface = [
+                (heard + more, stamped + of_these)
+                for (heard, stamped), (more, of_these) in zip(self.heard_by_interface, stretch.by_interface, strict=False)
+            ]
         self.bytes_wire += stretch.bytes_wire
         self.bytes_captured += stretch.bytes_captured
-        self.first_ns = stretch.first_ns if self.first_ns is None else min(self.first_ns, stretch.first_ns)
-        self.last_ns = stretch.last_ns if self.last_ns is None else max(self.last_ns, stretch.last_ns)
+        if self.first_ns is None or first_ns < self.first_ns:
+            self.first_ns = first_ns
+        if self.last_ns is None or last_ns > self.last_ns:
+            self.last_ns = last_ns
 
     def start_sync(self) -> bool:
         """Begin what `sync` does and return at once; whether there was anything to begin. Raises DiskFailed when the last one failed."""
@@ -207,8 +220,8 @@ class SegmentWriter:
         """
         if not self._closed_off:
             if self._frames.size == 0:
-                self._append(self._section(None), None)
-            self._append(self._statistics(losses, now), None, is_last=True)
+                self._append(self._section(None))
+            self._append(self._statistics(losses, now), is_last=True)
             self._closed_off = True
         self._flush_index()
         _synced(self._frames)
@@ -275,13 +288,13 @@ class SegmentWriter:
             for number, heard, lost in rows
         )
 
-    def _append(self, raw: bytes | Stretch, stretch: Stretch | None, *, is_last: bool = False) -> None:
+    def _append(self, raw: bytes, *, is_last: bool = False) -> None:
+        """Blocks around the frames. Those are packed while they pass (kernel.c); only these few bytes are left to the library."""
         offset = self._frames.size
-        # A stretch is packed while its frames pass (kernel.c); only the few bytes around them are left to the library.
-        link = lz4chain.compressed(raw, is_first=offset == 0, is_last=is_last) if isinstance(raw, bytes) else raw.packed()
+        link = lz4chain.compressed(raw, is_first=offset == 0, is_last=is_last)
         self._frames.append([link])
         self._digest.update(link)
-        self._note_index(index.packed_record(record_of(stretch, offset=offset, stored=len(link), raw=len(raw))))
+        self._note_index(index.packed_record(record_of(None, offset=offset, stored=len(link), raw=len(raw))))
 
     def _note_index(self, entry: bytes) -> None:
         self._unindexed.append(entry)

@@ -15,7 +15,7 @@ from firmware.core import index, pcapng, seal
 from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt
 from firmware.core.recovery import Chain, chain_end, recover
-from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
+from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source, record_of
 from firmware.core.timestamp import iso
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
@@ -154,6 +154,19 @@ def test_index_is_the_same_when_made_again():
     segment = Segment(disk, "segments", made.name)
 
     assert segment.records() == segment.records_from_frames()
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_a_stretch_makes_its_own_record(count):
+    """S2-091: without an object in between it says of itself what the index's format wants, keys and checksum included."""
+    made = stretch(0, count) if count else Stretch(1 << 20)
+    expected = (
+        record_of(made, offset=1 << 33, stored=1234, raw=len(made))
+        if count
+        else record_of(None, offset=1 << 33, stored=1234, raw=0)
+    )
+
+    assert index.packed_record(expected) == made.record(1 << 33, 1234)
 
 
 def test_full_disk_leaves_what_was_written():
@@ -391,6 +404,7 @@ def test_keys_overflow_means_anything():
 
     assert made.overflow
     assert b"" == made.keys()
+    assert index.packed_record(record_of(made, offset=77, stored=5, raw=len(made))) == made.record(77, 5)
 
 
 def test_linux_disk_gives_the_same_bytes(tmp_path: Path):
