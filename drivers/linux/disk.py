@@ -11,8 +11,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drivers.disk import Buffer, parts
@@ -34,7 +33,7 @@ class LinuxDisk:
     """A directory tree below `root`, which is made when it is not there. monotonic: seconds, to notice a slow disk by."""
 
     def __init__(self, root: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        with _troubles():
+        with _TROUBLES:
             root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             # A place to start from, not to read: on the box a process may walk through the root of the store and not list it.
             self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -42,10 +41,10 @@ class LinuxDisk:
         self.monotonic = monotonic
 
     def write(self, path: str, data: Buffer) -> None:
-        with _troubles():
+        with _TROUBLES:
             descriptor = self._fresh(path)
             try:
-                _write_all(descriptor, [data])
+                _write_all(descriptor, [data], 0)
             except OSError:
                 os.unlink(_plain(path), dir_fd=self._root)
                 raise
@@ -53,22 +52,21 @@ class LinuxDisk:
                 os.close(descriptor)
 
     def create(self, path: str) -> "LinuxFile":
-        with _troubles():
+        with _TROUBLES:
             return LinuxFile(self, path, self._fresh(path), 0)
 
     def reopen(self, path: str, *, size: int) -> "LinuxFile":
-        with _troubles():
+        with _TROUBLES:
             descriptor = self._open(path, os.O_RDWR)
             found = os.fstat(descriptor).st_size
             if size > found:
                 os.close(descriptor)
                 raise DiskFailed(f"expected a file of at least {size} bytes, it has {found}")
             os.ftruncate(descriptor, size)
-            os.lseek(descriptor, size, os.SEEK_SET)
             return LinuxFile(self, path, descriptor, size)
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
-        with _troubles():
+        with _TROUBLES:
             descriptor = self._open(path, os.O_RDONLY)
             try:
                 wanted = max(0, os.fstat(descriptor).st_size - offset) if size is None else size
@@ -85,14 +83,14 @@ class LinuxDisk:
                 os.close(descriptor)
 
     def size(self, path: str) -> int:
-        with _troubles():
+        with _TROUBLES:
             found = os.stat(_plain(path), dir_fd=self._root, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
             raise Missing("expected a file, there is none")
         return found.st_size
 
     def exists(self, path: str) -> bool:
-        with _troubles():
+        with _TROUBLES:
             try:
                 os.stat(_plain(path), dir_fd=self._root, follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +98,7 @@ class LinuxDisk:
             return True
 
     def list(self, path: str) -> list[str]:
-        with _troubles():
+        with _TROUBLES:
             try:
                 descriptor = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
             except (FileNotFoundError, NotADirectoryError):
@@ -112,7 +110,7 @@ class LinuxDisk:
                 os.close(descriptor)
 
     def mkdir(self, path: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             names = parts(path)
             for depth in range(1, len(names) + 1):
                 here = "/".join(names[:depth])
@@ -123,7 +121,7 @@ class LinuxDisk:
                         raise DiskFailed("expected a directory, a file has this name") from None
 
     def sync(self, path: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             descriptor = self._open(path, os.O_RDONLY)
             try:
                 os.fdatasync(descriptor)
@@ -131,7 +129,7 @@ class LinuxDisk:
                 os.close(descriptor)
 
     def sync_dir(self, path: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             descriptor = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
@@ -139,30 +137,30 @@ class LinuxDisk:
                 os.close(descriptor)
 
     def rename(self, old: str, new: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             os.rename(_plain(old), _plain(new), src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def link(self, old: str, new: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             try:
                 os.link(_plain(old), _plain(new), src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
             except FileExistsError:
                 self.size(old)  # Missing, when there is nothing to link at all
 
     def remove(self, path: str) -> None:
-        with _troubles():
+        with _TROUBLES:
             try:
                 os.unlink(_plain(path), dir_fd=self._root)
             except IsADirectoryError:
                 shutil.rmtree(_plain(path), dir_fd=self._root)
 
     def free_bytes(self) -> int:
-        with _troubles():
+        with _TROUBLES:
             found = os.fstatvfs(self._root)
         return found.f_bavail * found.f_frsize
 
     def total_bytes(self) -> int:
-        with _troubles():
+        with _TROUBLES:
             found = os.fstatvfs(self._root)
         return found.f_blocks * found.f_frsize
 
@@ -221,15 +219,14 @@ class LinuxFile:
         return self._direct == -1
 
     def append(self, parts: Sequence[Buffer]) -> None:
-        with _troubles():
+        with _TROUBLES:
             try:
                 if len(parts) == 1 and len(parts[0]) >= DIRECT_BYTES_MIN and self._goes_direct():
                     written = self._append_direct(memoryview(parts[0]).cast("B"))
                 else:
-                    written = _write_all(self._descriptor, parts)
+                    written = _write_all(self._descriptor, parts, self._size)
             except OSError:
                 os.ftruncate(self._descriptor, self._size)
-                os.lseek(self._descriptor, self._size, os.SEEK_SET)
                 raise
         self._size += written
 
@@ -244,20 +241,19 @@ class LinuxFile:
         return self._direct >= 0
 
     def _append_direct(self, data: memoryview) -> int:
-        head = -self._size % DIRECT_BLOCK
+        size = self._size
+        at = head = -size % DIRECT_BLOCK
         tail = head + (len(data) - head) // DIRECT_BLOCK * DIRECT_BLOCK
-        _write_all(self._descriptor, [data[:head]])
+        _write_all(self._descriptor, [data[:head]], size)
         began = self._disk.monotonic()
-        at = head
         while at < tail:
-            taken = self._write_blocks(data[at:tail], self._size + at)
+            taken = self._write_blocks(data[at:tail], size + at)
             if taken == 0:
                 break
             at += taken
         if self._disk.monotonic() - began > SLOW_S:
             self._to_cache, self._rest = self._rest, 2 * self._rest
-        os.lseek(self._descriptor, self._size + at, os.SEEK_SET)
-        _write_all(self._descriptor, [data[at:]])
+        _write_all(self._descriptor, [data[at:]], size + at)
         return len(data)
 
     def _write_blocks(self, data: memoryview, place: int) -> int:
@@ -285,7 +281,7 @@ class LinuxFile:
 
     def sync(self) -> None:
         self._wait()
-        with _troubles():
+        with _TROUBLES:
             if self._problem is None:
                 self._sync()
             if self._problem is not None:
@@ -301,7 +297,7 @@ class LinuxFile:
         if self._syncing is not None and self._syncing.is_alive():
             return True
         self._wait()
-        with _troubles():
+        with _TROUBLES:
             if self._problem is not None:
                 raise self._problem
         return False
@@ -328,12 +324,18 @@ class LinuxFile:
         self._buffer = None
 
 
-@contextmanager
-def _troubles() -> Iterator[None]:
-    """The kernel's errors as ours, named by consequence; the path stays out of it, for names may come from outside."""
-    try:
-        yield
-    except OSError as problem:
+class _Troubles:
+    """The kernel's errors as ours, named by consequence; the path stays out of it, for names may come from outside.
+
+    A class, for the recorder goes through it several times a stretch: contextlib's generator costs ten times as much.
+    """
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _traceback: object) -> None:
+        if not isinstance(problem, OSError):
+            return
         name = errno.errorcode.get(problem.errno or 0, "unknown")
         if problem.errno in _FULL:
             raise DiskFull(f"expected room on the disk, the kernel answered {name}") from None
@@ -342,16 +344,23 @@ def _troubles() -> Iterator[None]:
         raise DiskFailed(f"expected the disk to obey, the kernel answered {name}") from None
 
 
+_TROUBLES = _Troubles()
+
+
 def _plain(path: str) -> str:
     return "/".join(parts(path))
 
 
-def _write_all(descriptor: int, pieces: Sequence[Buffer]) -> int:
-    """Every byte, at the file's position; one writev for up to 1,024 pieces unless the kernel takes it in parts."""
+def _write_all(descriptor: int, pieces: Sequence[Buffer], place: int) -> int:
+    """Every byte, at this place of the file; one pwritev for up to 1,024 pieces unless the kernel takes it in parts."""
+    if len(pieces) == 1:
+        size = len(pieces[0])
+        if size == 0 or os.pwritev(descriptor, pieces, place) == size:  # nearly always; what was taken in part is written again
+            return size
     waiting = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
     total = 0
     while waiting:
-        taken = os.writev(descriptor, waiting[:IOV_MAX])
+        taken = os.pwritev(descriptor, waiting[:IOV_MAX], place + total)
         total += taken
         while waiting and taken >= len(waiting[0]):
             taken -= len(waiting[0])

@@ -225,18 +225,21 @@ def test_full_linux_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     disk = LinuxDisk(tmp_path)
     file = disk.create("file")
     file.append([b"before"])
-    real = os.writev
+    real = os.pwritev
     calls = Counter[str]()
 
-    def full(descriptor: int, parts: list[memoryview]) -> int:
-        calls["writev"] += 1
-        if calls["writev"] > 1:
+    def full(descriptor: int, parts: list[memoryview], place: int) -> int:
+        calls["pwritev"] += 1
+        if calls["pwritev"] > 1:
             raise OSError(errno.ENOSPC, "no space left on device")
-        return real(descriptor, [parts[0][:2]])
+        return real(descriptor, [parts[0][:2]], place)
 
-    monkeypatch.setattr(os, "writev", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(DiskFull):
         file.append([b"long", b"er"])
+    calls.clear()
+    with pytest.raises(DiskFull):
+        file.append([b"longer"])
     calls.clear()
     with pytest.raises(DiskFull):
         disk.write("other", b"data")
