@@ -1296,42 +1296,38 @@ static void look(struct search *s, const uint8_t *b, uint64_t size)
 /* A stretch as it was, or packed as one LZ4 block of so many bytes unpacked. */
 static PyObject *searched(PyObject *args, int is_packed)
 {
-    Py_buffer from, terms;
+    Py_buffer from, terms, room = {.buf = NULL};
     Py_ssize_t size = 0;
     struct search *s = PyMem_Calloc(1, sizeof *s);
     if (s == NULL)
         return PyErr_NoMemory();
     unsigned long long since_ns, until_ns;
     PyObject *hits = NULL, *result = NULL;
-    uint8_t *room = NULL;
-    if (!(is_packed ? PyArg_ParseTuple(args, "y*ny*KK", &from, &size, &terms, &since_ns, &until_ns)
+    if (!(is_packed ? PyArg_ParseTuple(args, "y*ny*KKw*", &from, &size, &terms, &since_ns, &until_ns, &room)
                     : PyArg_ParseTuple(args, "y*y*KK", &from, &terms, &since_ns, &until_ns)))
         goto unparsed;
     if (query_of(&terms, &s->query) < 0)
         goto out;
     if (!is_packed)
         size = from.len;
-    else if (size < 0 || size > (Py_ssize_t)BLOCK_MAX) {
-        PyErr_Format(PyExc_ValueError, "expected a block of at most %u bytes", BLOCK_MAX);
+    else if (size < 0 || size > (Py_ssize_t)BLOCK_MAX || room.len < size + (Py_ssize_t)SLACK) {
+        PyErr_Format(PyExc_ValueError, "expected a block of at most %u bytes, and %u more than it has to unpack it in", BLOCK_MAX, SLACK);
         goto out;
     }
-    room = is_packed ? PyMem_Malloc((size_t)size + SLACK) : NULL;
     hits = PyBytes_FromStringAndSize(NULL, size);
-    if (hits == NULL || (is_packed && room == NULL)) {
-        PyErr_NoMemory();
+    if (hits == NULL)
         goto out;
-    }
     s->hits = (uint8_t *)PyBytes_AS_STRING(hits);
     s->since_ns = since_ns;
     s->until_ns = until_ns;
     int is_whole = 1;
     Py_BEGIN_ALLOW_THREADS
     if (is_packed) {
-        struct unpacker u = {from.buf, (const uint8_t *)from.buf + from.len, room, 0, (size_t)size};
+        struct unpacker u = {from.buf, (const uint8_t *)from.buf + from.len, room.buf, 0, (size_t)size};
         int more;
         do {
             more = unpack(&u, u.used + NEAR);
-            look(s, room, u.used);
+            look(s, room.buf, u.used);
         } while (more > 0);
         is_whole = more == 0 && u.used == (size_t)size;
     } else {
@@ -1347,7 +1343,7 @@ static PyObject *searched(PyObject *args, int is_packed)
         result = Py_NewRef(Py_None);
 out:
     Py_XDECREF(hits);
-    PyMem_Free(room);
+    PyBuffer_Release(&room);
     PyBuffer_Release(&from);
     PyBuffer_Release(&terms);
 unparsed:
@@ -1544,7 +1540,7 @@ static PyObject *ipv6_key(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyMethodDef functions[] = {
     {"scan", scan, METH_VARARGS, "scan(enhanced packet blocks, terms, since_ns, until_ns) -> (hits, frames, first_ns, last_ns, sound)"},
-    {"scan_packed", scan_packed, METH_VARARGS, "scan_packed(LZ4 block, size unpacked, terms, since_ns, until_ns) -> as scan, or None: it is no block of this size"},
+    {"scan_packed", scan_packed, METH_VARARGS, "scan_packed(LZ4 block, size unpacked, terms, since_ns, until_ns, room) -> as scan, or None: it is no block of this size; room: to unpack it in"},
     {"ordered", ordered, METH_VARARGS, "ordered(enhanced packet blocks, before_ns) -> (those before it by stamp, frames, first_ns, last_ns, the others by stamp)"},
     {"probe", probe, METH_VARARGS, "probe(index records, terms, since_ns, until_ns) -> (places, first fields, end, last place, sound)"},
     {"checksum", checksum, METH_VARARGS, "checksum(bytes) -> their xxh32, as the LZ4 frame format has it behind a block"},

@@ -66,14 +66,20 @@ def decompressed(link: Buffer, *, raw_bytes: int = RAW_MAX) -> bytes:
     return raw
 
 
-def scanned(link: Buffer, terms: Terms, *, raw_bytes: int) -> tuple[bytes, int, int, int, bool]:
+def room() -> bytearray:
+    """For `scanned`, once for many links: fresh memory for each would cost the kernel as much as the search itself."""
+    return bytearray(RAW_MAX + 64)
+
+
+def scanned(link: Buffer, terms: Terms, *, raw_bytes: int, room: bytearray) -> tuple[bytes, int, int, int, bool]:
     """What kernel.c's `scan` finds in what one link holds; less than half as costly as to unpack it first and look then.
 
+    room: as `room` makes it; what is in it afterwards is nobody's business.
     Raises Corrupt as `decompressed` does, and where the link does not hold exactly `raw_bytes` bytes.
     """
     block, is_packed = _block(link)
     if is_packed and raw_bytes <= RAW_MAX:
-        found = scan_packed(block, raw_bytes, terms.packed, terms.since_ns, terms.until_ns)
+        found = scan_packed(block, raw_bytes, terms.packed, terms.since_ns, terms.until_ns, room)
         if found is not None:
             return found
     elif len(block) == raw_bytes:

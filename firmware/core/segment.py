@@ -321,6 +321,7 @@ class Segment:
         self._disk = disk
         self._path = path
         self._cold: Cold | None = None
+        self._room: bytearray | None = None  # to unpack in, from the first search on
 
     def seal(self) -> Seal | None:
         """Its seal, None while it is open. Raises Corrupt, Missing."""
@@ -422,9 +423,10 @@ class Segment:
 
     def scanned(self, record: Record, terms: Terms) -> tuple[bytes, int, int, int, bool]:
         """What of one stretch matches, as kernel.c's `scan` says it. Raises Corrupt, Missing."""
+        room = self._room = self._room or lz4chain.room()
         return self._of(
             record,
-            lambda link: lz4chain.scanned(link, terms, raw_bytes=record.raw_bytes),
+            lambda link: lz4chain.scanned(link, terms, raw_bytes=record.raw_bytes, room=room),
             lambda raw: scan(raw, terms.packed, terms.since_ns, terms.until_ns),
         )
 

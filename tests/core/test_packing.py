@@ -66,7 +66,7 @@ def test_the_library_unpacks_it(kind):
 def test_a_search_sees_through_the_packing(kind):
     """What is found in a packed stretch is what is found in it unpacked: the same frames, counted and timed alike. (S2-107)"""
     stretch = filled(TRAFFIC[kind])
-    raw, link = bytes(stretch), bytes(stretch.packed())
+    raw, link, room = bytes(stretch), bytes(stretch.packed()), lz4chain.room()
     until_ns = START + 777 * len(TRAFFIC[kind]) // 2
     for query in (
         Query(),
@@ -78,10 +78,10 @@ def test_a_search_sees_through_the_packing(kind):
         terms = terms_of(query)
         expected = scan(raw, terms.packed, terms.since_ns, terms.until_ns)
 
-        assert expected == lz4chain.scanned(link, terms, raw_bytes=len(raw))
+        assert expected == lz4chain.scanned(link, terms, raw_bytes=len(raw), room=room)
     for size in (len(raw) - 1, len(raw) + 1, 1 << 30):
         with pytest.raises(Corrupt):
-            lz4chain.scanned(link, terms, raw_bytes=size)
+            lz4chain.scanned(link, terms, raw_bytes=size, room=room)
 
 
 def test_more_may_be_added_after():

@@ -2,6 +2,7 @@
 
 import lz4.block
 import lz4.frame
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,7 +193,7 @@ def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_
             unpacked = lz4.block.decompress(block, uncompressed_size=size)
         except lz4.block.LZ4BlockError:
             unpacked = None
-        found = scan_packed(block, size, b"", 0, 2**64 - 1)
+        found = scan_packed(block, size, b"", 0, 2**64 - 1, bytearray(size + 64))
         if not is_damaged and size == len(raw):
             assert raw == unpacked
         if unpacked is not None and len(unpacked) == size:
@@ -205,6 +206,9 @@ def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_
 @given(st.binary(max_size=400), st.integers(0, 3000))
 def test_any_block_is_searched(data, size):
     """Any bytes: no block, or what is in one; never more than it may hold, and nothing is read beyond them."""
-    found = scan_packed(data, size, b"", 0, 2**64 - 1)
+    room = bytearray(size + 64)
+    found = scan_packed(data, size, b"", 0, 2**64 - 1, room)
 
     assert found is None or len(found[0]) <= size
+    with pytest.raises(ValueError):
+        scan_packed(data, size + 1, b"", 0, 2**64 - 1, room)
