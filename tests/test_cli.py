@@ -88,6 +88,43 @@ def test_find_speaks_in_words(run: Run, store: Path) -> None:
     assert (2, True) == (status, "known are arm-2, console" in complaint)
 
 
+def test_find_the_frame_that_carried_a_message(run: Run, tmp_path: Path) -> None:
+    """By its identity, as the hub shows it: that one frame and no other, sealed or just heard; narrowed by time as well. (S2-107, S2-108)"""
+    root = tmp_path / "store"
+    board = SimulatedBoard(disk=cast(Any, LinuxDisk(root)))
+    start = board.clock.now().utc_ns
+    bodies = {
+        text: json.dumps({"version": 1, "text": text, "time_utc_ns": start, "event": f"event-{text[-1]}"}).encode()
+        for text in ("arm stopped 1", "arm stopped 2", "arm moves 3", "just heard 4")
+    }
+    *sealed, heard = [frame(start + n * 10**9, port=47001 + n % 4, payload=body) for n, body in enumerate(bodies.values())]
+    noise = [frame(start + n * 10**6, port=47001, payload=b"hello %d" % n) for n in range(3)] + [frame(start, port=104)]
+    end_segment(board, begin_segment(board, [[*noise, *sealed]]))
+    begin_segment(board, [[heard]])
+    told = {row["text"]: row["identity"] for row in json.loads(run("find", root, "--order", "--json")[1])}
+    assert set(bodies) <= set(told)
+    out = tmp_path / "one.pcapng"
+
+    for text, body in bodies.items():
+        for digits in (told[text], told[text].upper()):
+            assert 0 == run("find", root, "--message", digits, "-w", out)[0]
+            assert [body] == [packet.data[42:] for packet in pcapng.packets(out.read_bytes())]
+        assert (0, "1\n") == run("find", root, "--event", f"event-{text[-1]}", "--count")[:2]
+    first = told["arm stopped 1"]
+    assert (1, "0\n") == run("find", root, "--message", first, "--since", "2026-11-22T10:15:01", "--count")[:2]
+    assert (1, "0\n") == run("find", root, "--message", first, "--port", 47002, "--count")[:2]
+    assert (1, "0\n") == run("find", root, "--message", "ab" * 16, "--count")[:2]
+
+
+@pytest.mark.parametrize("digits", ["12", "xy" * 16, "ab" * 17])
+def test_an_identity_that_is_none(run: Run, store: Path, digits: str) -> None:
+    """Said at once what it looks like and where it comes from; nothing is searched. (S2-108)"""
+    status, out, complaint = run("find", store, "--message", digits)
+
+    assert (2, "") == (status, out)
+    assert "--message: expected an identity of 32 hexadecimal digits, as `scrubjay fleet watch` prints it" in complaint
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

@@ -45,6 +45,7 @@ def _find(a: argparse.Namespace) -> int:
         stopped.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C ends at once.
 
+    a.role = "box"  # whose settings may be given
     query, sift = _asked(a)
     if a.order:
         return _find_in_order(a, query, sift)
@@ -103,7 +104,6 @@ def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
 
     if a.filter:
         frame_filter(a.filter)  # For the compiler's own words about it.
-    a.role = "box"
     settings = settings_of(a)
     understands = interpreter(
         settings.of(IntakeSettings), settings.of(RetrievalSettings), compile_filter=frame_filter, now=LinuxClock().now()
