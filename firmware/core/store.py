@@ -6,6 +6,7 @@ meanwhile is found under its new name, and the open one is searched as far as it
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from drivers.disk import Disk
 from firmware.core.hit import Hit
@@ -47,6 +48,14 @@ class Store:
     def names_beyond(self, known: Collection[str]) -> list[str]:
         """Sealed segments that are not among these, as `names` has them: for who looks once more, and mostly in vain."""
         return _sorted([name for name in self._disk.list(self._path) if name not in known])[0]
+
+    def changes(self, known: AbstractSet[str]) -> tuple[list[str], set[str]]:
+        """By one look at the directory: sealed segments that are not among these, as `names` has them, and those of these that are gone.
+
+        For who keeps the names: to sort a hundred thousand again, of which one is new, takes longer than to read the directory.
+        """
+        listed = self._disk.list(self._path)
+        return _sorted([name for name in listed if name not in known])[0], set(known - set(listed))
 
     def possible(self, query: Query) -> list[str]:
         """Sealed segments that may hold frames that match, as far as the summary knows; without one all of them."""

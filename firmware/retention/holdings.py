@@ -1,7 +1,7 @@
 """What the store holds, oldest first, with what a round asks again and again: pure, and quick with a hundred thousand segments."""
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from drivers.clock import ClockState
 from firmware.retention.ages import Candidate, dates
@@ -56,11 +56,6 @@ class Holdings:
         else:
             self._dates = None  # The one before may have been dated by the one that went.
         self.size -= candidate.size
-
-    def keep_only(self, names: Collection[str]) -> None:
-        """Those that are gone from the disk are gone from here."""
-        for name in [name for name in self._by_name if name not in names]:
-            self.drop(name)
 
     def bytes_of(self, names: Iterable[str]) -> int:
         """Bytes of those among these that are here."""

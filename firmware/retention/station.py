@@ -53,7 +53,7 @@ class RetentionStation:
         self._held = Holdings()
         self._cold: set[str] = set()
         self._announced: set[str] = set()
-        self._names: list[str] = []
+        self._names: dict[str, None] = {}  # sealed segments, as of the last look, in the order recorded
         self._round: Iterator[None] | None = None
         self._round_due: Monotonic | None = None
         self._look_due: Monotonic | None = None
@@ -81,11 +81,10 @@ class RetentionStation:
                 if now.monotonic < self._list_due and room_wanted <= 0 and now.monotonic < self._round_due:
                     self._look_due = now.monotonic.after(LOOK_EVERY_NS)
                     return min(self._list_due, self._round_due)
-                names = self._store.names()
+                has_changed = self._look()
                 self._look_due = now.monotonic.after(LOOK_EVERY_NS)
-                self._list_due = now.monotonic.after(max(LOOK_EVERY_NS, len(names) * LOOK_NS_A_NAME))
-                if names != self._names or now.monotonic >= self._round_due or room_wanted > 0:
-                    self._names = names
+                self._list_due = now.monotonic.after(max(LOOK_EVERY_NS, len(self._names) * LOOK_NS_A_NAME))
+                if has_changed or now.monotonic >= self._round_due or room_wanted > 0:
                     self._round = self._rounds()
                     self._round_due = now.monotonic.after(ROUND_EVERY_NS)
             if self._round is not None:
@@ -111,6 +110,16 @@ class RetentionStation:
 
     def stop(self, now: Now) -> None:
         return
+
+    def _look(self) -> bool:
+        """Whether segments came or went since the last look."""
+        new, gone = self._store.changes(self._names.keys())
+        for name in gone:
+            del self._names[name]
+            self._held.drop(name)
+            self._cold.discard(name)
+        self._names |= dict.fromkeys(new)
+        return bool(new or gone)
 
     # A round, in pieces: each `yield` gives the loop its turn back.
 
@@ -140,12 +149,8 @@ class RetentionStation:
 
     def _read_seals(self) -> Iterator[None]:
         """What is new on the shelf; each sealed segment is read once, and once more when it got cold."""
-        names = self._store.names()
-        there = set(names)
-        self._held.keep_only(there)
-        self._cold &= there
         read = 0
-        for count, name in enumerate(names, start=1):
+        for count, name in enumerate(list(self._names), start=1):
             if count % NAMES_A_STEP == 0:
                 yield
             if name in self._cold:

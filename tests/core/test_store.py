@@ -149,6 +149,18 @@ def test_open_segment_is_searched_too():
     assert ["20261122T102500Z-000003"] == Store(disk).open_names()
 
 
+def test_what_came_and_went():
+    """Against what is known: the new ones in the order recorded, those that are gone, and nothing of open ones. (S2-094)"""
+    disk = stored(SimulatedDisk(), segments=5, seal_last=False)
+    store = Store(disk)
+    names = store.names()
+
+    assert (names, set()) == store.changes(set())
+    assert ([], set()) == store.changes(set(names))
+    disk.remove(f"segments/{names[1]}")
+    assert (names[3:], {names[1], "20200101T000000Z-000001"}) == store.changes({*names[:3], "20200101T000000Z-000001"})
+
+
 def test_every_hidden_segment_is_searched():
     """A power cut or a sick disk leaves one unfinished, and the next one is opened beside it; both hold frames. (S2-108)"""
     disk = stored(SimulatedDisk(), segments=3)

@@ -48,6 +48,26 @@ def test_two_weeks_one_month_two_months(make_steward: Callable[[], Steward], day
     assert steward.verdict().ok
 
 
+def test_a_look_is_one_look(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of a hundred thousand takes long to list: once a look, also where a round follows; what came and went is seen. (S2-094)"""
+    names = steward.record(6)
+    listed: list[str] = []
+    real = steward.board.disk.list
+    monkeypatch.setattr(steward.board.disk, "list", lambda path: listed.append(path) or real(path))
+    looked = []
+    for change in ("none", "came", "went"):
+        if change == "came":
+            names += steward.record(1)
+        elif change == "went":
+            steward.board.disk.remove(f"segments/{names.pop(2)}")
+        steward.board.clock.advance(HOUR)
+        listed.clear()
+        steward.work()
+        looked.append((listed.count("segments"), steward.station.report.gauges["segments"]))
+
+    assert [(1, 6), (1, 7), (1, 6)] == looked
+
+
 def test_edge_of_the_storage_period(steward: Steward) -> None:
     """At the period's last second a segment is kept, a second later it goes."""
     steward.board.clock.uncertainty_ns = 0
