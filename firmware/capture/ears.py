@@ -69,6 +69,11 @@ class Ears:
         return any(ear.hears for ear in self.all)
 
     @property
+    def are_all_there(self) -> bool:
+        """Whether each interface is."""
+        return all(ear.hears for ear in self.all)
+
+    @property
     def are_taken_over(self) -> bool:
         """Whether all hear through the rings of an earlier life."""
         return all(ear.is_taken_over for ear in self.all)

@@ -174,9 +174,11 @@ class CaptureStation:
         self._note_heard(now)
 
     def _note_heard(self, now: Now) -> None:
+        standings = [ear.standing for ear in self._ears.all]
+        if standings == self._standings and self._ears.are_all_there:
+            return  # Nothing new to say, and no trouble: so it is at every step of a quiet year.
         troubles = [f"{ear.interface}: {ear.trouble}" if ear.suffix else ear.trouble for ear in self._ears.all if ear.trouble]
         self.report.gauge("interface_trouble", "; ".join(troubles) or "none")
-        standings = [ear.standing for ear in self._ears.all]
         if standings == self._standings:
             return
         former: Sequence[Standing | None] = self._standings or [None] * len(standings)

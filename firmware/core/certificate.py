@@ -188,7 +188,7 @@ class TimeWatch:
         stamp, before = now.timestamp, self._before
         if stamp.uncertainty_ns > self._uncertainty_ns:
             self._uncertainty_ns = stamp.uncertainty_ns
-        if self._worst is None or _BADNESS[stamp.state] > _BADNESS[self._worst]:
+        if stamp.state is not self._worst and (self._worst is None or _BADNESS[stamp.state] > _BADNESS[self._worst]):
             self._worst = stamp.state
         if before is not None:
             jump = stamp.tai_ns - before.timestamp.tai_ns - now.monotonic.since(before.monotonic)
