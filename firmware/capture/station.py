@@ -37,6 +37,9 @@ CLOCK_STATE = "state/clock"
 CLOCK_STATE_BYTES_MAX = 1 << 18  # with 256 devices it has 100 KiB
 # Writing it costs two thirds a frame of what it does with 1 MiB (37 for 53 ns at IMIX); a search for one frame unpacks it in a millisecond.
 STRETCH_BYTES = 2 << 20
+# While blocks come several at once, beyond some 300 Mbit/s: writing a stretch costs 300 us of Python and system calls out of cold caches,
+# however long it is. 60-byte frames and IMIX cost a twelfth less by it. As long as a link may be (lz4chain.RAW_MAX).
+STRETCH_BYTES_BUSY = 4 << 20
 BLOCKS_A_STEP = 16  # 16 MiB between two looks at the clock: a tenth of a second of a saturated Gbit/s.
 # Handed over as one where so many are ready: what Python does around a block, out of caches that the frames before have swept, is as
 # much as a fifth of what the frames cost. Not more than an eighth of the ring, for the first of them waits for the last to be given back.
@@ -74,7 +77,9 @@ class CaptureStation:
         self._allowance = Allowance(at_once=10, every_ns=60 * SECOND)  # An interface that flaps is counted, not sung about.
         self._ledger = Ledger()
         self._ears = Ears(board, requests(settings), self._ledger, self.report)
-        self._stretch = Stretch(STRETCH_BYTES)
+        self._stretch = Stretch(STRETCH_BYTES_BUSY)
+        self._stretch.clear(0, STRETCH_BYTES)
+        self._is_busy = False  # whether the last blocks came several at once
         self._stretch_since: Monotonic | None = None
         self._state = State.STOPPED
         self._longest_wait_ms = 0  # of a frame in the ring; beyond what the ring holds it would be lost there
@@ -219,6 +224,7 @@ class CaptureStation:
                 break
             self._longest_wait_ms = max(self._longest_wait_ms, min(now.utc_ns - heard.first_ns, MAD_NS) // MS)
             self.report.gauge("longest_wait_ms", self._longest_wait_ms)
+            self._is_busy = heard.block.count > 1
             taken += heard.block.count
             self.report.count("blocks", heard.block.count)
             self._record(heard, now)
@@ -336,7 +342,9 @@ class CaptureStation:
         """The stretch is on the disk or lost: either way its blocks are done with."""
         if self._stretch.malformed:
             self._lose("malformed_block", self._stretch.malformed, now)
-        self._stretch.clear(self._writer.size if self._writer is not None else 0)
+        self._stretch.clear(
+            self._writer.size if self._writer is not None else 0, STRETCH_BYTES_BUSY if self._is_busy else STRETCH_BYTES
+        )
         self._stretch_since = None
         self._ears.release()
 

@@ -453,7 +453,7 @@ typedef struct {
     PyObject_HEAD
     uint8_t *room, *packed_room; /* with the words around a link */
     uint8_t *out;
-    Py_ssize_t capacity, used;
+    Py_ssize_t capacity, limit, used; /* full at the limit, which is the capacity unless less was asked for */
     unsigned long long frames, hardware, wire, captured, malformed, first_ns, last_ns;
     unsigned long long heard[INTERFACES_MAX], stamped[INTERFACES_MAX]; /* of frames and of hardware, each interface's */
     struct packer packer;
@@ -613,7 +613,7 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         __builtin_prefetch(h + AHEAD + 64);
         uint32_t tag = (status & 1u << 4) && captured >= 12 ? 4 : 0;
         uint32_t kept = captured + tag, padded = (kept + 3) & ~3u, total = 32 + padded;
-        if (s->used + (Py_ssize_t)total > s->capacity) {
+        if (s->used + (Py_ssize_t)total > s->limit) {
             c.why = STRETCH_FULL;
             return c;
         }
@@ -986,8 +986,14 @@ static void lie_at(Stretch *s, unsigned long long place)
 static PyObject *stretch_clear(Stretch *s, PyObject *args)
 {
     unsigned long long place = 0;
-    if (!PyArg_ParseTuple(args, "|K", &place) || taken(s))
+    Py_ssize_t limit = s->capacity;
+    if (!PyArg_ParseTuple(args, "|Kn", &place, &limit) || taken(s))
         return NULL;
+    if (limit < (Py_ssize_t)FRAME_ROOM || limit > s->capacity) {
+        PyErr_Format(PyExc_ValueError, "expected a limit of %u bytes to the capacity", FRAME_ROOM);
+        return NULL;
+    }
+    s->limit = limit;
     forget(s);
     lie_at(s, place);
     Py_RETURN_NONE;
@@ -1022,7 +1028,7 @@ static PyObject *stretch_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
         return PyErr_NoMemory();
     }
     lie_at(s, 0);
-    s->capacity = capacity;
+    s->capacity = s->limit = capacity;
     forget(s);
     return (PyObject *)s;
 }
@@ -1095,7 +1101,7 @@ static PyMethodDef stretch_methods[] = {
     {"packed", (PyCFunction)stretch_packed, METH_VARARGS, "packed(is_summed=True): what was added as one block of an LZ4 frame: size word, block, xxh32 or room for it; at least one frame. Good until more is added."},
     {"record", (PyCFunction)stretch_record, METH_VARARGS, "record(offset, stored_bytes) -> its record in an index, its link being there; as index.packed_record makes it"},
     {"keys", (PyCFunction)stretch_keys, METH_NOARGS, "Its keys, sorted, little endian; empty after an overflow."},
-    {"clear", (PyCFunction)stretch_clear, METH_VARARGS, "clear([place]): empty it; what comes will be appended to a file of this size."},
+    {"clear", (PyCFunction)stretch_clear, METH_VARARGS, "clear(place=0, limit=capacity): empty it; what comes will be appended to a file of this size, and full it is at the limit."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -20,7 +20,7 @@ from firmware.core._kernel import checksum, scan, scan_packed
 from firmware.core.errors import Corrupt
 from firmware.core.query import Terms
 
-RAW_MAX = 4 << 20  # The largest block of the format, and two of our stretches; no link makes anybody allocate more.
+RAW_MAX = 4 << 20  # The largest block of the format, and our longest stretch; no link makes anybody allocate more.
 STORED_MAX = RAW_MAX + 64  # A block that does not compress is stored as it is.
 # Magic number; version 01, independent blocks, block checksums, no content size or checksum, no dictionary; blocks up to 4 MiB;
 # header checksum.

@@ -2,7 +2,7 @@
 
 The recorder's own parts, one after the other on one thread, fed with blocks laid out as the kernel's; CPU nanoseconds a frame, of the
 fastest of some rounds, so that what else the machine does shows least. What is missing here and is in `recorder`: the ring's
-memory comes from another core's cache, and the loop around (some 200 us of Python and system calls for every 2 MiB).
+memory comes from another core's cache, and the loop around (some 300 us of Python and system calls a stretch, out of cold caches).
 Verifying is measured on a store written so, beside sha256sum over the same files.
 """
 

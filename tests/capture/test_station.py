@@ -10,8 +10,10 @@ import pytest
 from drivers.clock import ClockState
 from drivers.errors import BadFilter, DiskFailed, DiskFull, Trouble
 from drivers.tap import Block, HeardFrame, pack_block
+from firmware.capture.station import STRETCH_BYTES, STRETCH_BYTES_BUSY
 from firmware.core.report import publish
 from firmware.core.state import figures_of, lines, read_states
+from firmware.core.store import Store
 from simulator.disk import Failing, PowerCut
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -109,6 +111,30 @@ def test_silence_is_sealed_too(make_recorder):
 
     assert [0, 0, 0] == [made.frames for made in recorder.seals()]
     assert recorder.verify().ok
+
+
+def test_stretches_are_longer_while_the_wire_is_busy(make_recorder):
+    """S2-090: blocks that come several at once fill stretches twice as long; when it is quiet again they are as short as before."""
+    recorder = make_recorder(stretch_ms=60_000)
+    recorder.hear(8000, size=1400)
+    recorder.step()
+    busy = [
+        record.raw_bytes
+        for record in Store(recorder.disk).segment(Store(recorder.disk).open_names()[0]).records()
+        if record.frames
+    ]
+    for _ in range(50):
+        recorder.hear(100, size=1400)
+        recorder.step()
+    recorder.stop()
+    store = Store(recorder.disk)
+    sizes = [record.raw_bytes for record in store.segment(store.names()[0]).records() if record.frames]
+
+    assert STRETCH_BYTES - 1500 < busy[0] <= STRETCH_BYTES
+    assert len(busy) > 1
+    assert all(STRETCH_BYTES_BUSY - 1500 < size <= STRETCH_BYTES_BUSY for size in busy[1:])
+    assert all(size <= STRETCH_BYTES for size in sizes[len(busy) + 1 :])
+    assert list(range(13_000)) == recorder.numbers()
 
 
 def test_cut_by_size(make_recorder):
