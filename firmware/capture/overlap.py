@@ -17,7 +17,7 @@ from firmware.core.errors import Corrupt, DiskFailed, Missing
 from firmware.core.pcapng import Packet
 from firmware.core.store import Store
 
-# Of blocks; as much as a ring of the default size. With one ring it is a stretch and the rest of a block; with several a slow ring's
+# Of blocks; as much as a ring of the default size. With one ring it is a stretch and what was taken as one; with several a slow ring's
 # block is taken in slices for as long as twice its time, and the quick ring fills stretches meanwhile.
 LOOKED_BACK_BYTES_MAX = 64 << 20
 

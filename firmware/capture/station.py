@@ -42,9 +42,10 @@ STRETCH_BYTES = 2 << 20
 STRETCH_BYTES_BUSY = 4 << 20
 BLOCKS_A_STEP = 16  # 16 MiB between two looks at the clock: a tenth of a second of a saturated Gbit/s.
 # Handed over as one where so many are ready: what Python does around a block, out of caches that the frames before have swept, is as
-# much as a fifth of what the frames cost. Not more than an eighth of the ring, for the first of them waits for the last to be given back.
-BLOCKS_AT_ONCE = 8
-RING_SHARE = 8
+# much as a fifth of what the frames cost. No more than a sixteenth of the ring, for the first of them is given back with the last, and
+# after a kill all of them come again and are compared with what was recorded (overlap.py): 37,000 frames of 60 bytes at the most.
+BLOCKS_AT_ONCE = 4
+RING_SHARE = 16
 DISK_RETRY_NS = SECOND
 STANDING_NS = (
     SECOND  # How often it is looked whether to record; a session's first second is the price where a site records no others.
