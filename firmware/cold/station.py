@@ -126,13 +126,14 @@ class ColdStation:
             self._stays(name, reason.cause)
         except Missing:
             self.report.count("deleted_meanwhile")
-        except (DiskFull, DiskFailed):
+        except (DiskFull, DiskFailed) as trouble:
             # The room it took is the recorder's; a disk that does not let us remove it is cleaned at the next try.
             try:
                 leftovers(board.disk, directory)
             except (DiskFailed, Missing):
                 self.report.drop("leftovers")
-            if not (yield from self._has_bad_place(directory)):
+            # Full says nothing about the segment, and is not to be found out by reading all of it.
+            if isinstance(trouble, DiskFull) or not (yield from self._has_bad_place(directory)):
                 raise
             self._stays(name, "unreadable")  # Or it would be tried for ever, and those after it never.
         else:
