@@ -12,7 +12,7 @@ import cbor2
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import durable, system
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, DiskFailed
 from firmware.core.message import Field, Severity, decoded_cbor
 from firmware.core.system import System
 from firmware.core.timestamp import SECOND
@@ -69,9 +69,9 @@ class SystemSlots:
             state = "confirmed" if found.is_confirmed else "on trial"
             self._ledger.say(now, f"the system {found.version} runs in slot {found.slot}, {state}", Severity.INFORMATIONAL)
 
-    def next_wish(self) -> Monotonic | None:
-        """When to look again; None where there are no slots."""
-        return self._due if self._system is not None else None
+    def next_wish(self) -> Monotonic:
+        """When to look again: also where there is nothing yet, for on a first start the slots' keeper comes later than we do."""
+        return self._due
 
     def runs(self, version: str) -> bool:
         """Whether that is the system at work."""
@@ -94,12 +94,12 @@ class SystemSlots:
 
     def _read_told(self) -> str | None:
         """None: as on a new box, how it stands is told, and what comes from now on."""
-        data = durable.read_or_none(self._board.disk, f"{UPDATES}/{TOLD}", size=TOLD_BYTES_MAX)
         try:
+            data = durable.read_or_none(self._board.disk, f"{UPDATES}/{TOLD}", size=TOLD_BYTES_MAX)
             match None if data is None else decoded_cbor(data):
                 case {0: 1, 1: str(line)}:
                     return line
-        except BadItem:
+        except (BadItem, DiskFailed):
             return None  # What was told is with the hub; that some of it is not told twice is all that is lost.
         return None
 

@@ -49,6 +49,29 @@ def test_how_the_system_stands_is_in_every_word(box):
     ]
 
 
+def test_the_keeper_of_the_slots_comes_later(box):
+    """On a first start there is nothing yet: told when it is there, with nothing else to wake the process. (S1-15)"""
+    box.start()
+    box.run(30)
+    slots(box, "slot A runs 1.0, confirmed", "slot B holds nothing known", KEPT)
+    box.run(15)
+
+    assert "1.0" == told(box)[-1][1]["system"]
+    assert "the system: 1.0 is kept: every promise was seen kept 340 s after the start" == told(box)[-1][0]
+
+
+def test_a_place_that_does_not_read(box):
+    """Where what was told last cannot be read, the process begins as a new one does. (S1-15)"""
+    slots(box, "slot A runs 1.0, confirmed", "slot B holds nothing known", KEPT)
+    box.start()
+    box.run(15)
+    box.disk.spoil("updates/told")
+    box.start()
+    box.run(15)
+
+    assert 2 == sum(fields["system"] == "1.0" for _, fields in told(box))
+
+
 def test_every_switch_of_the_system_is_told_once(box):
     """Each line of the keeper's history is a message with what became of the version, also across ends of the process. (S1-15, S1-16)"""
     slots(box, "slot A runs 1.0, on trial")
