@@ -390,6 +390,40 @@ def test_power_lost_while_the_boot_loader_is_told(box: Box, slot: str) -> None:
     assert not any("did not confirm itself" in line for line in box.history)
 
 
+def test_power_lost_while_an_update_is_written(box: Box) -> None:
+    """The next start says so, once, whoever comes to it first; the same update is taken when it comes again, and no version is blamed. (S1-16)"""
+    bundle(box, "2.0")
+    box.file("bin/rauc", RAUC + '[ "$1" != install ] || kill -9 $PPID\n')
+    box.runs("take", "update.raucb", "stick sda1")
+    box.file("bin/rauc", RAUC)
+    (box.root / "run/scrubjay-writing").unlink()  # another start
+    box.runs("watch", step=86_400)
+    box.runs("watch", step=86_400)
+    assert 0 == box.runs("take", "update.raucb", "stick sdb1")
+
+    cut = (
+        "slot A: the update to 2.0 (from stick sda1) was cut off while it was written into slot B: that slot is not started, and "
+    )
+    assert [cut + "the update is taken anew when it comes again"] == [line for line in box.history if "cut off" in line]
+    assert "slot A: 2.0 was written into slot B (update from stick sdb1); it waits for the next start" == box.history[-1]
+    assert "" == box.file("var/lib/rauc/failed") == box.file("var/lib/rauc/writing")
+
+
+def test_a_start_that_was_cut_off_is_in_the_history(box: Box) -> None:
+    """The boot loader counted it; a start after a confirmed one is nothing to say. (S1-16)"""
+    box.file("efi/grubenv", WHOLE + "A_TRY=1\nB_TRY=3\n")
+    box.runs("watch", step=86_400)
+    assert 1 == len(box.history)
+    box.file("efi/grubenv", WHOLE + "A_TRY=2\n")
+    (box.root / "run/scrubjay-tries").unlink()  # another start
+    box.runs("watch", step=86_400)
+    box.runs("watch", step=86_400)
+
+    assert [
+        "slot A: 1.0: start 2 in a row, the last one lost its power, hung, or was ended before it was confirmed"
+    ] == box.history[1:]
+
+
 def test_what_rauc_refuses_is_in_the_history(box: Box) -> None:
     """A bundle nobody of ours signed is not even asked for its version; one that cannot be written says why. Nothing is expected then."""
     box.file("info", "signature verification failed: Verify error: self-signed certificate\n")
