@@ -32,7 +32,7 @@ fi
 env export -c -s 0x4000 ${kernel_addr_r} BOOT_ORDER BOOT_A_LEFT BOOT_B_LEFT
 fatwrite ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} uboot.env 0x4000
 echo "scrubjay: slot ${slot} of ${BOOT_ORDER} (A left=${BOOT_A_LEFT}, B left=${BOOT_B_LEFT}, ${from})"
-setenv bootargs console=@CONSOLE@,115200 quiet loglevel=3 panic=5 net.ifnames=0 rauc.slot=${slot} scrubjay.slot=${slot} systemd.log_target=journal systemd.show_status=no
+setenv bootargs console=@CONSOLE@,115200 quiet loglevel=3 panic=5 net.ifnames=0 rauc.slot=${slot} scrubjay.slot=${slot} systemd.log_target=journal-or-kmsg systemd.show_status=no
 if load ${devtype} ${devnum}:${part} ${kernel_addr_r} /vmlinuz && load ${devtype} ${devnum}:${part} ${ramdisk_addr_r} /initrd; then
   booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdtcontroladdr}
 fi
