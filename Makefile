@@ -39,7 +39,7 @@ image:
 
 image-test: setup image
 	@tools/next-image.sh
-	$(BIN)/pytest -m image tests/image
+	$(BIN)/pytest -vv --durations=0 --durations-min=1 -m image tests/image
 
 image-test-arm64: setup
 	@./flash.sh --arch arm64 image

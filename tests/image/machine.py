@@ -3,6 +3,7 @@
 Everything is emulated (TCG), so that no host needs a right for it: seconds here say nothing about a board, their order does.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ READ_BYTES = 65_536
 BOOT_S = 900.0  # emulated, beside whatever else the machine does; a board takes ten
 ANSWER_S = 20.0
 BETWEEN_S = 8.0  # times the ring's 64 blocks: frames are kept for longer than an emulated box has nobody to read them
+_WRITE = re.compile(r"virtio_blk_handle_write .*\bsector (\d+) ")
 FROZEN_RAM, FROZEN_DISK, FROZEN_VARIABLES = "ram", "disk.qcow2", "variables.fd"  # of a machine that was put to sleep
 
 
@@ -55,56 +58,65 @@ def sectors(disk: Path, number: int) -> tuple[int, int]:
 
 @dataclass
 class Line:
-    """A serial line as text. log: all that came so far, of every start."""
+    """A serial line as text. log: all that came so far, of every start.
+
+    It is taken in all the time, whatever the test does: QEMU keeps what nobody takes for a few hundred characters, then its port stands
+    still, and whoever in the box closes such a port waits thirty seconds for it (Linux, closing_wait), systemd among them.
+    """
 
     place: Path
     log: bytes = field(default=b"", repr=False)
     _wire: socket.socket | None = None
     _seen: int = 0
+    _came: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    _taker: threading.Thread | None = None
+    _is_over: bool = False
 
     def open(self, path: Path) -> None:
         """Connect to it; what was not looked at before is past."""
         self._wire = _connected(path)
-        self._seen = len(self.log)
+        self._seen, self._is_over = len(self.log), False
+        self._taker = threading.Thread(target=self._take, args=(self._wire,), daemon=True)
+        self._taker.start()
 
     def close(self) -> None:
-        if self._wire is not None:
+        if self._wire is not None and self._taker is not None:
+            with contextlib.suppress(OSError):  # QEMU has ended
+                self._wire.shutdown(socket.SHUT_RDWR)
+            self._taker.join()
             self._wire.close()
             self._wire = None
 
     def expect(self, pattern: str, *, within_s: float) -> "re.Match[str]":
         """Wait until it shows this (a regular expression), beyond what was matched before. Raises Missing."""
-        assert self._wire is not None
         end = time.monotonic() + within_s
-        while True:
-            text = self.log[self._seen :].decode(errors="replace")
-            found = re.search(pattern, text)
-            if found:
-                self._seen += len(text[: found.end()].encode())
-                return found
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self._wire], [], [], left)[0]:
-                raise Missing(f"expected {pattern!r} within {within_s} s; the line's last words:\n{text[-3000:]}")
-            data = self._wire.recv(READ_BYTES)
-            if not data:
-                raise Missing(f"expected {pattern!r}, the machine ended; its last words:\n{text[-3000:]}")
-            self.log += data
-            with self.place.open("ab") as file:
-                file.write(data)
+        with self._came:
+            while True:
+                text = self.log[self._seen :].decode(errors="replace")
+                found = re.search(pattern, text)
+                if found:
+                    self._seen += len(text[: found.end()].encode())
+                    return found
+                if self._is_over:
+                    raise Missing(f"expected {pattern!r}, the machine ended; its last words:\n{text[-3000:]}")
+                if not self._came.wait(max(0.0, end - time.monotonic())):
+                    raise Missing(f"expected {pattern!r} within {within_s} s; the line's last words:\n{text[-3000:]}")
 
-    def listen(self, for_s: float) -> None:
-        """Take in what it says, for so long: on an arm64 board QEMU stands still, network and all, while nobody takes it."""
-        end = time.monotonic() + for_s
-        while (left := end - time.monotonic()) > 0:
-            if self._wire is None or not select.select([self._wire], [], [], left)[0]:
-                select.select([], [], [], max(0.0, end - time.monotonic()))
-                return
-            data = self._wire.recv(READ_BYTES)
-            if not data:
-                return
-            self.log += data
-            with self.place.open("ab") as file:
+    def _take(self, wire: socket.socket) -> None:
+        with self.place.open("ab") as file:
+            while True:
+                try:
+                    data = wire.recv(READ_BYTES)
+                except ConnectionResetError:
+                    data = b""
+                with self._came:
+                    self.log += data
+                    self._is_over = not data
+                    self._came.notify_all()
+                if not data:
+                    return
                 file.write(data)
+                file.flush()
 
     def type(self, text: str) -> None:
         """With Enter."""
@@ -145,6 +157,11 @@ class Machine:
     def _overlay(self) -> Path:
         return self.place / "disk.qcow2"
 
+    @property
+    def _writes(self) -> Path:
+        """QEMU's own account of each write to the disk since the power came on."""
+        return self.place / "writes.log"
+
     def _board(self) -> list[str]:
         """What of QEMU stands for the board, with what starts it."""
         if self.arch == "arm64":
@@ -181,6 +198,7 @@ class Machine:
                     "-netdev", "user,id=uplink,restrict=on", "-device", "virtio-net-pci,netdev=uplink,romfile=",
                     "-netdev", f"dgram,id=mirror,local.type=unix,local.path={theirs},remote.type=unix,remote.path={ours}",
                     "-device", "virtio-net-pci,netdev=mirror,romfile=", "-device", "virtio-rng-pci", "-device", "qemu-xhci",
+                    "-trace", "enable=virtio_blk_handle_write", "-D", str(self._writes),
                     *(["-incoming", f"exec:cat {frozen / FROZEN_RAM}"] if frozen is not None else []),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0,
@@ -255,7 +273,9 @@ class Machine:
         its blocks."""
         for turn in range(int(2 * BOOT_S / BETWEEN_S)):
             self.send(10 if turn < passing else 0, every_s=0)
-            self.shell.type("exec env TERM=dumb PAGER=cat SYSTEMD_COLORS=0 PS1='# ' sh")
+            self.shell.type(
+                "exec env TERM=dumb PAGER=cat SYSTEMD_COLORS=0 PS1= sh"
+            )  # no prompt: it may come after the next line was typed
             self.shell.type("trap exit TERM")  # or systemd waits a minute and a half for it at the end
             self.shell.type('echo "<$(cat /usr/lib/scrubjay/version)>"')
             try:
@@ -278,6 +298,22 @@ class Machine:
             self.idle(BETWEEN_S)
         raise Missing(f"expected {pattern!r} of {command}, it says: {said}")
 
+    def await_write(self, number: int, *, count: int = 1, from_byte: int = 0, within_s: float = BOOT_S) -> None:
+        """Wait until it has begun so many writes to a partition, at or beyond that byte of it, since the power came on: the same moment
+        on a quick host and on a slow one. Raises Missing."""
+        first, size = sectors(self.disk, number)
+        end = time.monotonic() + within_s
+        with self._writes.open() as log:
+            rest, seen = "", 0
+            while seen < count:
+                *lines, rest = (rest + log.read()).split("\n")
+                places = [int(found[1]) for line in lines if (found := _WRITE.search(line))]
+                seen += sum(first + from_byte // 512 <= place < first + size for place in places)
+                if not places:
+                    if time.monotonic() > end:
+                        raise Missing(f"expected write {count} to partition {number} beyond {from_byte}, {seen} came")
+                    self.idle(0.002)
+
     def await_sealed(self) -> None:
         """What was sent until now is in a sealed segment then, and lasts."""
         sealed = "ls /var/lib/scrubjay/segments | wc -l"
@@ -299,10 +335,10 @@ class Machine:
                     self._wire.sendto(frame, str(self.place / "box.sock"))
                     break
                 except BlockingIOError:  # QEMU, on a host that has other work, did not come to take the ones before
-                    self.console.listen(0.01)
+                    self.idle(0.01)
             self._sent += 1
             due += every_s
-            self.console.listen(due - time.monotonic())
+            self.idle(max(0.0, due - time.monotonic()))
 
     def heard(self) -> list[bytes]:
         """Every frame the box has sent out of its mirror port so far. There should be none."""

@@ -35,7 +35,7 @@ def test_records_from_the_first_second(machine: Machine, tmp_path: Path) -> None
     assert list(range(250)) == seen
 
     machine.start()
-    machine.ask("verify", r"\(interrupted\)", within_s=BOOT_S)
+    machine.ask("verify", "lost: interrupted", within_s=BOOT_S)
     machine.ask("show status", r"state +recording", within_s=120)
     machine.cut_power()
     store = machine.store(tmp_path / "store")
