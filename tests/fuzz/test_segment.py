@@ -3,7 +3,7 @@
 import lz4.block
 import lz4.frame
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.tap import HeardFrame, pack_block
@@ -181,8 +181,32 @@ packets = st.lists(st.tuples(st.integers(0, 2**64 - 1), repeating), min_size=1, 
 )
 
 
+def says_zero(block: bytes) -> bool:
+    """Whether a match in it lies no bytes back. The format calls that corrupt; the library copies whatever its memory held."""
+    at = 0
+
+    def length(nibble: int) -> int:
+        nonlocal at
+        found = nibble
+        while nibble == 15 and at < len(block):
+            found, at = found + block[at], at + 1
+            if block[at - 1] != 255:
+                break
+        return found
+
+    while at < len(block):
+        token, at = block[at], at + 1
+        at += length(token >> 4)
+        if at + 2 <= len(block) and block[at : at + 2] == b"\0\0":
+            return True
+        at += 2
+        length(token & 15)
+    return False
+
+
 @settings(max_examples=300, deadline=None)
 @given(packets | repeating, changes, st.booleans())
+@example(pcapng.enhanced_packet(1, b"\0\0", 2), [(0, 1), (0, 1), (0, 16), (0, 38), (0, 231)], True)
 def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_damaged):
     """Ours, some sequences at a time, and liblz4's reader of whole blocks: where it reads a block, ours finds what is in it."""
     block = block_of(raw)
@@ -196,7 +220,7 @@ def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_
         found = scan_packed(block, size, b"", 0, 2**64 - 1, bytearray(size + 64))
         if not is_damaged and size == len(raw):
             assert raw == unpacked
-        if unpacked is not None and len(unpacked) == size:
+        if unpacked is not None and len(unpacked) == size and not says_zero(block):
             assert scan(unpacked, b"", 0, 2**64 - 1) == found
         elif unpacked is not None:
             assert found is None
