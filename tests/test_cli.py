@@ -125,6 +125,20 @@ def test_an_identity_that_is_none(run: Run, store: Path, digits: str) -> None:
     assert "--message: expected an identity of 32 hexadecimal digits, as `scrubjay fleet watch` prints it" in complaint
 
 
+def test_a_link_to_the_segments(run: Run, store: Path, tmp_path: Path) -> None:
+    """As the demo leaves one: what is looked at is the store it leads to, and never nothing, which would verify. (S2-090)"""
+    place = tmp_path / "results"
+    place.mkdir()
+    (place / "segments").symlink_to(store / "segments")
+    (place / "more").mkdir()
+    (place / "more" / "segments").symlink_to(tmp_path / "elsewhere")
+
+    assert run("verify", store) == run("verify", place)
+    assert run("find", store, "--count") == run("find", place, "--count")
+    status, _, said = run("verify", place / "more")
+    assert 2 == status and "there is none" in said
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

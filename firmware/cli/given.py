@@ -88,7 +88,8 @@ class Output:
 
 
 def store_at(directory: str | Path, *, holds: str = "segments") -> Path:
-    """The root of a store, given itself or its segments/. holds: the directory that makes it one for this command."""
+    """The root of a store, given itself, its segments/, or a directory in which that is a link to them. holds: the directory that makes it
+    one for this command."""
     path = Path(directory)
     if not path.is_dir():
         raise ValueError(f"expected the directory of a store, there is none at {directory}")
@@ -96,6 +97,9 @@ def store_at(directory: str | Path, *, holds: str = "segments") -> Path:
     if not (root / holds).is_dir():
         # A store whose segments are gone must not pass as one in which nothing was altered.
         raise ValueError(f"expected a store with a directory {holds}/ at {directory}, there is none; nothing was looked at")
+    if (root / holds).is_symlink():
+        # Nothing is read through links below a store, so there would be nothing in it: the store is where the link leads.
+        return store_at((root / holds).resolve().parent, holds=holds)
     return root
 
 
