@@ -28,6 +28,8 @@ DEED = "update"
 RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
+# A box that a later roll-out has: what it runs now is that one's doing.
+NOT_SINCE = "not exists (select 1 from members n where n.box = m.box and n.rollout > m.rollout)"
 CONFIRMED = "confirmed"  # of a system, as its box says (firmware/update/system.py)
 
 
@@ -139,10 +141,10 @@ class Rollouts:
             with self._repository.transaction():
                 is_news |= self._decide(number, now)
         # Taken back, and then a box that was underway with it says that it has it now.
-        late = "select distinct rollout from members where state = ? and rollout in (select number from rollouts where state = ?)"
+        late = f"select distinct rollout from members m where state = ? and rollout in (select number from rollouts where state = ?) and {NOT_SINCE}"
         for row in self._repository.rows(late, OFFICIAL, BACK):
             with self._repository.transaction():
-                is_news |= order_back(self._board, self._repository, self._settings, row["rollout"], now) > 0
+                is_news |= order_back(self._board, self._repository, self._settings, row["rollout"], now, which=NOT_SINCE) > 0
         self._is_moved = False
         self._report.gauge("rollouts_running", len(numbers))
         return is_news
@@ -286,8 +288,11 @@ def withdraw(repository: Repository, number: int, now_tai_ns: int) -> None:
         )
 
 
-def order_back(board: Board, repository: Repository, settings: HubSettings, number: int, now: Now) -> int:
-    """To every box in it that runs the version and has one to go back to; how many. Within the caller's transaction."""
+def order_back(board: Board, repository: Repository, settings: HubSettings, number: int, now: Now, *, which: str = "true") -> int:
+    """To every box in it that runs the version and has one to go back to; how many. which: of its members `m`, as SQL.
+
+    Within the caller's transaction.
+    """
     (rollout,) = repository.rows("select edition from rollouts where number = ?", number)
     found = editions.by_identity(repository, rollout["edition"])
     assert found is not None, "an edition is never removed"
@@ -298,7 +303,7 @@ def order_back(board: Board, repository: Repository, settings: HubSettings, numb
     else:
         runs = "join versions v on v.box = m.box where m.rollout = ? and v.official = ? and v.previous <> ''"
         parameters = {"rollback": "previous", "from": edition.version}
-    rows = repository.rows(f"select m.box from members m {runs} and m.state <> '{BACK}'", number, edition.version)
+    rows = repository.rows(f"select m.box from members m {runs} and m.state <> '{BACK}' and {which}", number, edition.version)
     for row in rows:
         ordered = made(
             board, repository, box=row["box"], deed=DEED, parameters=parameters, about=None, made_tai_ns=stamp,

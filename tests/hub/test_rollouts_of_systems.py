@@ -100,6 +100,22 @@ def test_back_also_where_it_arrives_late(make_fleet):
     assert {"back": 2, "waiting": 2} == fleet.shown()["counts"]
 
 
+def test_back_is_not_for_what_a_later_one_did(make_fleet):
+    """Taken back before the box had it, and rolled out once more on purpose: the first one does not undo the second. (S1-15)"""
+    fleet = make_fleet()
+    first = first_of(fleet)
+    fleet.run(120)  # It has taken the order, and what becomes of it takes its time.
+    fleet.change("back")
+    fleet.run(30)
+    fleet.roll_out("2.0", boxes=[first.name])
+    fleet.run(60)
+    first.runs_system("2.0", "kept", version="2.0", outcome="official")
+    fleet.run(60)
+
+    assert [] == [order.parameters for order in first.orders.values() if "system" in order.parameters]
+    assert "2.0" == first.system
+
+
 def test_who_runs_it_already_has_only_to_be_well(make_fleet):
     """A box whose system came on a stick is not offered it again. (S1-03)"""
     fleet = make_fleet()
