@@ -1,7 +1,7 @@
 """Whether a store is what its box recorded: every seal, the chain between them, every byte, and every place left empty.
 
-A finding is something no honest box leaves behind. A statement is what the box itself says it does not have: frames dropped,
-recording interrupted, segments deleted with a receipt. Statements are no errors.
+A finding is something no honest box leaves behind, or what the disk does not give back. A statement is what the box itself says it does
+not have: frames dropped, recording interrupted, segments deleted with a receipt. Statements are no errors.
 A cold segment is restored whole: its stretches against the digests the box signed, its file against the seal where LZ4 allows.
 What no chain can show from within is that its newest end was cut off: compare the last digest with one kept elsewhere.
 """

@@ -249,11 +249,11 @@ def _offered(line: wire.Wire, seconds: float, frames_per_s: float) -> int:
     )
     rare_every, rare_step = int(RARE_EVERY_S * frames_per_s), STRETCH_FRAMES // big_store.RARE_FRAMES
     total = int(seconds * frames_per_s)
-    began, number = time.monotonic(), 0
+    began, sent = time.monotonic(), 0
     with line.socket_at(wire.SENDS) as out:
-        while number < total:
+        while sent < total:
             due = min(total, int((time.monotonic() - began) * frames_per_s))
-            for number in range(number, due):  # noqa: B020  (goes on where it was)
+            for number in range(sent, due):
                 place = number % rare_every
                 if number % HEAVY_EVERY == 0:
                     frame = heavy[number // HEAVY_EVERY % len(heavy)]
@@ -265,7 +265,7 @@ def _offered(line: wire.Wire, seconds: float, frames_per_s: float) -> int:
                     frame = ordinary[number % POOL]
                 struct.pack_into(">Q", frame, NUMBER_AT, number)
                 out.send(frame)
-            number = due
+            sent = due
             _pass(TICK_S)
     return total
 
