@@ -196,7 +196,8 @@ def says_zero(block: bytes) -> bool:
 
     while at < len(block):
         token, at = block[at], at + 1
-        at += length(token >> 4)
+        literals = length(token >> 4)  # moves `at` itself
+        at += literals
         if at + 2 <= len(block) and block[at : at + 2] == b"\0\0":
             return True
         at += 2
@@ -207,6 +208,7 @@ def says_zero(block: bytes) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(packets | repeating, changes, st.booleans())
 @example(pcapng.enhanced_packet(1, b"\0\0", 2), [(0, 1), (0, 1), (0, 16), (0, 38), (0, 231)], True)
+@example(pcapng.enhanced_packet(1 << 24, b"\0\1\0\1", 4) + pcapng.enhanced_packet(1, b"\0", 1), [(0, 1)], False)
 def test_a_packed_stretch_is_searched_as_the_library_unpacks_it(raw, damage, is_damaged):
     """Ours, some sequences at a time, and liblz4's reader of whole blocks: where it reads a block, ours finds what is in it."""
     block = block_of(raw)
