@@ -414,7 +414,7 @@ def _unstated(witness: Witness, recorded: Counter[FrameKey], seals: Sequence[Sea
     spans = [(gap.first_ns, gap.last_ns) for seal in seals for gap in seal.gaps if gap.frames is None or gap.cause == "several"]
     # A segment that was interrupted lost with its writer's memory what it would have said about drops: they are unknown.
     spans += [
-        (seal.opened.tai_ns - seal.tai_offset_s * SECOND, max((gap.last_ns for gap in seal.gaps), default=seal.last_ns or 0))
+        (seal.opened.tai_ns - seal.tai_offset_s * SECOND, max(seal.last_ns or 0, *(gap.last_ns for gap in seal.gaps), 0))
         for seal in seals
         if seal.cause in ("interrupted", "disk_failed")
     ]
