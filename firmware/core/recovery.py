@@ -152,7 +152,8 @@ def _unfinished(disk: Disk, path: str, chain: Chain) -> list[int]:
     try:
         made = seal.unpacked(disk.read(f"{path}/{newest}/{SEAL}")) if newest is not None else None
     except (BadItem, DiskFailed, Missing):
-        return []  # verify names it
+        # verify names it. What it says of its end nobody can read: then it is not known what was heard since it began.
+        return _named(f".{newest}")
     return _end_of(made) if made is not None else []
 
 
