@@ -8,8 +8,8 @@
 #   DIR/disk.img     esp | boot-a | boot-b | root-a | root-b | data            what flash.sh writes onto a card
 #   DIR/sbom.json    every Debian package and Python library in it (CycloneDX 1.6)
 #
-# What a boot loader needs is in usr/lib/scrubjay/boot/<boot loader>.sh. For another machine than this one the programs of its root
-# run under qemu-user, and only what runs before there is a root is compiled across.
+# What a boot loader needs is in usr/lib/scrubjay/boot/<boot loader>.sh. For another machine than this one what is compiled is compiled
+# across; only the programs of its root that have to run while it is made run under qemu-user.
 # Needs root (mmdebstrap, chroot) and the packages that tools/image-setup.sh installs. Packages and wheels are those of
 # rootfs/usr/share/scrubjay/lock.*: another version is an error that says so; --relock writes what was found instead.
 # The same commit gives the same bytes: every time stamp is the commit's, every UUID is derived from version and board.
@@ -32,6 +32,7 @@ case "$arch" in
     arm64) machine=aarch64 kernel=linux-image-arm64 loader=u-boot console=ttyAMA0 ;;
     *) echo "build: expected amd64 or arm64, got $arch; another board needs its kernel, its boot loader and its lock here" >&2; exit 2 ;;
 esac
+native="$(dpkg --print-architecture)"  # what runs here without emulation
 # shellcheck source=/dev/null
 . "$here/usr/lib/scrubjay/boot/$loader.sh"
 into="${into:-$top/build/image/$arch}"
@@ -54,14 +55,14 @@ mirror() {  # wherever this machine takes Debian from
 }
 
 # What comes from Debian, once for each list of packages; the builder beside it compiles our C for the Python of the image.
-debian() {  # name, packages, customize hook arguments
-    local name="$1" packages="$2"
-    shift 2
+debian() {  # name, architectures (the first is its programs'), packages, customize hook arguments
+    local name="$1" architectures="$2" packages="$3"
+    shift 3
     local key
     key="$(printf '%s' "$SUITE $packages $(cat "$lock/lock.packages.$arch" 2>/dev/null)" | sha256sum | cut -c1-16)"
     if [ ! -e "$cache/$name-$key.tar" ]; then
         say "Debian $SUITE for $arch: $name …"
-        mmdebstrap --quiet --format=tar --variant=minbase --architectures="$arch" --components=main --include="$packages" \
+        mmdebstrap --quiet --format=tar --variant=minbase --architectures="$architectures" --components=main --include="$packages" \
             --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
             --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
             --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -73,21 +74,32 @@ debian() {  # name, packages, customize hook arguments
     tarball="$cache/$name-$key.tar"
 }
 
+# Of this machine's kind: what compiles is never emulated. For an image of another kind it has that kind's compiler, and beside its own
+# Python that one's headers and settings (sysconfig): they name the compiler, and the wheel and what is in it are called after them.
+builder() {
+    local tarball
+    across=()
+    if [ "$arch" = "$native" ]; then
+        debian builder "$arch" "$PACKAGES,gcc,libc6-dev,python3-dev,python3-setuptools,python3-wheel,python3-pip"
+    else
+        debian builder "$native,$arch" "python3,gcc-${machine/_/-}-linux-gnu,libpython3-dev:$arch,python3-setuptools,python3-wheel,python3-pip"
+        across=(_PYTHON_SYSCONFIGDATA_NAME="_sysconfigdata__$machine-linux-gnu" _PYTHON_HOST_PLATFORM="linux-$machine")
+    fi
+    [ -d "$work/builder" ] || { mkdir "$work/builder" && tar -C "$work/builder" --exclude=./dev -xf "$tarball"; }
+}
+
 own_wheel() {  # our own package, compiled for the image's Python
     [ -z "$wheel" ] || { cp "$wheel" "$work/wheels/"; return; }
     local tree
     tree="$(git -C "$top" rev-parse HEAD:firmware HEAD:drivers HEAD:pyproject.toml HEAD:setup.py | sha256sum | cut -c1-16)"
     if ! ls "$cache/wheel-$tree/"*.whl >/dev/null 2>&1; then
-        debian builder "$PACKAGES,gcc,libc6-dev,python3-dev,python3-setuptools,python3-wheel,python3-pip"
+        builder
         say "compiling for Python in $SUITE $arch …"
-        mkdir -p "$work/builder"
-        tar -C "$work/builder" --exclude=./dev -xf "$tarball"
         mkdir -p "$work/builder/source" "$cache/wheel-$tree"
         git -C "$top" archive HEAD firmware drivers simulator pyproject.toml setup.py README.md | tar -C "$work/builder/source" -x
-        chroot "$work/builder" sh -c 'cd /source && python3 -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel .' >"$cache/wheel.log" 2>&1 ||
+        chroot "$work/builder" env "${across[@]}" sh -c 'cd /source && python3 -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel .' >"$cache/wheel.log" 2>&1 ||
             { tail -n 20 "$cache/wheel.log" >&2; exit 1; }
         cp "$work/builder/wheel/"*.whl "$cache/wheel-$tree/"
-        rm -rf --one-file-system "$work/builder"
     fi
     cp "$cache/wheel-$tree/"*.whl "$work/wheels/"
 }
@@ -126,6 +138,21 @@ locked_packages() {  # what Debian gave is what the lock names
     fi
 }
 
+# Of these directories of the root. It is the same for every kind of machine, and where the root's Python is emulated the builder's makes
+# it: under qemu-user this alone took five minutes.
+byte_code() {
+    local python compile=(-m compileall -q --invalidation-mode unchecked-hash -j1)
+    python="$(python_of "$stage")"
+    if [ "$arch" = "$native" ]; then
+        chroot "$stage" "/usr/bin/$python" "${compile[@]}" "$@" >/dev/null || true
+    else
+        builder
+        mv "$stage" "$work/builder/stage"
+        chroot "$work/builder" "/usr/bin/$python" "${compile[@]}" -s /stage -p / "${@/#//stage}" >/dev/null || true
+        mv "$work/builder/stage" "$stage"
+    fi
+}
+
 application() {
     local python site
     python="$(python_of "$stage")"
@@ -141,7 +168,8 @@ application() {
     printf '#!/usr/lib/scrubjay/venv/bin/python3\nfrom firmware.cli import main\nraise SystemExit(main())\n' >"$stage/usr/lib/scrubjay/venv/bin/scrubjay"
     chmod 755 "$stage/usr/lib/scrubjay/venv/bin/scrubjay"
     ln -sf ../lib/scrubjay/venv/bin/scrubjay "$stage/usr/bin/scrubjay"
-    chroot "$stage" "/usr/bin/$python" -m compileall -q --invalidation-mode unchecked-hash -j1 /usr/lib/scrubjay/venv/lib "/usr/lib/$python" >/dev/null || true
+    byte_code /usr/lib/scrubjay/venv/lib "/usr/lib/$python"
+    rm -rf --one-file-system "$work/builder"
     chroot "$stage" /usr/bin/scrubjay settings >/dev/null  # it starts, with every library it needs
 }
 
@@ -331,7 +359,7 @@ started=$SECONDS
 mkdir -p "$work/wheels" "$work/stage"
 stage="$work/stage"
 own_wheel
-debian base "$PACKAGES" --customize-hook='mkdir "$1/boot-package"' \
+debian base "$arch" "$PACKAGES" --customize-hook='mkdir "$1/boot-package"' \
     --customize-hook="chroot \"\$1\" sh -c 'cd /boot-package && apt-get download -q \$(apt-cache depends $kernel | sed -n \"s/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p\") busybox-static $loader_beside'"
 tar -C "$stage" --exclude=./dev/* --exclude='./boot-package/linux-image*' -xf "$tarball"
 dpkg-deb --fsys-tarfile "$stage"/boot-package/busybox-static*.deb | tar -xO ./usr/bin/busybox >"$cache/busybox" 2>/dev/null ||
