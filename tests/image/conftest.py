@@ -124,9 +124,14 @@ def arm64(tmp_path: Path) -> Iterator["object"]:
 
 @pytest.fixture
 def stick(tmp_path: Path) -> Iterator["object"]:
-    """Makes a USB stick with an update on it: `stick(root.img, boot.img, version)`, signed by the development keys."""
+    """Makes a USB stick with an update on it: `stick(root.img, boot.img, version)`, signed by the development keys.
 
-    def made(root: Path, boot: Path, version: str, *, arch: str = "amd64", purpose: str = "") -> Path:
+    purpose: what it is signed as beyond an update. recipients: certificates of the boxes it is encrypted for.
+    """
+
+    def made(
+        root: Path, boot: Path, version: str, *, arch: str = "amd64", purpose: str = "", recipients: Path | None = None
+    ) -> Path:
         there(root, boot)
         place = tmp_path / "from"
         place.mkdir()
@@ -135,6 +140,7 @@ def stick(tmp_path: Path) -> Iterator["object"]:
         (place / "version").write_text(version)
         bundle, image = tmp_path / "update.raucb", tmp_path / "stick.img"
         signed_as = [f"--{purpose}"] if purpose else []
+        signed_as += ["--for", str(recipients)] if recipients is not None else []
         _run(str(TOP / "tools/bundle.sh"), "--arch", arch, "--from", str(place), "--to", str(bundle), *signed_as)
         with image.open("wb") as file:
             file.truncate(300 << 20)

@@ -95,6 +95,23 @@ def test_a_system_that_does_not_start_is_left_by_itself(running: Machine, stick:
     box.await_run(SYSTEM, "9.9 is refused: update from stick sd[a-z]+: it was tried here", within_s=BOOT_S)
 
 
+def test_one_that_is_encrypted(running: Machine, stick: Stick, tmp_path: Path) -> None:
+    """Made for the certificate of this box and nobody else's: it is read, proved and written like any other. (S1-03)"""
+    version = next_version()
+    box = running
+    box.start()
+    recipient = tmp_path / "recipient.pem"
+    recipient.write_text(box.run("cat /var/lib/rauc/recipient.pem") + "\n")
+    plugged = stick(NEXT / "root.img", NEXT / "boot.img", version, recipients=recipient)
+    box.plug(plugged)
+    box.await_run(SYSTEM, f"{re.escape(version)} was written into slot B", within_s=BOOT_S)
+    box.await_run("cat /var/lib/rauc/expected", "^B$", within_s=BOOT_S)
+    box.cut_power()
+
+    assert version.encode() not in plugged.read_bytes()
+    assert ("B A", "1", "0") == tuple(box.slots()[name] for name in ("ORDER", "B_OK", "B_TRY"))
+
+
 def test_an_update_with_another_bit(running: Machine, stick: Stick) -> None:
     """Signed and of this board, but one block of its payload is not what was signed: it is not switched to, and the box goes on."""
     plugged = stick(IMAGE / "root.img", IMAGE / "boot.img", "9.9")
