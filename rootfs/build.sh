@@ -165,6 +165,8 @@ application() {
         --platform "manylinux_2_26_$machine" --platform "manylinux_2_28_$machine" --platform "manylinux_2_34_$machine" \
         --only-binary=:all: --target "$site" "$work/wheels/"*.whl
     rm -rf "$site/bin" "$site/simulator"  # what the box does not run is not on it
+    rm -f "$site/"*.dist-info/direct_url.json  # where pip took each from: a directory of this very build
+    sed -i '/\/direct_url\.json,/d' "$site/"*.dist-info/RECORD
     printf '#!/usr/lib/scrubjay/venv/bin/python3\nfrom firmware.cli import main\nraise SystemExit(main())\n' >"$stage/usr/lib/scrubjay/venv/bin/scrubjay"
     chmod 755 "$stage/usr/lib/scrubjay/venv/bin/scrubjay"
     ln -sf ../lib/scrubjay/venv/bin/scrubjay "$stage/usr/bin/scrubjay"
@@ -201,6 +203,9 @@ overlay() {
         modprobe@drm.service modprobe@fuse.service modprobe@configfs.service modprobe@efi_pstore.service
     umount "$stage/proc"
     chroot "$stage" passwd --quiet --lock root
+    # The day of the commit, not of the download that is kept for the next build; and nobody's mirror: a box has no use for one.
+    sed -i -E "s/^([^:]*:[^:]*):[0-9]+:/\1:$((SOURCE_DATE_EPOCH / 86400)):/" "$stage/etc/shadow" "$stage/etc/shadow-"
+    rm -rf "$stage/etc/apt/sources.list" "$stage/etc/apt/sources.list.d"
 }
 
 kernel_of() {  # unpacks the kernel's package beside the stage
