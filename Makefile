@@ -6,7 +6,7 @@
 #   make bench         the figures beside their peers, measured in the same run
 #   make image         the image of a box, its signed update and its list of parts: two minutes, needs root
 #   make image-test    the same, then boots, records, updates, breaks and brings it back under QEMU: an hour, needs root
-#   make image-test-arm64   the arm64 image, built under qemu-user, booted to recording by U-Boot on QEMU's board
+#   make image-test-arm64   the arm64 image, compiled across, booted to recording by U-Boot on QEMU's board, and updated: half an hour
 #   make picture       docs/hub.png anew, from the demo's room
 #   make lint          style, types, imports only
 
@@ -43,4 +43,5 @@ image-test: setup image
 
 image-test-arm64: setup
 	@./flash.sh --arch arm64 image
-	$(BIN)/pytest -m image tests/image/test_u_boot.py tests/image/test_arm64.py
+	@tools/next-image.sh arm64
+	$(BIN)/pytest -vv --durations=0 --durations-min=1 -m image tests/image/test_u_boot.py tests/image/test_arm64.py

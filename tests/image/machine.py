@@ -130,7 +130,7 @@ class Machine:
 
     disk: as it is flashed; it is read only, what the machine writes goes beside it. place: an empty directory for that, for sockets,
     and for the firmware's variables. frozen: a directory that `freeze` filled, to wake up from at the first start. has_watchdog: with
-    the chipset's own and a card's, or an older chipset and none. arch: of the board; one of arm64 has no second serial line.
+    the chipset's own and a card's, or an older chipset and none. arch: of the board.
     """
 
     disk: Path
@@ -175,6 +175,20 @@ class Machine:
             "-drive", f"if=pflash,format=raw,file={self.place / 'variables.fd'}",
         ]  # fmt: skip
 
+    def _lines(self, console: Path, shell: Path) -> list[str]:
+        """The arm64 board has one serial line; the other is a card's."""
+        first, second = (f"unix:{path},server=on,wait=off" for path in (console, shell))
+        if self.arch == "arm64":
+            return [
+                "-serial",
+                first,
+                "-chardev",
+                f"socket,id=shell,path={shell},server=on,wait=off",
+                "-device",
+                "pci-serial,chardev=shell",
+            ]
+        return ["-serial", first, "-serial", second]
+
     def start(self, *, stick: Path | None = None) -> None:
         """Power on, or wake up. stick: the image of a USB stick that is plugged in."""
         ours, theirs = self.place / "host.sock", self.place / "box.sock"
@@ -185,12 +199,11 @@ class Machine:
         self._wire.bind(str(ours))
         self._wire.setblocking(False)
         frozen, self.frozen = self.frozen, None
-        lines = (console, shell) if self.arch == "amd64" else (console,)
         with (self.place / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *self._board(), "-smp", "2", "-m", "1024", "-nodefaults", "-display", "none", "-S",
-                    *(word for path in lines for word in ("-serial", f"unix:{path},server=on,wait=off")),
+                    *self._lines(console, shell),
                     "-qmp", f"unix:{monitor},server=on,wait=off",
                     "-drive", f"file={self._overlay},if=none,id=disk,format=qcow2,cache=writeback",
                     "-device", "virtio-blk-pci,drive=disk,bootindex=0",
@@ -206,8 +219,7 @@ class Machine:
         self._monitor = _connected(monitor)
         self._order("qmp_capabilities")
         self.console.open(console)
-        if shell in lines:
-            self.shell.open(shell)
+        self.shell.open(shell)
         if frozen is not None:
             self._await_migration()
         if stick is not None:
@@ -231,7 +243,8 @@ class Machine:
         self._process.wait(timeout=60)
         self.cut_power()
         self._overlay.rename(into / FROZEN_DISK)
-        shutil.copy(self.place / "variables.fd", into / FROZEN_VARIABLES)
+        if self.arch == "amd64":
+            shutil.copy(self.place / "variables.fd", into / FROZEN_VARIABLES)
 
     def expect(self, pattern: str, *, within_s: float) -> "re.Match[str]":
         """Wait until the console shows this. Raises Missing."""

@@ -1,12 +1,11 @@
 """An update as it comes to a box without a network: on a stick, into the other slot, while frames pass; and those that should not come."""
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import IMAGE, NEXT, RECORDER, RECORDING, SYSTEM, there
+from conftest import IMAGE, NEXT, RECORDER, RECORDING, SYSTEM, another_kernel, there
 from machine import BOOT_S, Machine, numbers
 
 from drivers.linux.disk import LinuxDisk
@@ -48,12 +47,7 @@ def test_another_kernel_waits_for_the_end_of_the_session(running: Machine, stick
     """While somebody is operated on, an update is written and waits, says for what, and not even a power cut starts it. When the session
     has ended the box restarts into it by itself. (S1-16)"""
     version = next_version()
-    boot = tmp_path / "boot.img"
-    subprocess.run(["cp", str(NEXT / "boot.img"), str(boot)], check=True)
-    kernel = tmp_path / "vmlinuz"
-    kernel.write_bytes((NEXT / "vmlinuz").read_bytes() + bytes(512))  # another one as far as a box can tell, and it starts
-    for request in ("rm vmlinuz", f"write {kernel} vmlinuz"):
-        subprocess.run(["debugfs", "-w", "-R", request, str(boot)], check=True, capture_output=True)
+    boot = another_kernel(NEXT, tmp_path)
     box = running
     box.start()
     box.ask("session start procedure", r"(?i)procedure|asked|session", within_s=120)
