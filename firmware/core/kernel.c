@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -229,6 +230,7 @@ static inline uint32_t flow_slot(const struct tuple *t)
 #define REST_MAX 7u     /* frames not searched between two that are, when nothing is found; recordings become 0 to 2 % larger by it */
 #define SIZE_SLOTS 512u /* power of two; block lengths are multiples of four: those of all ordinary frames have a slot of their own */
 #define PAGE 4096u      /* the largest block of any disk */
+#define LARGE_PAGE (2u << 20) /* of the common processors: a stretch in such pages costs the disk two fifths, for it is few pieces */
 #define LINK_HEAD 4u    /* a link's size word, */
 #define LINK_TAIL 4u    /* and its checksum, in the SLACK */
 #define SLACK 64u       /* so that whole words may be copied and compared at the end of a buffer */
@@ -1001,10 +1003,15 @@ static PyObject *stretch_clear(Stretch *s, PyObject *args)
 
 static uint8_t *pages(size_t size)
 {
-    size = (size + PAGE - 1) / PAGE * PAGE;
-    uint8_t *room = aligned_alloc(PAGE, size);
-    if (room != NULL)
-        memset(room, 0, size);
+    size_t large = size / LARGE_PAGE * LARGE_PAGE, alignment = large ? LARGE_PAGE : PAGE;
+    uint8_t *room = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    if (room == NULL)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (large)
+        (void)madvise(room, large, MADV_HUGEPAGE); /* a wish: a kernel without them says no, and all is as it was */
+#endif
+    memset(room, 0, size);
     return room;
 }
 
