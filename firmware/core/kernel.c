@@ -375,31 +375,43 @@ static inline void pack(struct packer *shared, const uint8_t *restrict raw)
     uint32_t distance = begins - model;
     p->previous = *slot = begins;
     int searches = p->resting == 0;
-    if (distance - 1 < WINDOW)
-        /* Seven bytes are looked at twice: what begins in them is seen whole. */
-        for (uint32_t at = begins; at <= last; at += 64 - (EQUAL_MIN - 1)) {
+    if (distance - 1 < WINDOW) {
+        /* Seven bytes are looked at twice: what begins in them is seen whole. The last look of so many sees to here: packed files that
+         * were sealed are made again byte for byte (stretch_repack), so this is part of what makes their bytes. */
+        uint32_t step = 64 - (EQUAL_MIN - 1), seen = begins + (last - begins) / step * step + 64;
+        if (seen > end)
+            seen = end;
+        for (uint32_t at = begins; at <= last;) {
             uint64_t same = equal(raw + at, raw + at - distance);
-            if (end - at < 64)
-                same &= (1ull << (end - at)) - 1;
+            if (seen - at < 64)
+                same &= (1ull << (seen - at)) - 1;
             uint64_t runs = same & same >> 1; /* in the end: where EQUAL_MIN equal bytes begin */
             runs &= runs >> 2;
             runs &= runs >> 4;
+            uint32_t next = at + step;
             while (runs) {
-                uint32_t first = (uint32_t)__builtin_ctzll(runs), from = at + first;
-                uint64_t others = ~same >> first;
-                uint32_t many = others ? (uint32_t)__builtin_ctzll(others) : 64 - first, to = from + many;
+                uint32_t first = (uint32_t)__builtin_ctzll(runs), from = at + first, to;
                 if (from > last)
                     break;
+                uint64_t others = ~same >> first;
+                if (others) {
+                    to = from + (uint32_t)__builtin_ctzll(others);
+                    runs &= ~0ull << ((to - at) & 63);
+                } else {
+                    /* It goes on: its end is found eight bytes at a time, and the next look begins behind it. */
+                    to = equal_until(raw, at + 64, seen, distance);
+                    next = to + 1;
+                    runs = 0;
+                }
                 if (searches && from >= behind + 8)
                     search(p, raw, behind, from, from - 4);
                 if (to > behind)
                     behind = to;
                 match(p, raw, from, to, distance);
-                if (first + many >= 64)
-                    break;
-                runs &= ~0ull << (first + many);
             }
+            at = next;
         }
+    }
     if (searches) {
         if (behind <= last)
             search(p, raw, behind, end, last);
