@@ -39,7 +39,7 @@
 #define FLOW_SLOTS 512u            /* power of two; recent flows whose keys are already in the set: 20 KiB, stays in the L1 cache */
 #define OTHER_SLOTS 64u            /* the same for frames that are not plain IPv4 */
 #define FRAME_KEYS_MAX 11
-#define AHEAD 1024
+#define AHEAD 2048 /* bytes of a block that are on their way from memory; 1,514-byte frames cost a quarter less than with two lines each */
 #define INTERFACES_MAX 8u /* a passive tap needs two, a box has four ports */
 #define TERMS_MAX 256u
 #define GROUPS_MAX 8u
@@ -623,8 +623,9 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
             return c;
         }
         const uint8_t *m = h + mac;
-        __builtin_prefetch(h + AHEAD); /* across the page, where the processor's own looking ahead ends */
-        __builtin_prefetch(h + AHEAD + 64);
+        /* Across the page, where the processor's own looking ahead ends; as much of it as this frame is, and not to keep. */
+        for (uint32_t line = 0; line < next && line < AHEAD; line += 64)
+            __builtin_prefetch(h + AHEAD + line, 0, 0);
         uint32_t tag = (status & 1u << 4) && captured >= 12 ? 4 : 0;
         uint32_t kept = captured + tag, padded = (kept + 3) & ~3u, total = 32 + padded;
         if (s->used + (Py_ssize_t)total > s->limit) {
