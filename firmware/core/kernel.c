@@ -654,7 +654,7 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         } else {
             memcpy(data, m, captured);
         }
-        memset(data + kept, 0, padded - kept);
+        st32(data + kept, 0); /* the padding, and some of what is written next */
         st32(o + total - 4, total);
         uint32_t begins = (uint32_t)s->used;
         s->used += total;
