@@ -1,8 +1,11 @@
 """A stretch packed while its frames pass (kernel.c): what the LZ4 library unpacks is what was recorded, whatever the frames were."""
 
+import ctypes
 import gc
 import hashlib
+import re
 import struct
+from pathlib import Path
 from random import Random
 
 import lz4.frame
@@ -110,7 +113,7 @@ def test_a_cleared_stretch_forgets():
 
 
 def test_every_version_packs_alike():
-    """The same frames give the same bytes in the next version, too: a cold segment's packed file, which was sealed, is made again by it.
+    """The same frames give the same bytes in the next version, too: a cold segment's packed file, sealed, is made again by it. (S2-095)
 
     Who changes the packer on purpose changes this, and cold segments of before are then proved by their frames only (verify says so).
     """
@@ -149,6 +152,27 @@ def test_it_lies_in_memory_as_in_the_file(size, tmp_path):
 
         assert is_copied is (file._buffer is not None)
         assert raw == lz4chain.decompressed(LinuxDisk(tmp_path).read("file", offset=size))
+
+
+def test_a_long_stretch_asks_for_large_pages():
+    """S2-090: what is handed to the device is a few pieces of memory instead of hundreds, each of which costs it time."""
+    if not Path("/sys/kernel/mm/transparent_hugepage").exists():
+        pytest.skip("this kernel has no large pages")
+
+    assert "hg" in flags_at(filled(TRAFFIC["noise"], capacity=4 << 20).packed())
+
+
+def flags_at(link: memoryview) -> list[str]:
+    """Of the piece of this process's memory in which it lies (proc(5), VmFlags; hg: large pages are welcome)."""
+    at = ctypes.addressof(ctypes.c_char.from_buffer(link))
+    is_here = False
+    for row in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", row):
+            begins, ends = (int(word, 16) for word in row.split()[0].split("-"))
+            is_here = begins <= at < ends
+        elif is_here and row.startswith("VmFlags:"):
+            return row.split()[1:]
+    return []
 
 
 def test_a_link_outlives_its_stretch():
