@@ -33,10 +33,12 @@ def register(commands: Commands) -> None:
 
 
 def _find(a: argparse.Namespace) -> int:
+    import os
     import signal
 
     from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
+    from firmware.core.ahead import Ahead
     from firmware.retrieval.find import find
 
     stopped: list[int] = []
@@ -49,7 +51,7 @@ def _find(a: argparse.Namespace) -> int:
     query, sift = _asked(a)
     if a.order:
         return _find_in_order(a, query, sift)
-    with closing(Output(None if a.count else a.write)) as out:
+    with closing(Output(None if a.count else a.write)) as out, Ahead(len(os.sched_getaffinity(0))) as ahead:
         signal.signal(signal.SIGINT, stop)
         found = find(
             LinuxDisk(store_at(a.directory)),
@@ -60,6 +62,7 @@ def _find(a: argparse.Namespace) -> int:
             progress=lambda line: print(line, file=sys.stderr, flush=True),
             newest_first=a.newest_first,
             is_stopped=lambda: bool(stopped),
+            ahead=ahead,
         )
     # On standard output only what was asked for there.
     said = sys.stderr if a.write == "-" and not a.count else sys.stdout

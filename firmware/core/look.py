@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from firmware.core import pcapng
 from firmware.core._kernel import Stretch, scan
+from firmware.core.ahead import Ahead
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.hit import Hit
 from firmware.core.index import Record
@@ -66,10 +67,10 @@ class Damages:
 Step = Hit | Damage | None  # None: something was read in vain
 
 
-def looked_into(segment: Segment, terms: Terms, merge: Merge, *, newest_first: bool = False) -> Iterator[Step]:
+def looked_into(segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, *, newest_first: bool = False) -> Iterator[Step]:
     """Every frame of a segment that matches, and no other, a stretch a step. A segment that is gone, or goes meanwhile, ends it.
 
-    merge: where it holds several interfaces, of the whole search. newest_first: stretches from the last to the first; the frames in
+    merge: where it holds several interfaces, of the whole search. ahead: who unpacks and looks. newest_first: stretches from the last to the first; the frames in
     each stay as they were heard.
     """
     seal: Seal | None = None
@@ -94,7 +95,7 @@ def looked_into(segment: Segment, terms: Terms, merge: Merge, *, newest_first: b
             yield None
     except (Corrupt, Missing, DiskFailed):
         is_whole = False
-    look = _Look(segment, terms, merge, seal, newest_first=newest_first)
+    look = _Look(segment, terms, merge, ahead, seal, newest_first=newest_first)
     if not (seal is not None and is_whole and described == seal.frames_bytes):
         # What the index does not describe: of an open segment the newest, of a damaged one whatever is behind the damage.
         rest = look.without_index(described, is_sealed=is_sealed)
@@ -111,10 +112,13 @@ def looked_into(segment: Segment, terms: Terms, merge: Merge, *, newest_first: b
 class _Look:
     """One segment being read."""
 
-    def __init__(self, segment: Segment, terms: Terms, merge: Merge, seal: Seal | None, *, newest_first: bool) -> None:
+    def __init__(
+        self, segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, seal: Seal | None, *, newest_first: bool
+    ) -> None:
         self._segment = segment
         self._terms = terms
         self._merge = merge
+        self._ahead = ahead
         self._seal = seal
         self._newest_first = newest_first
         self._names: tuple[str, ...] | None = None
@@ -122,9 +126,10 @@ class _Look:
     def at(self, records: Sequence[Record]) -> Iterator[Step]:
         """These stretches."""
         name = self._segment.name
-        for place, record in enumerate(records):
+        all_scanned = self._ahead.each(lambda record: self._segment.scanned(record, self._terms), records)
+        for (place, record), scanned in zip(enumerate(records), all_scanned, strict=True):
             try:
-                found = self._segment.scanned(record, self._terms)
+                found = scanned()
             except Corrupt:
                 yield Damage(name, record.first_ns, record.last_ns, ALTERED)
             except DiskFailed:

@@ -13,6 +13,7 @@ What a power cut leaves behind is put right by firmware/core/recovery.py.
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -321,7 +322,8 @@ class Segment:
         self._disk = disk
         self._path = path
         self._cold: Cold | None = None
-        self._room: bytearray | None = None  # to unpack in, from the first search on
+        self._turn = threading.Lock()  # of whoever reads the cold form: what it holds restored is held once
+        self._rooms: list[bytearray] = []  # to unpack in, from the first search on: of each that searches at once
 
     def seal(self) -> Seal | None:
         """Its seal, None while it is open. Raises Corrupt, Missing."""
@@ -422,13 +424,19 @@ class Segment:
         )
 
     def scanned(self, record: Record, terms: Terms) -> tuple[bytes, int, int, int, bool]:
-        """What of one stretch matches, as kernel.c's `scan` says it. Raises Corrupt, Missing."""
-        room = self._room = self._room or lz4chain.room()
-        return self._of(
-            record,
-            lambda link: lz4chain.scanned(link, terms, raw_bytes=record.raw_bytes, room=room),
-            lambda raw: scan(raw, terms.packed, terms.since_ns, terms.until_ns),
-        )
+        """What of one stretch matches, as kernel.c's `scan` says it; several threads may ask at once. Raises Corrupt, Missing."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = lz4chain.room()
+        try:
+            return self._of(
+                record,
+                lambda link: lz4chain.scanned(link, terms, raw_bytes=record.raw_bytes, room=room),
+                lambda raw: scan(raw, terms.packed, terms.since_ns, terms.until_ns),
+            )
+        finally:
+            self._rooms.append(room)
 
     def is_cold(self) -> bool:
         """Whether its frames are in the cold form now."""
@@ -447,12 +455,17 @@ class Segment:
             try:
                 return hot(self._piece(FRAMES, record.offset, record.stored_bytes))
             except Missing:
-                self._cold = Cold(self._disk, f"{self._path}/{self.name}")
-        try:
-            return cold(self._all_of(self._cold.stretch(record.offset), record))
-        except Missing:
-            self._cold = None
-            return hot(self._piece(FRAMES, record.offset, record.stored_bytes))
+                pass
+        raw: bytes | None = None
+        with self._turn:
+            try:
+                self._cold = self._cold or Cold(self._disk, f"{self._path}/{self.name}")
+                raw = self._cold.stretch(record.offset)
+            except Missing:
+                self._cold = None
+        if raw is not None:
+            return cold(self._all_of(raw, record))
+        return hot(self._piece(FRAMES, record.offset, record.stored_bytes))
 
     def _all_of(self, raw: bytes, record: Record) -> bytes:
         if len(raw) != record.raw_bytes:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from drivers.disk import Disk
+from firmware.core.ahead import Ahead
 from firmware.core.hit import Hit
 from firmware.core.look import Damage, Step, looked_into
 from firmware.core.merge import Merge
@@ -76,18 +77,22 @@ class Store:
         """
         return (step for step in self.walk(query) if isinstance(step, Hit))
 
-    def walk(self, query: Query, *, newest_first: bool = False) -> "Walk":
-        """As `search`, with the damage, and None after what was read in vain: for a station, whose steps are bounded."""
-        return Walk(self, terms_of(query), newest_first=newest_first)
+    def walk(self, query: Query, *, newest_first: bool = False, ahead: Ahead | None = None) -> "Walk":
+        """As `search`, with the damage, and None after what was read in vain: for a station, whose steps are bounded.
+
+        ahead: who unpacks the stretches and looks into them; without it the caller's own thread.
+        """
+        return Walk(self, terms_of(query), ahead or Ahead(), newest_first=newest_first)
 
 
 class Walk(Iterator[Step]):
     """A search under way. Its figures are for whoever shows how far it is; `segments` grows when new ones are sealed meanwhile."""
 
-    def __init__(self, store: Store, terms: Terms, *, newest_first: bool) -> None:
+    def __init__(self, store: Store, terms: Terms, ahead: Ahead, *, newest_first: bool) -> None:
         self.segments = self.segments_done = 0
         self._store = store
         self._terms = terms
+        self._ahead = ahead
         self._newest_first = newest_first
         self._merge = Merge()
         self._steps = self._newest() if newest_first else self._oldest()
@@ -143,7 +148,7 @@ class Walk(Iterator[Step]):
                 if in_vain % LOOKS_IN_VAIN == 0:
                     yield None
             else:
-                yield from looked_into(segment, self._terms, self._merge, newest_first=self._newest_first)
+                yield from looked_into(segment, self._terms, self._merge, self._ahead, newest_first=self._newest_first)
                 yield None
             self.segments_done += 1
 

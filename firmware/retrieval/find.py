@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drivers.disk import Disk
+from firmware.core.ahead import Ahead
 from firmware.core.hit import Section
 from firmware.core.look import Damage, Damages
 from firmware.core.query import Query
@@ -73,14 +74,16 @@ def find(
     progress: Callable[[str], object],
     newest_first: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
+    ahead: Ahead | None = None,
 ) -> Found:
     """Write one pcapng section with every frame that matches, piece by piece, into `sink`.
 
     sift: what the frames themselves must be, beyond the query. progress: gets a line for people each second. newest_first: stretches
     from the last to the first, the frames in each as heard. is_stopped: asked between two steps; what was written until then is a
-    whole section. Raises BadItem for a query that cannot be understood, before anything is written.
+    whole section. ahead: who looks into the stretches, without it this thread. Raises BadItem for a query that cannot be understood,
+    before anything is written.
     """
-    walk = Store(disk, summary=Summary(disk)).walk(query, newest_first=newest_first)
+    walk = Store(disk, summary=Summary(disk)).walk(query, newest_first=newest_first, ahead=ahead)
     began = spoken = clock.now().monotonic
     section = Section()
     sink(section.head)

@@ -31,6 +31,7 @@ import big_store
 
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
+from firmware.core.ahead import Ahead
 from firmware.core.query import Query
 from firmware.retention.settings import RetentionSettings
 from firmware.retention.station import RetentionStation
@@ -134,7 +135,8 @@ def _asked(name: str, host: str, port: int, since: int, until: int, root: Path, 
 
     def ask() -> tuple[Found, float]:
         began = time.process_time()
-        found = find(disk, query, clock=clock, sink=lambda data: None, progress=lambda line: None)
+        with Ahead(len(os.sched_getaffinity(0))) as ahead:
+            found = find(disk, query, clock=clock, sink=lambda data: None, progress=lambda line: None, ahead=ahead)
         return found, (time.process_time() - began) * 1000
 
     asked = [ask() for _ in range(5)]

@@ -6,6 +6,7 @@ import pytest
 
 from drivers.errors import DiskFailed
 from firmware.core import pcapng
+from firmware.core.ahead import Ahead
 from firmware.core.hit import Hit
 from firmware.core.look import ALTERED, CUT_OFF, DAMAGES_MAX, MANY, MISSING, UNREADABLE, VARIOUS, Damage, Damages
 from firmware.core.query import Query
@@ -35,10 +36,18 @@ def stored(segments: int = 2) -> tuple[SimulatedBoard, int, list[str]]:
 
 
 def looked(board: SimulatedBoard, query: Query, *, newest_first: bool = False) -> tuple[list[int], tuple[Damage, ...]]:
-    """(stamps of the frames found, what was named)"""
+    """(stamps of the frames found, what was named), the same by one hand and by several"""
+    alone = looked_by(1, board, query, newest_first=newest_first)
+    assert alone == looked_by(3, board, query, newest_first=newest_first)
+    return alone
+
+
+def looked_by(hands: int, board: SimulatedBoard, query: Query, *, newest_first: bool) -> tuple[list[int], tuple[Damage, ...]]:
     section = pcapng.section_header() + pcapng.interface("")
     damages, stamps = Damages(), []
-    for step in Store(board.disk).walk(query, newest_first=newest_first):
+    with Ahead(hands) as ahead:
+        steps = list(Store(board.disk).walk(query, newest_first=newest_first, ahead=ahead))
+    for step in steps:
         if isinstance(step, Damage):
             damages.add(step)
         elif isinstance(step, Hit):

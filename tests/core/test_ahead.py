@@ -1,0 +1,58 @@
+"""Several hands ahead of who takes the results: nothing can be told from the results, and nothing runs away."""
+
+import threading
+
+import pytest
+
+from firmware.core.ahead import HANDS_MAX, Ahead
+
+
+@pytest.mark.parametrize("hands", [1, 2, HANDS_MAX + 1])
+def test_results_and_errors_come_in_the_order_of_the_items(hands: int) -> None:
+    """Whoever is ready first."""
+
+    def work(item: int) -> int:
+        if item % 3 == 0:
+            raise KeyError(item)
+        return item * item
+
+    def said(result: object) -> str:
+        try:
+            return str(result())  # type: ignore[operator]
+        except KeyError as problem:
+            return f"KeyError {problem}"
+
+    with Ahead(hands) as ahead:
+        twice = [[said(result) for result in ahead.each(work, range(1, 20))] for _ in range(2)]
+        assert [] == list(ahead.each(work, []))
+    assert [[f"KeyError {n}" if n % 3 == 0 else str(n * n) for n in range(1, 20)]] * 2 == twice
+
+
+def test_no_more_is_begun_than_there_are_hands() -> None:
+    """Who takes one result and goes leaves the rest undone; memory is that of the hands, however long the list."""
+    begun: list[int] = []
+    with Ahead(2) as ahead:
+        results = ahead.each(begun.append, range(1000))
+        next(results)()
+        next(results)()
+        results.close()
+    assert 2 <= len(begun) <= 2 + 2
+    assert list(range(len(begun))) == sorted(begun)
+
+
+def test_hands_work_at_once() -> None:
+    """Three that wait for each other all come to their end."""
+    meeting = threading.Barrier(3)
+    with Ahead(3) as ahead:
+        for result in ahead.each(lambda _: meeting.wait(timeout=60), range(3)):
+            result()
+
+
+def test_one_hand_is_the_callers_own() -> None:
+    """Nothing is done before it is asked for, and by no other thread: a station's steps stay its own."""
+    threads: list[threading.Thread] = []
+    with Ahead() as ahead:
+        results = list(ahead.each(lambda _: threads.append(threading.current_thread()), range(3)))
+        assert [] == threads
+        results[0]()
+    assert [threading.current_thread()] == threads
