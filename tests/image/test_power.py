@@ -72,9 +72,10 @@ def in_userspace(box: Machine, random: Random) -> str:
 START = [in_userspace, in_grub, in_the_kernel, in_the_root]
 
 
-def comes_back(box: Machine, into: Path, causes: list[str]) -> None:
+def comes_back(box: Machine, into: Path, causes: list[str], *, starts: int) -> None:
     """It is started once more, and left alone: it records, what it had recorded is there, its seals verify, the boot loader's environment
-    is whole and names the system that runs, and the history says what has happened."""
+    is whole and names the system that runs, and the history says what has happened. starts: since it was confirmed, this one among them;
+    a disk may have forgotten that one was counted, and none is counted twice."""
     box.start()
     slot = box.expect(r"scrubjay: slot ([AB]) of", within_s=BOOT_S)[1]
     box.expect("hearing from the first", within_s=BOOT_S)
@@ -87,7 +88,7 @@ def comes_back(box: Machine, into: Path, causes: list[str]) -> None:
     slots, store = box.slots(), box.store(into)
 
     assert ("1", "1") == (slots["WHOLE"], slots[f"{slot}_OK"])
-    assert int(slots[f"{slot}_TRY"]) < 3
+    assert int(slots[f"{slot}_TRY"]) <= starts
     assert list(range(box.sent)) == numbers(store)
     assert [] == [row for row in verify(LinuxDisk(store)).findings if not row.segment.startswith(".")]
 
@@ -115,6 +116,6 @@ def test_power_cuts(opened: Path, frozen: Path, stick: Stick, tmp_path: Path, se
         box.start(stick=plugged)
         causes.append(START[seed % len(START)](box, random))
         box.cut_power()
-        comes_back(box, tmp_path / "store", causes)
+        comes_back(box, tmp_path / "store", causes, starts=2 if kind < 2 else 3)
     finally:
         box.cut_power()
