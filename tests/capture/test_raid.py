@@ -6,6 +6,7 @@ Redundancy is the file system's (btrfs here; a board may have md or its controll
 import importlib.util
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,12 @@ REASON = why_not()
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(REASON is not None, reason=REASON or "")]
 
 
+def tried(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": PATH}, check=False)
+
+
 def run(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": PATH}, check=False)
+    done = tried(*words)
     assert done.returncode == 0, (words, done.stderr)
     return done.stdout.strip()
 
@@ -69,7 +74,12 @@ class Mirror:
 
     def mount(self, *options: str) -> None:
         words = ",".join([*(f"device={device}" for device in self.devices), *options])
-        run("mount", "-t", "btrfs", "-o", words, self.devices[0], str(self.at))
+        command, end = ("mount", "-t", "btrfs", "-o", words, self.devices[0], str(self.at)), time.monotonic() + WAIT_S
+        # Whoever made itself a namespace of mounts meanwhile, a browser of another test, has a copy of ours in it until it ends: so long
+        # the file system is in use, and the kernel does not take its disks once more.
+        while "File exists" in (done := tried(*command)).stderr and time.monotonic() < end:
+            select.select([], [], [], 0.1)
+        assert done.returncode == 0, (command, done.stderr)
 
     def off(self) -> None:
         """Nothing of it is in memory any more."""
