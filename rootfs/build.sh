@@ -275,7 +275,8 @@ root_image() {
     rm -rf "$stage"/var/lib/apt/lists/* "$stage"/var/cache/* "$stage"/var/log/* "$stage"/tmp/* "$stage"/usr/share/zoneinfo/{right,posix} "$stage"/boot-package
     find "$stage/usr/lib/$(python_of "$stage")" -depth -type d \( -name test -o -name tests -o -name idlelib -o -name tkinter -o -name ensurepip \) -exec rm -rf {} +
     rm -f "$into/root.img"
-    mksquashfs "$stage" "$into/root.img" -comp zstd -Xcompression-level "${LEVEL:-15}" -noappend -no-progress -quiet -no-exports -wildcards -e 'proc/*' 'sys/*' 'dev/*' 'run/*' >/dev/null
+    # All of it the commit's time: a kept download has its own commit's. By options, which mksquashfs does not take beside the variable.
+    env -u SOURCE_DATE_EPOCH mksquashfs "$stage" "$into/root.img" -mkfs-time "$SOURCE_DATE_EPOCH" -all-time "$SOURCE_DATE_EPOCH" -comp zstd -Xcompression-level "${LEVEL:-15}" -noappend -no-progress -quiet -no-exports -wildcards -e 'proc/*' 'sys/*' 'dev/*' 'run/*' >/dev/null
     local blocks size salt table
     size="$(stat -c %s "$into/root.img")"
     blocks=$(((size + 4095) / 4096))
