@@ -13,7 +13,7 @@ loader_esp() {  # an empty file system, for GRUB, its settings and the state of 
     grub-editenv "$work/grubenv" create
     grub-editenv "$work/grubenv" set ORDER="A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0 WHOLE=1
     mmd -i "$1" ::/EFI ::/EFI/BOOT ::/scrubjay
-    mcopy -m -i "$1" "$work/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
-    mcopy -m -i "$1" "$here/usr/lib/scrubjay/boot/grub.cfg" ::/scrubjay/grub.cfg
-    mcopy -m -i "$1" "$work/grubenv" ::/grubenv
+    mcopy -i "$1" "$work/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
+    mcopy -i "$1" "$here/usr/lib/scrubjay/boot/grub.cfg" ::/scrubjay/grub.cfg
+    mcopy -i "$1" "$work/grubenv" ::/grubenv
 }

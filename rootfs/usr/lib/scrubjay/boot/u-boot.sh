@@ -14,6 +14,6 @@ loader_esp() {  # an empty file system, for the script and the state of the slot
     sed "s|@CONSOLE@|$console|" "$here/usr/lib/scrubjay/boot/u-boot.cmd" >"$work/boot.cmd"
     mkimage -A arm64 -T script -n scrubjay -d "$work/boot.cmd" "$work/boot.scr" >/dev/null
     printf 'BOOT_ORDER=A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=0\n' | mkenvimage -s 0x4000 -p 0 -o "$work/uboot.env" -
-    mcopy -m -i "$1" "$work/boot.scr" ::/boot.scr
-    mcopy -m -i "$1" "$work/uboot.env" ::/uboot.env
+    mcopy -i "$1" "$work/boot.scr" ::/boot.scr
+    mcopy -i "$1" "$work/uboot.env" ::/uboot.env
 }
