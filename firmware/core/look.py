@@ -70,8 +70,8 @@ Step = Hit | Damage | None  # None: something was read in vain
 def looked_into(segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, *, newest_first: bool = False) -> Iterator[Step]:
     """Every frame of a segment that matches, and no other, a stretch a step. A segment that is gone, or goes meanwhile, ends it.
 
-    merge: where it holds several interfaces, of the whole search. ahead: who unpacks and looks. newest_first: stretches from the last to the first; the frames in
-    each stay as they were heard.
+    merge: where it holds several interfaces, of the whole search. ahead: who unpacks and looks. newest_first: stretches from the last to
+    the first; the frames in each stay as they were heard.
     """
     seal: Seal | None = None
     is_sealed = True
