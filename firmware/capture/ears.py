@@ -16,6 +16,7 @@ from drivers.clock import Monotonic, Now
 from drivers.tap import BLOCK_HEADER, FRAME_HEADER, Block, TapRequest
 from firmware.capture.ear import Ear
 from firmware.capture.ledger import Ledger
+from firmware.capture.settings import CaptureSettings
 from firmware.core.report import Report
 from firmware.core.segment import cause_at
 from firmware.core.timestamp import MS, SECOND
@@ -215,6 +216,18 @@ class Ears:
         self._places = [None] * len(self.all)
         for ear in self.all:
             ear.close()
+
+
+def requests(settings: CaptureSettings) -> list[TapRequest]:
+    """What to ask of the taps, an interface each."""
+    return [
+        TapRequest(
+            interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
+            block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
+            lasting=True, hardware_stamps=settings.hardware_stamps,
+        )
+        for interface in settings.interfaces
+    ]  # fmt: skip
 
 
 def stamp_of(block: Block, offset: int) -> int:

@@ -1,5 +1,4 @@
-"""What a ring hands out again after its recorder ended: frames that were written, and whose blocks were not given back yet. Pure but
-for `recorded`, which reads.
+"""What a ring hands out again after its recorder ended: frames that were written, and whose blocks were not given back yet.
 
 A block is given back only when its frames are with the disk, so a new life reads from the oldest block that was not. If the end came
 between the two, some of it was recorded. Which, the recording says itself: nothing needs to be remembered, no counter kept in step
@@ -11,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from drivers.disk import Disk
+from firmware.capture.ears import Heard, offset_of
 from firmware.core import pcapng
 from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt, DiskFailed, Missing
 from firmware.core.pcapng import Packet
+from firmware.core.report import Report
 from firmware.core.store import Store
 
 # Of blocks; as much as a ring of the default size. With one ring it is a stretch and what was taken as one; with several a slow ring's
@@ -47,6 +48,51 @@ class Overlap:
         if count < len(frames):
             self._place = len(rest)
         return count
+
+
+class Repeats:
+    """Of all interfaces. path: the store's directory; interfaces: how many are recorded."""
+
+    def __init__(self, disk: Disk, path: str, report: Report, *, interfaces: int) -> None:
+        self._disk = disk
+        self._path = path
+        self._report = report
+        self._interfaces = interfaces
+        self._overlaps: dict[int, Overlap | None] = {}  # until it is known that nothing comes twice; None: not looked yet
+        self._skips: dict[int, tuple[int, int]] = {}  # block sequence, frames of it recorded by an earlier life
+
+    @property
+    def may_come(self) -> bool:
+        """Whether any interface may still hand out what was recorded; then blocks are to be taken one by one."""
+        return bool(self._overlaps)
+
+    def look_for(self, numbers: Sequence[int]) -> None:
+        """These interfaces' rings are an earlier life's."""
+        self._overlaps = dict.fromkeys(numbers)
+
+    def first_new(self, heard: Heard) -> tuple[int, int]:
+        """(index, offset) of the first frame of it that an earlier life did not record: where this one begins."""
+        block, number = heard.block, heard.interface
+        if number not in self._overlaps:
+            return heard.index, heard.offset
+        sequence, skip = self._skips.get(number, (-1, 0))
+        if sequence != block.sequence:
+            skip = self._overlap(number, frames := in_block(block.data, number)).known(frames)
+            self._skips[number] = block.sequence, skip
+            self._report.count("frames_recorded_before", skip)
+        overlap = self._overlaps[number]
+        assert overlap is not None
+        if overlap.is_over and heard.index >= skip:
+            del self._overlaps[number]
+        return (heard.index, heard.offset) if heard.index >= skip else (skip, offset_of(block, skip))
+
+    def _overlap(self, number: int, frames: Sequence[Packet]) -> Overlap:
+        overlap = self._overlaps[number]
+        if overlap is None:
+            since_ns = frames[0].stamp_ns if frames else 0
+            found = recorded(self._disk, self._path, interface=number, interfaces=self._interfaces, since_ns=since_ns)
+            overlap = self._overlaps[number] = Overlap(found)
+        return overlap
 
 
 def recorded(disk: Disk, path: str, *, interface: int, interfaces: int, since_ns: int) -> list[Packet]:

@@ -8,9 +8,10 @@ from drivers.clock import Monotonic, Now
 from drivers.outlet import Outlet
 from drivers.supervisor import Watched
 from firmware.capture.copy import CopyStation
+from firmware.capture.ears import requests
 from firmware.capture.meter import Meter, Summary, sample_of
 from firmware.capture.settings import CaptureSettings
-from firmware.capture.station import CaptureStation, requests
+from firmware.capture.station import CaptureStation
 from firmware.capture.stops import Stops
 from firmware.core.errors import DiskFailed, NotAllowed, TapFailed
 from firmware.core.report import Report

@@ -12,20 +12,17 @@ from enum import Enum
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.tap import TapRequest
+from firmware.capture.announcer import Announcer
 from firmware.capture.cut import MAD_NS, Cut, cut_after, first_moment
-from firmware.capture.ear import Ear, Standing
-from firmware.capture.ears import Ears, Heard, offset_of, stamp_of
+from firmware.capture.ears import Ears, Heard, requests, stamp_of
 from firmware.capture.ledger import Ledger, unsaid
-from firmware.capture.overlap import Overlap, in_block, recorded
+from firmware.capture.overlap import Repeats
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
-from firmware.core.allowance import Allowance
 from firmware.core.certificate import Account, TimeWatch, account_from
 from firmware.core.durable import make_directory, read_or_none
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
-from firmware.core.message import Priority, Severity
-from firmware.core.notices import Notices
+from firmware.core.message import Severity
 from firmware.core.recovery import Chain, recover
 from firmware.core.report import Report
 from firmware.core.segment import Losses, Segment, SegmentWriter, Source
@@ -74,8 +71,7 @@ class CaptureStation:
         self.report = Report(self.name)
         self._board = board
         self._settings = settings
-        self._notices = Notices(board, self.name) if says else None
-        self._allowance = Allowance(at_once=10, every_ns=60 * SECOND)  # An interface that flaps is counted, not sung about.
+        self._announcer = Announcer(board, self.report, says=says)
         self._ledger = Ledger()
         self._ears = Ears(board, requests(settings), self._ledger, self.report)
         self._stretch = Stretch(STRETCH_BYTES_BUSY)
@@ -93,11 +89,7 @@ class CaptureStation:
         self._time = TimeWatch()
         self._uncertain = 0
         self._unaccounted: tuple[SegmentWriter, tuple[str, Losses] | None] | None = None
-        self._standings: list[Standing] = []
-        self._overlaps: dict[
-            int, Overlap | None
-        ] = {}  # by interface, until it is known that nothing comes twice; None: not looked yet
-        self._skips: dict[int, tuple[int, int]] = {}  # by interface: block sequence, frames of it recorded by an earlier life
+        self._repeats = Repeats(board.disk, SEGMENTS, self.report, interfaces=len(settings.interfaces))
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
         self._standing_at = Monotonic(0)
@@ -112,7 +104,7 @@ class CaptureStation:
         """
         if self._writer is None:
             self._ears.open(now)
-            self._overlaps = {number: None for number, ear in enumerate(self._ears.all) if ear.is_taken_over}
+            self._repeats.look_for([number for number, ear in enumerate(self._ears.all) if ear.is_taken_over])
             self._begin(now, "interrupted")
             self._hear(now)  # What there is to say about the interface has a place to lie only now.
 
@@ -177,51 +169,17 @@ class CaptureStation:
 
     def _hear(self, now: Now) -> None:
         self._ears.open(now)
-        self._note_heard(now)
-
-    def _note_heard(self, now: Now) -> None:
-        standings = [ear.standing for ear in self._ears.all]
-        if standings == self._standings and self._ears.are_all_there:
-            return  # Nothing new to say, and no trouble: so it is at every step of a quiet year.
-        troubles = [f"{ear.interface}: {ear.trouble}" if ear.suffix else ear.trouble for ear in self._ears.all if ear.trouble]
-        self.report.gauge("interface_trouble", "; ".join(troubles) or "none")
-        if standings == self._standings:
-            return
-        former: Sequence[Standing | None] = self._standings or [None] * len(standings)
-        self._standings = standings
-        self.report.gauge("interface", standings[0].value if len(set(standings)) == 1 else "partly heard")
-        for ear, before in zip(self._ears.all, former, strict=True):
-            if ear.suffix:
-                self.report.gauge(f"interface{ear.suffix}", ear.standing.value)
-            if ear.standing is not before:
-                self._say_standing(ear, before, now)
-
-    def _say_standing(self, ear: Ear, before: Standing | None, now: Now) -> None:
-        name, others = ear.interface, any(other.standing is Standing.HEARD for other in self._ears.all)
-        consequence = "what passes there is not recorded" if others else "nothing is recorded"
-        if ear.standing is Standing.GONE:
-            self.report.count("interface_lost")
-            self._say(now, Severity.ERROR, "interface_gone", f"interface {name} is not there, {consequence}")
-        elif ear.standing is Standing.NO_CARRIER:
-            self.report.count("carrier_lost")
-            self._say(
-                now,
-                Severity.ERROR,
-                "no_carrier",
-                f"interface {name} has no carrier, {consequence}: look at the cable, and at what is at its other end",
-            )
-        elif before is not None:
-            self._say(now, Severity.NOTICE, "interface_back", f"interface {name} is heard again")
+        self._announcer.hearing(self._ears, now)
 
     def _take(self, now: Now) -> int:
         """Blocks taken, at most BLOCKS_A_STEP."""
         taken = 0
         # One by one while it is looked for frames that an earlier life recorded.
-        most = 1 if self._overlaps else max(1, min(BLOCKS_AT_ONCE, self._settings.ring_block_count // RING_SHARE))
+        most = 1 if self._repeats.may_come else max(1, min(BLOCKS_AT_ONCE, self._settings.ring_block_count // RING_SHARE))
         while taken < BLOCKS_A_STEP:
             heard = self._ears.next(now, min(most, BLOCKS_A_STEP - taken))
             if heard is None:
-                self._note_heard(now)  # One may have gone.
+                self._announcer.hearing(self._ears, now)  # One may have gone.
                 break
             self._longest_wait_ms = max(self._longest_wait_ms, min(now.utc_ns - heard.first_ns, MAD_NS) // MS)
             self.report.gauge("longest_wait_ms", self._longest_wait_ms)
@@ -234,7 +192,7 @@ class CaptureStation:
     def _record(self, heard: Heard, now: Now) -> None:
         self._tell_stamps_apart(now)
         block, interface = heard.block, heard.interface
-        index, offset = self._unrecorded(heard) if heard.interface in self._overlaps else (heard.index, heard.offset)
+        index, offset = self._repeats.first_new(heard)
         while self._state is State.RECORDING:
             cut_ns, mad_ns = self._cut.stamps(now)
             apart = self._writer.source.apart if self._writer is not None else 0
@@ -261,30 +219,6 @@ class CaptureStation:
         else:
             self._lose(self._state.value, block.frame_count - index, now)
         self._ears.release(heard)
-
-    def _unrecorded(self, heard: Heard) -> tuple[int, int]:
-        """(index, offset) of the first frame of it that an earlier life did not record: where this one begins."""
-        block, number = heard.block, heard.interface
-        sequence, skip = self._skips.get(number, (-1, 0))
-        if sequence != block.sequence:
-            frames = in_block(block.data, number)
-            overlap = self._overlaps[number]
-            if overlap is None:
-                since_ns = frames[0].stamp_ns if frames else 0
-                overlap = Overlap(
-                    recorded(
-                        self._board.disk, SEGMENTS, interface=number, interfaces=len(self._settings.interfaces), since_ns=since_ns
-                    )
-                )
-                self._overlaps[number] = overlap
-            skip = overlap.known(frames)
-            self._skips[number] = block.sequence, skip
-            self.report.count("frames_recorded_before", skip)
-        overlap = self._overlaps[number]
-        assert overlap is not None
-        if overlap.is_over and heard.index >= skip:
-            del self._overlaps[number]
-        return (heard.index, heard.offset) if heard.index >= skip else (skip, offset_of(block, skip))
 
     def _tell_stamps_apart(self, now: Now) -> None:
         """From when an interface stamps frames itself, a segment says of each who stamped it; one that has begun without ends here."""
@@ -379,8 +313,7 @@ class CaptureStation:
         disk = self._board.disk
         try:
             make_directory(disk, SEGMENTS)
-            if self._notices is not None:
-                self._notices.start()
+            self._announcer.start()
             # With the rings of the life before, what was not written then is not lost: it comes now. But not when it came and was given
             # up: how much is known to this process only, until its first seal.
             is_heard_on = not self._has_begun and self._ears.are_taken_over and not self._is_unsaid
@@ -402,7 +335,7 @@ class CaptureStation:
             self.report.drop("segment_unreadable", found.unreadable)
         if found.sealed:
             self.report.count("segments_recovered", len(found.sealed))
-            self._say(
+            self._announcer.say(
                 now,
                 Severity.WARNING,
                 "recovered",
@@ -485,7 +418,7 @@ class CaptureStation:
         if self._state is State.RECORDING:
             self._state, self._outside = State.OUTSIDE, (0, now.utc_ns)
             self.report.gauge("state", self._state.value)
-            self._say(
+            self._announcer.say(
                 now,
                 Severity.NOTICE,
                 self._state.value,
@@ -505,7 +438,7 @@ class CaptureStation:
         self._state, self._outside = State.RECORDING, (0, 0)
         self._open(now)
         if self._state is State.RECORDING:
-            self._say(now, Severity.NOTICE, self._state.value, "frames are recorded again")
+            self._announcer.say(now, Severity.NOTICE, self._state.value, "frames are recorded again")
 
     # Trouble.
 
@@ -522,7 +455,9 @@ class CaptureStation:
         if changed:
             self.report.count(f"{state.value}_times")
             self.report.gauge("state", state.value)
-            self._say(now, Severity.ERROR, state.value, "the disk takes nothing more; frames are heard, counted and lost")
+            self._announcer.say(
+                now, Severity.ERROR, state.value, "the disk takes nothing more; frames are heard, counted and lost"
+            )
 
     def _resume(self, now: Now) -> None:
         """Is there room again, does it obey again, is a session open? Then finish what was in hand and go on."""
@@ -549,7 +484,7 @@ class CaptureStation:
             self._open(now)
         if self._state is State.RECORDING:
             self.report.gauge("state", self._state.value)
-            self._say(now, Severity.NOTICE, "recording", "the disk takes frames again")
+            self._announcer.say(now, Severity.NOTICE, "recording", "the disk takes frames again")
 
     def _account(self, now: Now) -> None:
         """After the disk failed nothing was known of what it holds; now it was looked at, and what is missing is counted."""
@@ -575,18 +510,6 @@ class CaptureStation:
             self._ledger.lost(cause, frames, first_ns=now.utc_ns, last_ns=now.utc_ns)
             self.report.drop(cause, frames)
 
-    def _say(self, now: Now, severity: Severity, event: str, text: str) -> None:
-        if self._notices is None:
-            return
-        if not self._allowance.take(now.monotonic):
-            self.report.drop("notice_withheld")
-            return
-        try:
-            self._notices.say(now, "error", Priority.P2, severity, text, event=event)
-        except (DiskFull, DiskFailed, Missing):
-            # Missing: the disk was full or failed before there was an inbox. The report and the next seal say it.
-            self.report.drop("notice_unsaid")
-
     def _wake(self, now: Now) -> Monotonic | None:
         wishes = [self._ears.wake()]
         if self._state is State.RECORDING:
@@ -599,16 +522,3 @@ class CaptureStation:
             # Nothing rings: blocks are held (`descriptors`), or the tap is simulated. The ring lasts for many such rests.
             wishes.append(now.monotonic.after(self._settings.ring_retire_ms * MS // 2))
         return min((wish for wish in wishes if wish is not None), default=None)
-
-
-def requests(settings: CaptureSettings) -> list[TapRequest]:
-    """What to ask of the taps, an interface each."""
-    return [
-        TapRequest(
-            interface, filter=settings.filter or None, snap_bytes=settings.snap_bytes,
-            block_bytes=settings.ring_block_kb << 10, block_count=settings.ring_block_count, retire_ms=settings.ring_retire_ms,
-            lasting=True,
-            hardware_stamps=settings.hardware_stamps,
-        )
-        for interface in settings.interfaces
-    ]  # fmt: skip
