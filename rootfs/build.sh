@@ -298,6 +298,9 @@ boot_image() {
     rm -f "$into/boot.img"
     E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH" mke2fs -q -t ext4 -O ^has_journal,^metadata_csum,^metadata_csum_seed,^orphan_file -d "$work/boot" -m 0 \
         -U "$(uuid boot)" -E hash_seed="$(uuid seed)",root_owner=0:0 "$into/boot.img" 60M 2>/dev/null
+    # Each file's ctime is that of its copy here, which nothing can set beforehand.
+    (cd "$work/boot" && printf "set_inode_field /%s ctime @$SOURCE_DATE_EPOCH\n" *) |
+        E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH" debugfs -w -f - "$into/boot.img" >/dev/null 2>&1
     cp "$work/boot/vmlinuz" "$work/boot/initrd" "$into/"  # for QEMU's -kernel
 }
 
@@ -355,7 +358,7 @@ partitions() {
 }
 
 missing=""
-for tool in mmdebstrap mksquashfs veritysetup sgdisk mcopy mkfs.vfat cpio zstd $loader_tools readelf "$machine-linux-gnu-gcc" depmod openssl; do
+for tool in mmdebstrap mksquashfs veritysetup sgdisk debugfs mcopy mkfs.vfat cpio zstd $loader_tools readelf "$machine-linux-gnu-gcc" depmod openssl; do
     command -v "$tool" >/dev/null || missing+=" $tool"
 done
 [ -z "$missing" ] || { echo "build: missing$missing; run tools/image-setup.sh $arch" >&2; exit 1; }
