@@ -44,6 +44,9 @@ RAW_HARDWARE = 1 << 6  # SOF_TIMESTAMPING_RAW_HARDWARE: the card's stamp where a
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 FRAME_BYTES = 2048  # Only divides a block; TPACKET_V3 packs frames of any size.
 LINK_ETHERNET = 1
+# The kernel's timer hands a block over when it finds the same one at two of its ticks: after up to twice the time, and some for a busy
+# machine. Looked at so often meanwhile.
+SETTLE_RETIRES, SETTLE_MS = 3, 5
 DISPATCH_FRAMES = 256  # Frames of a portable block.
 PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
 _BPF_RETURN = 6
@@ -237,21 +240,28 @@ class RingTap:
         return self._counters
 
     def catch_up(self) -> None:
-        if self._ring is not None and self.is_filling():
-            waiting = select.poll()
-            waiting.register(self._socket.fileno(), select.POLLIN)
-            waiting.poll(2 * self._request.retire_ms)
+        if self._ring is not None:
+            self._settle()
 
     def finish(self) -> None:
-        if self._ring is None:
+        if self._ring is not None:
+            _attach(self._socket, NOTHING)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Until the kernel has handed over the block it is filling: only then is every frame in it whole.
+
+        By looking: as long as a block was handed over and not released, the socket is readable and rings for nothing.
+        """
+        blocks = self._request.block_count
+        waiting = (at % blocks for at in range(self._position, self._position + blocks - self._handed_count))
+        place = next((at for at in waiting if not self._status[at][0] & STATUS_USER), None)
+        if place is None:
             return
-        _attach(self._socket, NOTHING)
-        # The kernel retires the block it is filling when its time is over, and only then is every frame in it whole.
-        waiting = select.poll()
-        waiting.register(self._socket.fileno(), select.POLLIN)
-        for _ in range(self._request.block_count):
-            if not self.is_filling() or not waiting.poll(2 * self._request.retire_ms):
+        for _ in range(1 + SETTLE_RETIRES * self._request.retire_ms // SETTLE_MS):
+            if self._status[place][0] & STATUS_USER or not self._count[place][0]:
                 break
+            _rest(SETTLE_MS)
 
     def close(self) -> None:
         if self._ring is None:
@@ -459,14 +469,16 @@ class PortableTap:
         return TapCounters(self._received, {"ring_full": dropped, "interface": interface}, running)
 
     def catch_up(self) -> None:
-        return
+        if not self._closed:
+            self._settle()
 
     def finish(self) -> None:
-        """Of libpcap's own ring nobody knows how full its last block is: its time is waited for."""
         if not self._closed:
-            waiting = select.poll()
-            waiting.register(self._descriptor, select.POLLIN)
-            waiting.poll(2 * self._request.retire_ms)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Of libpcap's own ring nobody knows how full its last block is: its time is waited for."""
+        _rest(SETTLE_RETIRES * self._request.retire_ms)
 
     def close(self) -> None:
         if not self._closed:
@@ -480,6 +492,10 @@ class PortableTap:
         for _, event in waiting.poll(0):
             if event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                 raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
+
+
+def _rest(ms: int) -> None:
+    select.poll().poll(ms)
 
 
 def _flags(control: socket.socket, interface: str) -> int:

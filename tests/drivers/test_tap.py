@@ -324,6 +324,23 @@ def test_finish_loses_nothing_and_hears_nothing_more(world, opened):
     assert 5 == tap.counters().received
 
 
+@pytest.mark.parametrize("in_hand", [False, True])
+@pytest.mark.parametrize("last", ["finish", "catch_up"])
+def test_the_end_waits_for_the_block_being_filled(world, opened, last, in_hand):
+    """Also where an earlier one is ready, or in our hands and not yet released: then nothing rings for the last. (S2-090)"""
+    tap = opened(TapRequest("hears", block_bytes=1 << 16, block_count=8, retire_ms=200))
+    world.send([frame(number) for number in range(3)])
+    world.wait(tap)
+    held = tap.next() if in_hand else None
+    rows = packets(held) if held is not None else []
+    world.send([frame(number) for number in range(3, 7)])
+    getattr(tap, last)()
+    while (block := tap.next()) is not None:
+        rows += packets(block)
+
+    assert [frame(number) for number in range(7)] == [row.data for row in rows]
+
+
 def test_an_unplugged_interface_is_known(world, opened):
     """Without a cable nothing is wrong with the interface, and nothing can be heard: the counters say so."""
     tap = opened(SMALL)
