@@ -122,7 +122,11 @@ def in_block(data: memoryview, interface: int) -> list[Packet]:
 
 def _backwards(disk: Disk, path: str, since_ns: int) -> Iterator[bytes]:
     store = Store(disk, path)
-    sealed, opened = store.all_names()
+    # Where the disk gives nothing back, verify names it; recording what may be recorded already is the lesser evil.
+    try:
+        sealed, opened = store.all_names()
+    except (DiskFailed, Missing):
+        return
     for name in reversed([*sealed, *opened]):
         segment = store.segment(name)
         try:
@@ -132,7 +136,7 @@ def _backwards(disk: Disk, path: str, since_ns: int) -> Iterator[bytes]:
                     return
                 yield segment.stretch(record)
         except (Corrupt, DiskFailed, Missing):
-            return  # verify names it; recording what may be recorded already is the lesser evil
+            return
 
 
 def _agree(recorded: Sequence[Packet], place: int, frames: Sequence[Packet]) -> bool:

@@ -135,6 +135,25 @@ def test_killed_in_the_middle_of_a_block(monkeypatch):
     assert 1000 < lives.station.report.counts["frames_recorded_before"] < 2400
 
 
+def test_a_disk_that_fails_when_it_is_looked_for_what_was_recorded():
+    """The recorder does not die of it: what it cannot write it states, and goes on when the disk is back. (S2-090)"""
+    lives = Lives(segment_s=60, stretch_ms=300)
+    lives.run(20)
+    lives.kill()
+    lives.disk.failing = Failing.GONE
+    lives.run(20)
+    lives.disk.failing = Failing.NOT
+    lives.run(20)
+    lives.station.stop(lives.clock.now())
+
+    numbers = lives.numbers()
+    missing = set(range(lives.sent)) - set(numbers)
+    stated = sum(made.drops.get("disk_failed", 0) for made in lives.seals())
+    assert 0 < len(missing) == stated == lives.station.report.drops["disk_failed"]
+    assert len(numbers) == len(set(numbers))
+    assert verify(lives.disk, "segments", lives.board.identity.public_key()).ok
+
+
 def test_lives_one_after_the_other():
     """Asked to end and started again, twelve times: what comes meanwhile waits in the ring; none lost, none twice. (S1-08)"""
     lives = Lives(segment_s=60)
