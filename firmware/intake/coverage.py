@@ -19,6 +19,8 @@ AROUND_NS = SECOND  # Added at both ends of what is owed: between telling the ti
 # After a restart of the machine nobody knows how long it was down: a clock behind the mark was never set, so all that follows the
 # mark is asked for, and what was recorded since the boot (a box is up within two minutes).
 UNKNOWN_NS, BOOT_NS = 86_400 * SECOND, 120 * SECOND
+# Until it was set, a moment before we began, it may have run ahead, and frames be stamped so. Further ahead than this it is no clock.
+AHEAD_NS = 3600 * SECOND
 FIRST_NS = 3600 * SECOND  # A box without a mark may have a recorder that began before: an hour of its segments is looked at.
 NEAR_NS = 10 * SECOND  # Debts that lie closer together are one: each costs a search.
 DEBTS_MAX = 16
@@ -47,6 +49,9 @@ class Coverage:
         """Nothing was heard between the mark and now, or some of it was lost."""
         begin, end = silence(self.mark, now) if self.mark is not None else (now.utc_ns - FIRST_NS, now.utc_ns)
         self.owe(begin, end, cause)
+        if self.mark is not None and now.monotonic < self.mark.monotonic:
+            # A board without a battery began in 1970, and so did the stamps; systemd sets it to its own date at the latest.
+            self.owe(0, BOOT_NS, cause)
 
     def owe(self, from_utc_ns: int, until_utc_ns: int, cause: str) -> None:
         """These were heard and could not be kept. Debts that touch become one."""
@@ -81,7 +86,7 @@ def silence(mark: Mark, now: Now) -> tuple[int, int]:
         passed = now.monotonic.since(mark.monotonic)
         return min(mark.utc_ns, now.utc_ns - passed), max(now.utc_ns, mark.utc_ns + passed)
     if now.utc_ns >= mark.utc_ns:
-        return mark.utc_ns, now.utc_ns
+        return mark.utc_ns, now.utc_ns + AHEAD_NS
     return min(mark.utc_ns, now.utc_ns - BOOT_NS), mark.utc_ns + UNKNOWN_NS
 
 

@@ -38,6 +38,23 @@ def test_after_a_restart_of_the_machine(clock_s: int) -> None:
     assert end >= (UTC + 600 * SECOND)
 
 
+@pytest.mark.parametrize("ahead_s", [10, 1800])
+def test_a_clock_set_back_while_the_machine_started(ahead_s: int) -> None:
+    """Frames stamped before it was, by a clock that ran ahead while the power was off, are owed, too. (S2-034)"""
+    _, end = silence(Mark(UTC, Monotonic(5_000 * SECOND)), at(60, 20))
+
+    assert end >= UTC + (60 + ahead_s) * SECOND
+
+
+@pytest.mark.parametrize(("monotonic_s", "is_owed"), [(20, True), (5_060, False)])
+def test_a_clock_that_began_in_1970(monotonic_s: int, is_owed: bool) -> None:
+    """A board without a battery stamps the first seconds after its start so; systemd sets its clock before intake runs. (S2-034)"""
+    coverage = Coverage(Mark(UTC, Monotonic(5_000 * SECOND)))
+    coverage.owe_since_mark("start", at(60, monotonic_s))
+
+    assert is_owed == any(debt.from_utc_ns == 0 and debt.until_utc_ns >= 60 * SECOND for debt in coverage.debts)
+
+
 def test_at_the_first_start_an_hour_is_owed() -> None:
     """Capture may have begun before intake ever kept a mark."""
     coverage = Coverage(None)
