@@ -31,6 +31,9 @@ MEASURE_NS = 10 * SECOND  # How full the outbox is: a listing with sizes; in bet
 DELIVERED_MAX = (
     10_000  # Identities remembered after the copy is gone, for boxes that have not heard; others go to the hub once more.
 )
+# Of these, said again to a box that connects: its last word may have died with the broker that had taken it, or with the connection. As
+# many as a hub commits in the half minute until a broker misses somebody. Who is not told asks after an hour (uplink's CUSTODY_NS).
+SAID_AGAIN_MAX = 1_000
 SENT_A_STEP = 256
 HEALTH_WAITING_MAX = 60  # The hub away for an hour; the figures of now say more than those of a week.
 
@@ -62,7 +65,7 @@ class RelayStation:
         self._library = Library(board.disk, self.report, bytes_max=settings.downloads_bytes_max)
         self._outbox = Spool(board.disk, OUTBOX)
         self._passing = Spool(board.disk, PASSING)
-        self._delivered: dict[bytes, None] = {}  # in the order they were
+        self._delivered: dict[bytes, str] = {}  # whose each was, in the order they were
         self._telling: set[tuple[int, bytes]] = set()  # on their way to a box through this port
         self._deaf: set[tuple[int, str]] = set()  # boxes that do not listen at this port until they are heard there
         self._kept_bytes = self._kept_items = 0
@@ -176,6 +179,8 @@ class RelayStation:
             return
         if said.state == "online":
             self._ports[number].greet(topic)
+            for identity in [identity for identity, box in self._delivered.items() if box == topic.box][-SAID_AGAIN_MAX:]:
+                self._ports[number].committed(topic, identity)
         # Not synced: it is about now, and said again at the next birth.
         self._board.disk.write(f"{PRESENCE}/.{topic.box}", payload)
         self._board.disk.rename(f"{PRESENCE}/.{topic.box}", f"{PRESENCE}/{topic.box}")
@@ -278,7 +283,7 @@ class RelayStation:
                 self._telling -= {(number, identity) for identity in told.committed}
                 if told.was_heard:
                     for identity in told.committed:
-                        self._remember(identity)
+                        self._remember(identity, told.topic.box)
                 elif told.was_heard is False:
                     self._deaf.add((number, told.topic.box))
         site = self._board.identity.site
@@ -299,8 +304,8 @@ class RelayStation:
                     self._telling.add((number, item.identity))
                     port.committed(Topic(site, item.box, "ack"), item.identity)
 
-    def _remember(self, identity: bytes) -> None:
-        self._delivered[identity] = None
+    def _remember(self, identity: bytes, box: str) -> None:
+        self._delivered[identity] = box
         while len(self._delivered) > DELIVERED_MAX:
             del self._delivered[next(iter(self._delivered))]
 

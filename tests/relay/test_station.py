@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from drivers.clock import ClockState, Timestamp
-from drivers.link import LinkRequest
+from drivers.link import Acknowledged, LinkRequest
 from firmware.core import message, release
 from firmware.core.envelope import Chunk, Envelope, ack_unpacked, chunk_packed, packed, sealed_envelope
 from firmware.core.message import Message, Priority, Severity
@@ -238,6 +238,26 @@ def test_a_box_that_was_away_hears_when_it_is_back(house: House) -> None:
     house.stations.append((house.box, house.uplink))
     house.run(30, until=house.is_drained)
     assert house.is_drained()
+
+
+def test_a_word_that_died_with_the_broker_is_said_again(house: House) -> None:
+    """The broker had taken it, so the relay's copy is gone; the box kept its own and need not wait for the hour to ask (storm seed 1012)."""
+    said: list[bytes] = []
+    publish = SimulatedBroker.publish
+
+    def dying(broker: SimulatedBroker, link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        if topic.endswith("box-1/ack") and ack_unpacked(payload).committed and not said:
+            said.extend(ack_unpacked(payload).committed)
+            link.push(house.timeline.tai_ns, Acknowledged(token))
+            broker.kill()
+        else:
+            publish(broker, link, token, topic, payload, retain=retain)
+
+    house.inner.publish = dying.__get__(house.inner)  # type: ignore[method-assign]
+    house.put(1)
+    house.run(60, until=lambda: bool(said) and house.is_drained())
+
+    assert said and house.is_drained()
 
 
 def test_a_full_disk_takes_nothing_into_custody(house: House) -> None:
