@@ -15,9 +15,13 @@ class RetrievalSettings:
     )
     span_s_max: int = setting(86_400, "Longest time one order may ask for.", low=1, high=31_536_000)
     wait_s_max: int = setting(3600, "How far in the future an order's end may lie; it waits until then.", low=0, high=86_400)
-    # A frame waits at most 0.1 s in the tap's block and, at low rate, a second for its stretch to fill.
+    # A frame waits at most 0.1 s in the tap's block and, at low rate, a second for its stretch to fill. A recorder that was killed before
+    # its stretch was written begins anew within two seconds, and has the frames from the ring once more (storm seed 2026).
     settle_ms: int = setting(
-        2000, "After the end asked for, this long for the recorder's last stretch to reach the disk.", low=0, high=600_000
+        4000,
+        "After the end asked for, this long for the recorder's last stretch to reach the disk.",
+        low=0,
+        high=600_000,
     )
     searches_max: int = setting(
         4,
