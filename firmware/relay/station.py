@@ -89,15 +89,20 @@ class RelayStation:
 
     def step(self, now: Now) -> Monotonic | None:
         heard = [(number, received) for number, port in enumerate(self._ports) for received in port.hear(now)]
-        self._again = None
+        # What is in hand rests with a sick disk: said and not struck off, a command would go out again with every answer to it.
+        is_resting = self._again is not None and now.monotonic < self._again
+        if not is_resting:
+            self._again = None
         try:
-            self._measure(now.monotonic)
-            self._greet()
+            if not is_resting:
+                self._measure(now.monotonic)
+                self._greet()
             self._take_in(heard, now.monotonic)
-            self._pass_on_acknowledgements(now)
-            self._pass_on_commands(now)
-            self._library.keep_house(now.monotonic)
-            self._say_health(now)
+            if not is_resting:
+                self._pass_on_acknowledgements(now)
+                self._pass_on_commands(now)
+                self._library.keep_house(now.monotonic)
+                self._say_health(now)
         except (DiskFull, DiskFailed) as trouble:
             # Nothing more was taken into custody: the boxes keep it, and send it again.
             self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")

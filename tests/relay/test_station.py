@@ -305,6 +305,19 @@ def test_a_sick_disk_is_tried_again_after_a_second(house: House) -> None:
     assert 1 == house.relay_station.report.counts["health_said"]
 
 
+def test_a_sick_disk_passes_a_command_on_once_a_second(house: House) -> None:
+    """Passed on and not struck off, it went out again with every answer to it, a thousand times a second (storm seed 4005)."""
+    house.run(4)
+    Spool(house.relay.disk, "commands/passing").publish("box-1.1", b"not for a relay to read")
+    house.relay.disk.failing = Failing.READ_ONLY
+    house.run(5)
+    assert 4 <= [topic.rpartition("/")[2] for topic, _ in house.inner.published].count("cmd") <= 6
+
+    house.relay.disk.failing = Failing.NOT
+    house.run(2)
+    assert [] == house.files(house.relay, "commands/passing")
+
+
 def test_boxes_are_greeted_when_the_disk_is_well(house: House) -> None:
     """(S2-068) It connects while its disk cannot be read: who is to be greeted is on it. When it is well they are, and what they sent
     meanwhile comes again at once, not after the time a box waits for an answer."""
