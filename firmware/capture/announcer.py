@@ -29,6 +29,7 @@ class Announcer:
             self._notices.start()
 
     def say(self, now: Now, severity: Severity, event: str, text: str) -> None:
+        """Of priority 2, ten at once and one a minute; what cannot be said is counted and raises nothing."""
         if self._notices is None:
             return
         if not self._allowance.take(now.monotonic):
