@@ -1,6 +1,7 @@
 """What every process said about itself last: state/*.json read back, and as the table a person wants, losses first."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from firmware.core.timestamp import SECOND
 
 STATE = "state"
 STATE_BYTES_MAX = 1 << 20
+OF_DEVICE = "/"  # A gauge's name, this, a device: clock/station.py.
 SILENT_NS = 15 * SECOND  # A process reports every 2 s; beyond the watchdog's 10 s it is not merely slow.
 
 
@@ -103,13 +105,20 @@ def lines(states: Sequence[ProcessState], *, now_tai_ns: int) -> list[str]:
         if _is_silent(state, now_tai_ns)
     ]
     drops = _rows(states, lambda station: station.drops)
+    standing = _rows(states, lambda station: station.gauges, alike_once=True)
+    of_rooms = [row for row in standing if OF_DEVICE not in row[1]]  # A room has a hundred devices, with three figures each.
     return [
         *(["NOT REPORTING", *(f"  {line}" for line in silent), ""] if silent else []),
         "LOST OR REFUSED, by cause" if drops else "LOST OR REFUSED: nothing since start",
         *columns(drops),
         "",
         "NOW",
-        *columns(_rows(states, lambda station: station.gauges)),
+        *columns(of_rooms),
+        *(
+            [f"  and {len(standing) - len(of_rooms)} figures of single devices: see clock"]
+            if len(of_rooms) < len(standing)
+            else []
+        ),
         "",
         "DONE since start",
         *columns(_rows(states, lambda station: station.counts)),
@@ -129,13 +138,24 @@ def _is_silent(state: ProcessState, now_tai_ns: int) -> bool:
     return not state.readable or now_tai_ns - state.at_tai_ns > SILENT_NS
 
 
-def _rows(states: Sequence[ProcessState], part: Callable[[StationState], Mapping[str, Value]]) -> list[tuple[str, str, str]]:
-    return [
-        (station.station, name, str(value))
-        for state in states
-        for station in state.stations
-        for name, value in sorted(part(station).items())
-    ]
+def _rows(
+    states: Sequence[ProcessState], part: Callable[[StationState], Mapping[str, Value]], *, alike_once: bool = False
+) -> list[tuple[str, str, str]]:
+    """Station, figure, value; of a station that several processes have, with the process. alike_once: but once what all say alike."""
+    told: dict[tuple[str, str], dict[str, str]] = {}
+    homes: Counter[str] = Counter()
+    for state in states:
+        for station in state.stations:
+            homes[station.station] += 1
+            for name, value in sorted(part(station).items()):
+                told.setdefault((station.station, name), {})[state.process] = str(value)
+    rows = []
+    for (station_name, name), values in told.items():
+        if homes[station_name] == 1 or (alike_once and len(values) == homes[station_name] and len(set(values.values())) == 1):
+            rows.append((station_name, name, next(iter(values.values()))))
+        else:
+            rows += [(f"{station_name} of {process}", name, value) for process, value in values.items()]
+    return rows
 
 
 def _station(name: str, body: object) -> StationState:
