@@ -130,7 +130,11 @@ class LinuxListener:
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # A monitor that was unplugged does not say goodbye.
             peer = _plain(address[0])
             if self._tls is not None:
-                caller = self._tls.wrap_socket(caller, server_side=True, do_handshake_on_connect=False)
+                try:
+                    caller = self._tls.wrap_socket(caller, server_side=True, do_handshake_on_connect=False)
+                except OSError:
+                    self._refused += 1  # He has reset the connection before it was accepted: Python looks at that already here.
+                    continue
             descriptor = caller.fileno()
             self._number += 1
             self._callers[descriptor] = _Caller(self._number, caller, peer, time.monotonic(), is_open=self._tls is None)

@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,4 +290,21 @@ def test_tls_with_somebody_who_speaks_none(authority: Path) -> None:
             assert [] == listener.events()
 
     assert 3 == listener.refused
+    listener.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
+def test_tls_with_somebody_who_resets_before_he_is_accepted(authority: Path, said: bytes) -> None:
+    """A port scan, or a device whose plug was pulled: counted, and whoever comes next is heard."""
+    listener = tls_listener(authority)
+    with socket.create_connection((LOOPBACK, listener.port)) as gone:
+        gone.sendall(said)
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert [] == listener.events()
+    assert 1 == listener.refused
+    with socket.create_connection((LOOPBACK, listener.port)) as plain:
+        caller = tls_client(authority, "device").wrap_socket(plain, do_handshake_on_connect=False)
+        found = shaken(listener, caller) or gathered(listener, 1)
+
+        assert [Opened] == [type(event) for event in found]
     listener.close()
