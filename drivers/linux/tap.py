@@ -91,10 +91,10 @@ class RingTap:
             else:
                 self._adopt()
         except OSError as problem:
-            self._socket.close()
+            self._abandon()
             raise TapFailed(f"expected interface {request.interface!r} and room for its ring, {_name(problem)}") from None
         except TapFailed:
-            self._socket.close()
+            self._abandon()
             raise
 
     def _open(self, program: bytes) -> None:
@@ -139,6 +139,12 @@ class RingTap:
         self._stamps = asked_of(self._socket, self._request.interface) if self._request.hardware_stamps else None
         # Also where it is not to be: an earlier life may have had the card's clock to read.
         self._socket.setsockopt(SOL_PACKET, PACKET_TIMESTAMP, RAW_HARDWARE if self._stamps is not None else 0)
+
+    def _abandon(self) -> None:
+        """What a ring has that does not open: it is tried again every few seconds, for as long as its interface is down."""
+        if self._stamps is not None:
+            self._stamps.close()
+        self._socket.close()
 
     def _map(self, size: int) -> None:
         self._ring = mmap.mmap(self._socket.fileno(), size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)

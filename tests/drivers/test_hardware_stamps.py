@@ -4,10 +4,11 @@ import select
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from drivers.errors import NotConnected
+from drivers.errors import NotConnected, TapFailed
 from drivers.hardware_clock import Comparison
 from drivers.linux import tap as driver
 from drivers.linux.ethtool import stamps_all
@@ -148,3 +149,16 @@ def test_a_ring_whose_clock_nobody_can_read_any_more(line: wire.Wire, monkeypatc
     assert not any(called)
     assert (len(stamps) + 1) // 2 == tap.counters().stamps_refused
     tap.close()
+
+
+def test_an_interface_that_is_down_costs_nothing(line: wire.Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card's port that is not up is tried again and again, for days: no descriptor stays behind, its clock's neither."""
+    line.set(wire.HEARS, "down")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        card = Card(0)
+        with pytest.raises(TapFailed, match="is down"):
+            ring(card, monkeypatch)
+
+        assert not card.is_there
+    assert before == len(list(Path("/proc/self/fd").iterdir()))
