@@ -27,12 +27,12 @@ def asked_of(control: socket.socket, interface: str) -> "HardwareStamps | None":
         return None
     try:
         stamps = HardwareStamps(clock)
-    except NotConnected:
-        stamps = None
-    if stamps is None or not stamps_all(control, interface):
-        clock.close()
-        return None
-    return stamps
+        if stamps_all(control, interface):
+            return stamps
+    except (NotConnected, OSError):
+        pass  # Not readable, or a driver with an error of its own: software's stamps are better than nothing heard.
+    clock.close()
+    return None
 
 
 class HardwareStamps:

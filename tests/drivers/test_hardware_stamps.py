@@ -1,5 +1,7 @@
 """A real ring whose frames carry stamps of a card: no card here makes any, so they are written into the ring as the kernel would."""
 
+import errno
+import os
 import select
 import struct
 import time
@@ -10,8 +12,9 @@ import pytest
 
 from drivers.errors import NotConnected, TapFailed
 from drivers.hardware_clock import Comparison
+from drivers.linux import ethtool, hardware_stamps
 from drivers.linux import tap as driver
-from drivers.linux.ethtool import stamps_all
+from drivers.linux.ethtool import TimeStamping, stamps_all
 from drivers.linux.hardware_stamps import HardwareStamps, asked_of
 from drivers.linux.tap import RingTap
 from drivers.tap import BLOCK_HEADER, FRAME_HEADER, STATUS_HARDWARE_STAMP, STATUS_USER, TapRequest
@@ -162,3 +165,20 @@ def test_an_interface_that_is_down_costs_nothing(line: wire.Wire, monkeypatch: p
 
         assert not card.is_there
     assert before == len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("answer", [errno.EIO, errno.EBUSY, errno.EPERM])
+def test_a_driver_that_cannot_just_now(answer: int, line: wire.Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a driver answers to the wish for stamps, the interface is heard, by software's, and its clock let go. (S2-011)"""
+    card = Card(0)
+    monkeypatch.setattr(hardware_stamps, "time_stamping", lambda control, interface: TimeStamping(True, True, 0))
+    monkeypatch.setattr(hardware_stamps, "hardware_clock", lambda interface: card)
+
+    def refuses(*_: object) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(ethtool, "_configured", refuses)
+    tap = RingTap(TapRequest(wire.HEARS, block_bytes=1 << 16, block_count=4, retire_ms=5, hardware_stamps=True))
+
+    assert (False, False) == (tap.stamps_itself, card.is_there)
+    tap.close()
