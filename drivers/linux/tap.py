@@ -11,6 +11,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import select
 import socket
 import struct
@@ -39,7 +40,7 @@ PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET
 PACKET_MR_PROMISC = 1
 TPACKET_V3 = 2
 ETH_P_ALL = 3
-SO_TIMESTAMPNS, SO_ATTACH_FILTER = 35, 26
+SO_TIMESTAMPNS, SO_ATTACH_FILTER, SO_GET_FILTER = 35, 26, 26
 RAW_HARDWARE = 1 << 6  # SOF_TIMESTAMPING_RAW_HARDWARE: the card's stamp where a frame has one, else software's
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 FRAME_BYTES = 2048  # Only divides a block; TPACKET_V3 packs frames of any size.
@@ -50,6 +51,8 @@ SETTLE_RETIRES, SETTLE_MS = 3, 5
 DISPATCH_FRAMES = 256  # Frames of a portable block.
 PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
 _BPF_RETURN = 6
+FILTER_ROWS_MAX = 4096  # BPF_MAXINSNS
+_VLAN = re.compile(r"\bvlan\b")
 NOTHING = struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0)  # a filter that keeps no byte of any frame
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 1, 0x40  # netdevice(7); running: up, and a carrier
 _DOWN = "expected interface {0!r} to be up, it is down (`ip link set {0} up`)"
@@ -110,7 +113,7 @@ class RingTap:
         heard.setsockopt(SOL_PACKET, PACKET_RX_RING, geometry)
         self._map(size)
         heard.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        _attach(heard, program)
+        _attach(heard, _for_tags(request) if _VLAN.search(request.filter or "") else program)
         heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
         self._link = link_counters(request.interface) or LinkCounters()
         self._ask_for_stamps()
@@ -538,6 +541,30 @@ def _compiled(request: TapRequest) -> bytes:
     except pcapy.PcapError as problem:
         raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None
     return b"".join(struct.pack("=HBBI", *row) for row in program.get_bpf())
+
+
+def _for_tags(request: TapRequest) -> bytes:
+    """The filter as libpcap compiles it for this very interface, where `vlan` asks the kernel for the tag.
+
+    The kernel has taken the outer tag out of a frame before any filter sees it: `_compiled`, which is for frames as they were on the
+    wire, would look for it in vain. libpcap does not hand out what it makes for an interface, but the kernel does what it attached.
+    """
+    reader = pcapy.create(request.interface)
+    try:
+        reader.set_snaplen(request.snap_bytes)
+        reader.set_timeout(request.retire_ms)
+        reader.activate()
+        reader.setfilter(request.filter)
+        rows, count = (_Filter * FILTER_ROWS_MAX)(), ctypes.c_uint32(FILTER_ROWS_MAX)
+        # Not socket.getsockopt: the length is counted in rows here, and it would take it for bytes.
+        asked = ctypes.CDLL(None).getsockopt(reader.getfd(), socket.SOL_SOCKET, SO_GET_FILTER, rows, ctypes.byref(count))
+    except pcapy.PcapError as problem:
+        raise TapFailed(f"expected interface {request.interface!r}: {problem}") from None
+    finally:
+        reader.close()
+    if asked or not count.value:
+        raise BadFilter("expected a pcap-filter(7) expression that the kernel takes, it is too long")
+    return bytes(rows)[: count.value * ctypes.sizeof(_Filter)]
 
 
 def _attach(heard: socket.socket, program: bytes) -> None:

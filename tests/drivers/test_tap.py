@@ -181,6 +181,28 @@ def test_vlan_tag_is_put_back(world, opened):
     assert [tagged] == [row.data for row in heard(world, tap, 1)]
 
 
+@pytest.mark.parametrize(
+    ("expression", "numbers"),
+    [
+        ("vlan", [1, 2, 3]),
+        ("vlan 7", [1, 3]),
+        ("not vlan", [0]),
+        ("vlan 7 and udp src port 1001", [1]),
+        ("vlan 7 and vlan 9", [3]),
+        ("ether host 02:00:00:00:00:02 and vlan 8", [2]),
+    ],
+)
+def test_filter_knows_vlans(world, opened, expression, numbers):
+    """By the tags as they were on the wire, wherever the kernel has put the outer one meanwhile. (S2-090)"""
+    tap = opened(TapRequest("hears", filter=expression, block_bytes=1 << 16, block_count=4, retire_ms=10))
+    tags = ["", "8100 6007", "8100 6008", "8100 6007 8100 0009"]
+    sent = [frame(n)[:12] + bytes.fromhex(tag) + frame(n)[12:] for n, tag in enumerate(tags)]
+    world.send(sent)
+
+    assert [sent[n] for n in numbers] == [row.data for row in heard(world, tap, len(numbers))]
+    assert tap.next() is None
+
+
 def test_blocks_are_numbered(world, opened):
     """Sequence numbers grow by one, so that a reader sees a block missing or twice."""
     tap = opened(SMALL)
