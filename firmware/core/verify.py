@@ -133,8 +133,8 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
             verdict.found(name, "foreign", "expected segments in this directory, this is none")
         elif name.startswith("."):
             opened.append(name)
-        else:
-            links.append(_sealed(disk, path, name, verdict))
+        elif (link := _sealed(disk, path, name, verdict)) is not None:
+            links.append(link)
     total = _sum(disk, receipts, verdict)
     for row in _receipts(disk, receipts, total, verdict):
         links.append(_Link(row.sequence, row.segment, _known(row.seal_digest), None))
@@ -156,9 +156,12 @@ def _naming(verdict: Verdict, name: str, what: str) -> Iterator[None]:
         verdict.found(name, "unreadable", f"{what}: {problem}")
 
 
-def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
+def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link | None:
+    """None where it was deleted since the directory was listed: its receipt says so, and without one the chain has a hole."""
     directory = f"{path}/{name}"
     files = set(disk.list(directory))
+    if not files and not disk.exists(directory):
+        return None
     is_cold = FRAMES not in files and bool({COLD, COLD_SEAL} & files)
     if not is_cold:
         files -= {COLD, COLD_SEAL}  # Being rewritten, or that was interrupted: the hot form is the truth.
@@ -174,7 +177,7 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
         data = disk.read(f"{directory}/{SEAL}")
         made = seal.unpacked(data)
     except Missing:
-        return link
+        return link if disk.exists(directory) else None
     except BadItem as problem:
         verdict.found(name, "altered", f"seal: {problem}")
         return link
@@ -191,7 +194,10 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link:
         verdict.found(name, "reordered", f"expected sequence {made.sequence} in its name")
     with _naming(verdict, name, "cold form"):
         if is_cold or not _compare_hot(disk, directory, made, verdict):
-            _compare_cold(disk, directory, made, seal.digest(data), verdict)
+            try:
+                _compare_cold(disk, directory, made, seal.digest(data), verdict)
+            except Missing:
+                _compare_hot(disk, directory, made, verdict)  # Thawed meanwhile, deleted, or named already.
     with _naming(verdict, name, "index"):
         _compare_index(disk, directory, made, verdict)
     _state(made, verdict)
@@ -222,12 +228,10 @@ def _compare_hot(disk: Disk, directory: str, made: Seal, verdict: Verdict) -> bo
 
 
 def _compare_cold(disk: Disk, directory: str, made: Seal, seal_digest: bytes, verdict: Verdict) -> None:
-    """The cold form against its own seal, and what it restores against both."""
+    """The cold form against its own seal, and what it restores against both. Raises Missing when it is not there, or no more."""
     name = made.name
     try:
         form = Cold(disk, directory)
-    except Missing:
-        return  # named already
     except Corrupt as problem:
         verdict.found(name, "altered", f"cold form: {problem}")
         return

@@ -21,6 +21,7 @@ from firmware.retention.settings import RetentionSettings
 from firmware.retention.station import RetentionStation
 from simulator.disk import Failing, PowerCut
 from simulator.identity import SimulatedIdentity
+from simulator.meanwhile import Meanwhile
 from simulator.written_store import begin_segment, end_segment
 from tests.cold.conftest import HOUR, ColdBox, control
 
@@ -108,6 +109,28 @@ def test_cold_store_verifies(cold_box):
     assert [] == verdict.findings
     assert 5 == verdict.segments
     assert {True, False} == {row.is_cold for row in rows(cold_box.board.disk)}
+
+
+@pytest.mark.parametrize("is_thawed", [True, False], ids=["thawed", "taken away"])
+def test_not_cold_any_more_while_it_is_verified(cold_box, is_thawed):
+    """Thawed between any two looks, it is compared as it is then; taken away, it is missing, and never an error."""
+    name = cold_box.record(2, stretches=1, rows=40)[0]
+    cold_box.work(hours=27)
+    disk = cold_box.board.disk
+    deed = (lambda: thaw(disk, "segments", name)) if is_thawed else (lambda: disk.rename(f"segments/{name}", "elsewhere"))
+    for moment in range(100):
+        meanwhile = Meanwhile(disk, moment, deed)
+        found = {(row.segment, row.what) for row in verify(disk).findings}
+        meanwhile.end()
+        if meanwhile.looks <= moment:
+            break
+
+        assert found <= (set() if is_thawed else {(row, "missing") for row in disk.list("segments")})
+        if is_thawed:
+            cold_box.work(hours=27)
+        else:
+            disk.rename("elsewhere", f"segments/{name}")
+    assert 10 < moment < 99
 
 
 def test_every_flipped_byte_is_found(cold_box):

@@ -1,12 +1,17 @@
 """A store on a disk with bad places: whatever the disk does not give back is named with its segment, and the rest is judged all the same."""
 
+from functools import partial
+
 import pytest
 
 from drivers.errors import DiskFailed
+from firmware.core import receipt, seal
+from firmware.core.receipt import Receipt
 from firmware.core.segment import Segment
 from firmware.core.timestamp import SECOND
 from firmware.core.verify import Verdict, lines, verify
 from simulator.board import SimulatedBoard
+from simulator.meanwhile import Meanwhile
 from simulator.written_store import frame, write_segment
 
 
@@ -74,3 +79,41 @@ def test_what_is_kept_beside_the_segments(place):
 
     assert ("000001-x", "unreadable") == (verdict.findings[0].segment, verdict.findings[0].what)
     assert 3 == verdict.segments
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_deleted_while_the_store_is_verified(victims):
+    """Retention goes on meanwhile: at whatever moment the oldest go, with their receipts, nothing is found, and nothing is missing. (S2-034)"""
+    counts = set()
+    for moment in range(100):
+        board, names = stored()
+        meanwhile = Meanwhile(board.disk, moment, partial(delete, board, names[:victims]))
+        verdict = verify(board.disk)
+        counts.add(verdict.segments)
+
+        assert [] == verdict.findings, f"deleted before look {moment}"
+        if meanwhile.looks <= moment:
+            break
+    assert 10 < moment < 99
+    assert {3 - victims, 3} <= counts
+
+
+def test_one_that_goes_without_a_receipt_is_missing():
+    """Whoever takes a segment out while it is verified is found by the hole he leaves."""
+    board, names = stored()
+    Meanwhile(board.disk, 1, lambda: board.disk.rename(f"segments/{names[1]}", "elsewhere"))
+
+    assert [(names[2], "missing")] == [(row.segment, row.what) for row in verify(board.disk).findings]
+
+
+def delete(board: SimulatedBoard, names: list[str]) -> None:
+    """As retention does it: the receipt, then one rename."""
+    disk, previous = board.disk, None
+    disk.mkdir("trash")
+    for number, name in enumerate(names, 1):
+        sealed = disk.read(f"segments/{name}/seal")
+        row = Receipt(name, number, seal.digest(sealed), "age", board.clock.now().timestamp, previous)
+        data = receipt.packed(row.signed(board.identity.sign(row.body())))
+        disk.write(f"receipts/{number:08d}-{name}", data)
+        previous = seal.digest(data)
+        disk.rename(f"segments/{name}", f"trash/{name}")
