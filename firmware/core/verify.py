@@ -159,7 +159,13 @@ def _naming(verdict: Verdict, name: str, what: str) -> Iterator[None]:
 def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link | None:
     """None where it was deleted since the directory was listed: its receipt says so, and without one the chain has a hole."""
     directory = f"{path}/{name}"
-    files = set(disk.list(directory))
+    link = _Link(sequence_of(name) or 0, name, b"", None)
+    try:
+        files = set(disk.list(directory))
+    except DiskFailed as problem:
+        verdict.found(name, "unreadable", f"directory: {problem}")
+        verdict.segments += 1
+        return link
     if not files and not disk.exists(directory):
         return None
     is_cold = FRAMES not in files and bool({COLD, COLD_SEAL} & files)
@@ -172,7 +178,6 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link | None:
     for file in sorted(set(expected) - files):
         verdict.found(name, "missing", f"expected the file {file}, it is not there")
     verdict.segments += 1
-    link = _Link(sequence_of(name) or 0, name, b"", None)
     try:
         data = disk.read(f"{directory}/{SEAL}")
         made = seal.unpacked(data)
@@ -372,6 +377,13 @@ def _chain(links: list[_Link], verdict: Verdict) -> None:
         verdict.last_digest = before.digest
 
 
+def _names(disk: Disk, path: str, verdict: Verdict) -> list[str]:
+    """What lies beside the segments; nothing, and a finding, where the disk does not say."""
+    with _naming(verdict, path, "directory"):
+        return disk.list(path)
+    return []
+
+
 def _known(digest: bytes) -> bytes:
     """Nothing where nobody could read what it would be of: what is not known contradicts nothing."""
     return digest if digest != receipt.UNREAD else b""
@@ -403,7 +415,7 @@ def _sum(disk: Disk, path: str, verdict: Verdict) -> Sum | None:
 
 def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> list[Receipt]:
     rows: dict[bytes, tuple[str, Receipt]] = {}
-    for name in disk.list(path):
+    for name in _names(disk, path, verdict):
         number = name.partition("-")[0]
         # One that the sum accounts for is on its way out.
         if name.startswith(".") or name == SUM or (total is not None and number.isdecimal() and int(number) <= total.number):
@@ -438,7 +450,7 @@ def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> lis
 def _exports(disk: Disk, verdict: Verdict) -> None:
     """What was carried away by hand: a chain of its own, of which nothing may be missing but its newest end."""
     before: tuple[int, bytes] | None = None
-    for name in sorted(disk.list(EXPORTS)):
+    for name in sorted(_names(disk, EXPORTS, verdict)):
         if name.startswith("."):
             continue
         try:

@@ -81,6 +81,26 @@ def test_what_is_kept_beside_the_segments(place):
     assert 3 == verdict.segments
 
 
+@pytest.mark.parametrize("place", ["segment", "receipts", "exports"])
+def test_a_directory_the_disk_does_not_give_back(place):
+    """It is named, and everything else is judged: one bad block of a directory does not hide the rest of a store. (S2-034)"""
+    board, names = stored()
+    bad = f"segments/{names[1]}" if place == "segment" else place
+    board.disk.mkdir(bad)
+    whole = board.disk.list
+
+    def failing(path: str) -> list[str]:
+        if path == bad:
+            raise DiskFailed("expected the disk to obey, the kernel answered EIO")
+        return whole(path)
+
+    board.disk.list = failing  # type: ignore[method-assign]
+    verdict = verify(board.disk)
+
+    assert [(bad.rpartition("/")[2], "unreadable")] == [(row.segment, row.what) for row in verdict.findings]
+    assert (3, 2 if place == "segment" else 3) == (verdict.segments, verdict.frames // 4)
+
+
 @pytest.mark.parametrize("victims", [1, 2])
 def test_deleted_while_the_store_is_verified(victims):
     """Retention goes on meanwhile: at whatever moment the oldest go, with their receipts, nothing is found, and nothing is missing. (S2-034)"""
