@@ -29,7 +29,7 @@ from drivers.disk import Disk
 from firmware.core import dense, lz4chain, pcapng
 from firmware.core._kernel import Stretch
 from firmware.core.errors import BadItem, Corrupt
-from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
+from firmware.core.message import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
@@ -125,7 +125,7 @@ def seal_unpacked(data: bytes) -> ColdSeal:
     """A stored cold seal. Raises BadItem for anything `packed` would not have written."""
     if len(data) > SEAL_BYTES_MAX:
         raise BadItem(f"expected a cold seal of at most {SEAL_BYTES_MAX} bytes, got {len(data)}")
-    match decoded_cbor(data):
+    match decoded_record(data):
         case {
             0: 1, 1: str(box), 2: str(name), 3: int(sequence), 4: bytes(seal_digest), 5: [int(frames_bytes), bytes(frames_digest)],
             6: [int(raw_bytes), bytes(raw_digest)], 7: [int(cold_bytes), bytes(cold_digest)], 8: int(table_at), 9: str(library),

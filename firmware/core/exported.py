@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import cbor2
 
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
+from firmware.core.message import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.signature import SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
@@ -62,7 +62,7 @@ def unpacked(data: bytes) -> Exported:
     """A stored record. Raises BadItem for anything `packed` would not have written."""
     if len(data) > EXPORTED_BYTES_MAX:
         raise BadItem(f"expected a record of an export of at most {EXPORTED_BYTES_MAX} bytes, got {len(data)}")
-    match decoded_cbor(data):
+    match decoded_record(data):
         case {
             0: 1, 1: int(number), 2: str(by), 3: str(reason), 4: dict(asked), 5: str(form), 6: [int(since), int(until)],
             7: int(frames), 8: int(size), 9: bytes(digest), 10: str(stick), 11: str(file), 12: list(stamp),

@@ -156,6 +156,27 @@ def decoded_cbor(data: bytes) -> Any:  # Any: foreign CBOR is anything until som
     return value
 
 
+def decoded_record(data: bytes) -> Any:  # Any: as decoded_cbor
+    """As `decoded_cbor`, for what is signed and shown to people: no number of it has more than 64 bits. Raises BadItem.
+
+    CBOR has numbers of any length. Ours have not, and Python neither divides nor prints the longest.
+    """
+    value = decoded_cbor(data)
+    waiting, left = [value], len(data)
+    while waiting:
+        left -= 1
+        if left < 0:
+            raise BadItem("expected at most an item a byte, some refer to others")  # or to themselves
+        match waiting.pop():
+            case int(number) if abs(number) >= _INT64 * 2:
+                raise BadItem("expected numbers of at most 64 bits")
+            case list(rows) | tuple(rows):
+                waiting += rows
+            case dict(rows):
+                waiting += [*rows, *rows.values()]
+    return value
+
+
 def is_token(value: object) -> bool:
     """Whether this may be a device, process, kind or event name."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import cbor2
 
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
+from firmware.core.message import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.signature import SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
@@ -113,7 +113,7 @@ def sum_unpacked(data: bytes) -> Sum:
     """A stored sum. Raises BadItem for anything `sum_packed` would not have written."""
     if len(data) > SUM_BYTES_MAX:
         raise BadItem(f"expected a sum of receipts of at most {SUM_BYTES_MAX} bytes, got {len(data)}")
-    match decoded_cbor(data):
+    match decoded_record(data):
         case {
             0: 1, 1: int(number), 2: bytes(digest), 3: [str(first), str(last)], 4: list(rows), 5: dict(causes), 6: list(stamp), 7: bytes(signature),
         } if (
@@ -138,7 +138,7 @@ def unpacked(data: bytes) -> Receipt:
     """A stored receipt. Raises BadItem for anything `packed` would not have written."""
     if len(data) > RECEIPT_BYTES_MAX:
         raise BadItem(f"expected a receipt of at most {RECEIPT_BYTES_MAX} bytes, got {len(data)}")
-    match decoded_cbor(data):
+    match decoded_record(data):
         case {
             0: 1, 1: str(segment), 2: int(sequence), 3: bytes(seal_digest), 4: str(cause), 5: list(stamp),
             6: (bytes() | None) as previous, 7: bytes(signature),

@@ -15,7 +15,7 @@ from firmware.core import certificate
 from firmware.core.certificate import TimeQuality
 from firmware.core.digest import PIECE_BYTES
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
+from firmware.core.message import decoded_cbor, decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
@@ -119,7 +119,7 @@ def unpacked(data: bytes) -> Seal:
     """A stored seal. Raises BadItem for anything `packed` would not have written; whose signature it is, is another question."""
     if len(data) > SEAL_BYTES_MAX:
         raise BadItem(f"expected a seal of at most {SEAL_BYTES_MAX} bytes, got {len(data)}")
-    row = decoded_cbor(data)
+    row = decoded_record(data)
     if not isinstance(row, dict) or row.get(0) not in range(1, VERSION + 1):
         raise BadItem(f"expected a seal of version 1 to {VERSION}")
     if set(row) - _LATER != {0, *_TYPES}:

@@ -1,15 +1,18 @@
 """A store on a disk with bad places: whatever the disk does not give back is named with its segment, and the rest is judged all the same."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from drivers.errors import DiskFailed
 from firmware.core import receipt, seal
-from firmware.core.receipt import Receipt
+from firmware.core.certificate import TimeQuality
+from firmware.core.receipt import SUM, Receipt, Run, Sum
+from firmware.core.seal import Gap
 from firmware.core.segment import Segment
-from firmware.core.timestamp import SECOND
-from firmware.core.verify import Verdict, lines, verify
+from firmware.core.timestamp import SECOND, ClockState
+from firmware.core.verify import Verdict, as_json, lines, verify
 from simulator.board import SimulatedBoard
 from simulator.meanwhile import Meanwhile
 from simulator.written_store import frame, write_segment
@@ -99,6 +102,48 @@ def test_a_directory_the_disk_does_not_give_back(place):
 
     assert [(bad.rpartition("/")[2], "unreadable")] == [(row.segment, row.what) for row in verdict.findings]
     assert (3, 2 if place == "segment" else 3) == (verdict.segments, verdict.frames // 4)
+
+
+GIANT = 1 << 17_000  # Python divides no number of more than 1,024 bits and prints none of more than 4,300 digits
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": GIANT},
+        {"drops": {"ring_full": GIANT}},
+        {"gaps": (Gap("ring_full", 0, 1, GIANT),)},
+        {"time": TimeQuality(GIANT, ClockState.FREE, 0, 0)},
+        {"time": TimeQuality(0, ClockState.FREE, 1, -GIANT)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_seal_with_numbers_nobody_can_print(change):
+    """Whoever alters a seal gets a finding and not the end of verify. (S2-034)"""
+    board, names = stored()
+    path = f"segments/{names[1]}/seal"
+    board.disk.write(path, seal.packed(replace(seal.unpacked(board.disk.read(path)), **change)))
+    verdict = verify(board.disk)
+
+    assert (names[1], "altered") in [(row.segment, row.what) for row in verdict.findings]
+    assert any("altered" in line for line in lines(verdict)) and as_json(verdict)
+
+
+def test_a_sum_of_receipts_with_numbers_nobody_can_print():
+    """The same of what stands for receipts."""
+    board, _ = stored()
+    made = Sum(1, bytes(32), ("a", "b"), (Run(1, GIANT, bytes(32)),), {"age": GIANT}, board.clock.now().timestamp, bytes(64))
+    board.disk.write(f"receipts/{SUM}", receipt.sum_packed(made))
+
+    assert ["altered"] == [row.what for row in verify(board.disk).findings]
+
+
+def test_a_seal_that_refers_to_itself():
+    """CBOR can; nobody follows it round and round."""
+    board, names = stored(1)
+    board.disk.write(f"segments/{names[0]}/seal", bytes.fromhex("a10b d81c 81 d81d00"))
+
+    assert ["altered"] == [row.what for row in verify(board.disk).findings]
 
 
 @pytest.mark.parametrize("victims", [1, 2])
