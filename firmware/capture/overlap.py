@@ -77,7 +77,11 @@ class Repeats:
             return heard.index, heard.offset
         sequence, skip = self._skips.get(number, (-1, 0))
         if sequence != block.sequence:
-            skip = self._overlap(number, frames := in_block(block.data, number)).known(frames)
+            frames = in_block(block.data, number)
+            if not frames:
+                # Its recorder ended while it gave it back (RingTap.release): it says nothing of those behind it.
+                return heard.index, heard.offset
+            skip = self._overlap(number, frames).known(frames)
             self._skips[number] = block.sequence, skip
             self._report.count("frames_recorded_before", skip)
         overlap = self._overlaps[number]
@@ -89,7 +93,7 @@ class Repeats:
     def _overlap(self, number: int, frames: Sequence[Packet]) -> Overlap:
         overlap = self._overlaps[number]
         if overlap is None:
-            since_ns = frames[0].stamp_ns if frames else 0
+            since_ns = frames[0].stamp_ns
             found = recorded(self._disk, self._path, interface=number, interfaces=self._interfaces, since_ns=since_ns)
             overlap = self._overlaps[number] = Overlap(found)
         return overlap

@@ -1,11 +1,12 @@
 """A recorder whose ring outlives it: killed anywhere, asked to end, replaced; frames are recorded once, none less, none more."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 
 from drivers.supervisor import Standing
-from drivers.tap import HeardFrame, Tap, TapRequest
+from drivers.tap import BLOCK_HEADER, Block, HeardFrame, Tap, TapRequest
 from firmware.capture.overlap import Overlap
 from firmware.capture.settings import CaptureSettings
 from firmware.capture.station import CaptureStation
@@ -112,6 +113,26 @@ def test_killed_at_any_operation_nothing_is_lost_and_nothing_twice(interfaces):
         if count == doom:
             break
     assert 40 < count < 1_000, "expected some dozen operations to be killed at, and an end of them"
+
+
+def test_killed_while_a_block_is_given_back(monkeypatch):
+    """A block of which the kernel is told in three words, and the end came behind the first: it is empty, and those behind it still known."""
+
+    def release(tap: SimulatedTap, block: Block) -> None:
+        monkeypatch.undo()
+        tap._handed[0] = [replace(block, data=memoryview(BLOCK_HEADER.pack(1, 48, 1, 0, 48, 0, 0, 0, 0, 0, 0)), frame_count=0)]
+        raise Killed
+
+    lives = Lives(segment_s=60, stretch_ms=300)
+    lives.run(1)
+    monkeypatch.setattr(SimulatedTap, "release", release)
+    with pytest.raises(Killed):
+        lives.run(9)
+    lives.kill()
+    lives.run(5)
+    lives.station.stop(lives.clock.now())
+
+    assert list(range(lives.sent)) == sorted(lives.numbers())
 
 
 def test_killed_in_the_middle_of_a_block(monkeypatch):
