@@ -91,7 +91,9 @@ class SimulatedTap:
         self._ready.extendleft(block for run in reversed(self._handed) for block in reversed(run))
         self._handed.clear()
         self._is_taken_over = True
-        self._received, self._told_before = 0, self._told  # as PACKET_STATISTICS, which forgets what it has told
+        # As PACKET_STATISTICS, which forgets what it has told; of what came before only what is still here is the next one's.
+        self._received = sum(block.frame_count for block in self._ready) + len(self._filling)
+        self._told_before = self._told
 
     # The contract.
 

@@ -135,6 +135,13 @@ class RingTap:
         self._map(request.block_bytes * request.block_count)
         headers = [BLOCK_HEADER.unpack_from(self._view, at * request.block_bytes) for at in range(request.block_count)]
         self._position = oldest([(header[2], header[6], header[5]) for header in headers])
+        # The kernel tells what came since it was last asked, and who ended may have released some of it: of that only the losses are ours.
+        _, dropped = self._asked()
+        self._counters = replace(
+            self._counters,
+            received=sum(header[3] for header in headers),
+            dropped={**self._counters.dropped, "ring_full": dropped},
+        )
         self._link = link_counters(request.interface) or LinkCounters()
         self._ask_for_stamps()  # What is in the ring already has software's, and each frame says so.
 
@@ -229,8 +236,8 @@ class RingTap:
         block.data.release()
 
     def counters(self) -> TapCounters:
-        """PACKET_STATISTICS forgets what it has told, so it is added up here. Its first figure includes the dropped."""
-        received, dropped, _ = struct.unpack("=III", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        """PACKET_STATISTICS forgets what it has told, so it is added up here."""
+        received, dropped = self._asked()
         before, was = self._counters, self._link
         name = _name_now(self._index, self._request.interface)
         self._link = link = link_counters(name) or was
@@ -241,12 +248,17 @@ class RingTap:
             "interface_missed": max(0, link.missed - was.missed),
         }
         self._counters = TapCounters(
-            before.received + received - dropped,
+            before.received + received,
             {cause: before.dropped[cause] + count for cause, count in grown.items()},
             bool(_flags(self._socket, name) & IFF_RUNNING),
             self._refused + (self._stamps.refused if self._stamps is not None else 0),
         )
         return self._counters
+
+    def _asked(self) -> tuple[int, int]:
+        """Frames received and dropped since this was last asked, by whoever. The kernel's first figure includes the dropped."""
+        received, dropped, _ = struct.unpack("=III", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        return received - dropped, dropped
 
     def catch_up(self) -> None:
         if self._ring is not None:

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -116,6 +117,49 @@ def test_owner_after_owner_reads_on():
 
         assert list(range(sent)) == recorded
         assert 0 == counters.dropped["ring_full"]
+
+
+@lab
+def test_an_owner_counts_what_it_hands_out():
+    """Not what the one before recorded and ended without asking for: that would be said to be left in the ring, and lost. (S2-092)"""
+    with wire.Wire() as line:
+        tap = RingTap(REQUEST)
+        line.send(frames(0, 300))
+        read(tap, 300)
+        line.send(frames(300, 40))
+        kept = {tap.title: os.dup(tap.fileno())}
+        tap.close()
+        tap = ring_tap(REQUEST, kept)
+        line.send(frames(340, 20))
+        seen, _ = read(tap, 60)
+        counters = tap.counters()
+        tap.close()
+        for descriptor in kept.values():
+            os.close(descriptor)
+
+        assert (list(range(300, 360)), 60, 0) == (seen, counters.received, counters.dropped["ring_full"])
+
+
+@lab
+def test_what_was_lost_between_two_owners_is_counted():
+    """Dropped since the one before last asked: it comes to the next."""
+    request = replace(REQUEST, block_count=4)
+    with wire.Wire() as line:
+        tap = RingTap(request)
+        kept = {tap.title: os.dup(tap.fileno())}
+        line.send(frames(0, 2_000))
+        tap.close()
+        tap = ring_tap(request, kept)
+        handed = len(read(tap, 1)[0])
+        while (block := tap.next()) is not None:
+            handed += len(numbers(block))
+        counters = tap.counters()
+        tap.close()
+        for descriptor in kept.values():
+            os.close(descriptor)
+
+        assert counters.dropped["ring_full"] > 0
+        assert (handed, 2_000 - handed) == (counters.received, counters.dropped["ring_full"])
 
 
 @lab
