@@ -58,11 +58,14 @@ class LinuxDisk:
     def reopen(self, path: str, *, size: int) -> "LinuxFile":
         with _TROUBLES:
             descriptor = self._open(path, os.O_RDWR)
-            found = os.fstat(descriptor).st_size
-            if size > found:
+            try:
+                found = os.fstat(descriptor).st_size
+                if size > found:
+                    raise DiskFailed(f"expected a file of at least {size} bytes, it has {found}")
+                os.ftruncate(descriptor, size)
+            except (OSError, DiskFailed):
                 os.close(descriptor)
-                raise DiskFailed(f"expected a file of at least {size} bytes, it has {found}")
-            os.ftruncate(descriptor, size)
+                raise
             return LinuxFile(self, path, descriptor, size)
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:

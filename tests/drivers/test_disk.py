@@ -638,3 +638,21 @@ def test_a_sync_that_failed_is_not_forgotten(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(DiskFailed):
             file.start_sync()
         file.close()
+
+
+def test_a_file_that_cannot_be_cut_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery tries again every second for as long as the disk refuses: nothing may be left open each time."""
+    disk = LinuxDisk(tmp_path)
+    disk.write("file", b"abc")
+
+    def refuses(descriptor: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "ftruncate", refuses)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(DiskFull):
+            disk.reopen("file", size=1)
+
+    assert before == len(list(Path("/proc/self/fd").iterdir()))
+    disk.close()
