@@ -238,8 +238,14 @@ class LinuxListener:
 def _bound(request: ListenRequest) -> socket.socket:
     kind = socket.SOCK_DGRAM if request.transport == "udp" else socket.SOCK_STREAM
     everywhere = request.address == ""
-    family = socket.AF_INET6 if (everywhere and socket.has_ipv6) or ":" in request.address else socket.AF_INET
-    made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    family = socket.AF_INET6 if everywhere or ":" in request.address else socket.AF_INET
+    try:
+        made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as problem:
+        if not everywhere or problem.errno != errno.EAFNOSUPPORT:
+            raise
+        family = socket.AF_INET  # A kernel started without IPv6; socket.has_ipv6 only says that Python was built with it.
+        made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if everywhere else 1)

@@ -1,5 +1,7 @@
 """The listener's contract, on the simulated and on the real one over loopback."""
 
+import errno
+import os
 import select
 import socket
 import ssl
@@ -168,6 +170,30 @@ def test_datagrams_with_who_sent_them() -> None:
 
         assert [Heard(None, LOOPBACK, b"<13>x")] == gathered(listener, 1)
     listener.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_kernel_without_ipv6(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started with ipv6.disable=1, as some hospitals have it: everywhere is then everywhere of IPv4."""
+
+    class WithoutIPv6(socket.socket):
+        def __init__(self, family: int = -1, *further: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            super().__init__(family, *further, **named)
+
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    listener = LinuxListener(ListenRequest(transport, 0))  # type: ignore[arg-type]
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as caller:
+        caller.connect((LOOPBACK, listener.port))
+        caller.send(b"<13>x")
+        found = gathered(listener, 1 if transport == "udp" else 2)
+
+    assert (LOOPBACK, b"<13>x") == next((event.peer, event.data) for event in found if isinstance(event, Heard))
+    listener.close()
+    with pytest.raises(ListenFailed, match="EAFNOSUPPORT"):
+        LinuxListener(ListenRequest(transport, 0, address="::1"))  # type: ignore[arg-type]
 
 
 def test_a_port_that_is_taken_and_an_interface_that_is_not_there() -> None:
