@@ -293,8 +293,13 @@ class LinuxFile:
     def start_sync(self) -> None:
         if not self.is_syncing():
             # A thread, for Linux has no other way to have bytes and their places in the file synced without waiting.
-            self._syncing = threading.Thread(target=self._sync, name="sync", daemon=True)
-            self._syncing.start()
+            syncing = threading.Thread(target=self._sync, name="sync", daemon=True)
+            try:
+                syncing.start()
+            except RuntimeError:
+                self._sync()  # No thread is to be had (TasksMax, memory): to wait costs less than to end.
+            else:
+                self._syncing = syncing
 
     def is_syncing(self) -> bool:
         if self._syncing is not None and self._syncing.is_alive():

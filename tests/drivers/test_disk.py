@@ -656,3 +656,20 @@ def test_a_file_that_cannot_be_cut_costs_no_descriptor(tmp_path: Path, monkeypat
 
     assert before == len(list(Path("/proc/self/fd").iterdir()))
     disk.close()
+
+
+def test_a_sync_where_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its limit of tasks a process syncs and waits; it does not end, and the file can be closed."""
+
+    def refuses(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    synced: list[int] = []
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    file = LinuxDisk(tmp_path).create("file")
+    file.append([b"abc"])
+    file.start_sync()
+
+    assert (1, False) == (len(synced), file.is_syncing())
+    file.close()
