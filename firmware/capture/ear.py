@@ -39,7 +39,7 @@ class Ear:
         self._ledger = ledger
         self._report = report
         self._tap: Tap | None = None
-        self._keeps = self._is_kept = False  # whether its ring is to be with the keeper, and is
+        self._is_kept = False  # its ring, by the keeper
         self._held: deque[Block] = deque()
         self._held_count = 0
         self._counted: dict[str, int] = {}
@@ -107,16 +107,14 @@ class Ear:
         self._note_deaf(now)
         self._deaf_since_ns = self._dark_since_ns = None
         self._is_kept = self._tap.is_taken_over
-        if self._keeps:
-            self.keep()
         return True
 
     def keep(self) -> None:
-        """From now on its ring is left with the keeper, however this process ends.
+        """Its ring is left with the keeper, however this process ends.
 
-        Not before there is an open segment to go on from: who takes a ring over says that nothing is missing since.
+        Not before there is an open segment to go on from, in which all that was lost is noted: who takes a ring over says that nothing
+        else is missing.
         """
-        self._keeps = True
         if self._tap is None or not self._tap.title or self._is_kept:
             return
         self._is_kept = True
@@ -128,7 +126,6 @@ class Ear:
 
     def let_go(self) -> None:
         """Until `keep` its ring ends with this process. It hears on."""
-        self._keeps = False
         if self._tap is not None and self._is_kept:
             self._board.supervisor.forget(self._tap.title)
             self._is_kept = False

@@ -181,7 +181,7 @@ class Ears:
             ear.poll(now, at_once=at_once)
 
     def keep(self) -> None:
-        """Leave their rings with the keeper from now on."""
+        """Leave their rings with the keeper, those that are there."""
         for ear in self.all:
             ear.keep()
 

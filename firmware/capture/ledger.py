@@ -11,21 +11,24 @@ JOIN_NS = 2 * SECOND  # Losses of one cause this close together are one gap: a f
 
 @dataclass(slots=True)
 class Ledger:
-    """Grows until `closed`; bounded by GAPS_MAX gaps and the few causes there are."""
+    """Grows until `closed`; bounded by GAPS_MAX gaps and the few causes there are. has_grown: since `so_far` last said all of it."""
 
     drops: dict[str, int] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
+    has_grown: bool = False
 
     def lost(self, cause: str, frames: int | None, *, first_ns: int, last_ns: int) -> None:
         """These frames, or an unknown number (None), between two moments of the box's clock, UTC ns."""
         if frames == 0:
             return
+        self.has_grown = True
         if frames is not None:
             self.drops[cause] = self.drops.get(cause, 0) + frames
         self._note(Gap(cause, min(first_ns, last_ns), max(first_ns, last_ns), frames))
 
     def again(self, losses: Losses) -> None:
         """These were closed, before what is here now, and no seal says them."""
+        self.has_grown = True
         later, self.gaps = self.gaps, list(losses.gaps)
         for cause, frames in losses.drops.items():
             self.drops[cause] = self.drops.get(cause, 0) + frames
@@ -34,10 +37,15 @@ class Ledger:
 
     def closed(self) -> Losses:
         """All of it, for a seal; the ledger begins anew."""
-        losses = Losses(dict(self.drops), tuple(self.gaps))
+        losses = self.so_far()
         self.drops.clear()
         self.gaps.clear()
         return losses
+
+    def so_far(self) -> Losses:
+        """All of it, to be noted until a seal says it."""
+        self.has_grown = False
+        return Losses(dict(self.drops), tuple(self.gaps))
 
     def _note(self, gap: Gap) -> None:
         # The last of this cause, not the last of all: two interfaces, or an interface and the disk, may lose in turns.

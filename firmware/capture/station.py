@@ -23,6 +23,7 @@ from firmware.core.certificate import Account, TimeWatch, account_from
 from firmware.core.durable import make_directory, read_or_none
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.message import Severity
+from firmware.core.noted import note
 from firmware.core.recovery import Chain, recover
 from firmware.core.report import Report
 from firmware.core.segment import Losses, Segment, SegmentWriter, Source
@@ -82,7 +83,7 @@ class CaptureStation:
         self._longest_wait_ms = 0  # of a frame in the ring; beyond what the ring holds it would be lost there
         self._chain = Chain(0, None)
         self._has_begun = False  # since when this process knows by itself what was lost
-        self._is_unsaid = False  # frames were given up to the disk's trouble, and no seal tells of them yet
+        self._is_unsaid = False  # frames were lost, and neither a seal nor a note tells of them yet
         self._writer: SegmentWriter | None = None
         self._cut = Cut(0, Monotonic(0), 0)
         self._ending: tuple[str, Losses] | None = None
@@ -117,6 +118,7 @@ class CaptureStation:
         taken = self._take(now)
         self._keep_time(now)
         self._ears.poll(now)
+        self._note_losses()
         return now.monotonic if taken == BLOCKS_A_STEP else self._wake(now)
 
     def directories(self) -> Sequence[str]:
@@ -170,6 +172,8 @@ class CaptureStation:
     def _hear(self, now: Now) -> None:
         self._ears.open(now)
         self._announcer.hearing(self._ears, now)
+        self._note_losses()
+        self._keep()
 
     def _take(self, now: Now) -> int:
         """Blocks taken, at most BLOCKS_A_STEP."""
@@ -344,6 +348,18 @@ class CaptureStation:
             )
         self._state = State.RECORDING
         self._open(now)
+
+    def _note_losses(self) -> None:
+        """What is lost is noted beside the frames at once, for whoever seals them if this process is killed."""
+        if self._writer is None or self._state is not State.RECORDING or not self._ledger.has_grown:
+            return
+        try:
+            note(self._board.disk, self._writer.hidden, self._ledger.so_far())
+        except (DiskFull, DiskFailed):
+            self._ledger.has_grown = self._is_unsaid = True
+            self._ears.let_go()
+        else:
+            self._is_unsaid = False
 
     def _keep(self) -> None:
         """Leave the rings with the keeper, if there is a segment to go on from and nothing that only this process knows of."""

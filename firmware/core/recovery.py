@@ -11,13 +11,16 @@ from firmware.core import index, lz4chain, pcapng, receipt, seal
 from firmware.core.digest import PIECE_BYTES, pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import Header, Record
+from firmware.core.noted import noted
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
 from firmware.core.segment import (
     FRAMES,
     INDEX,
+    NOTED,
     SEAL,
     TITLE_JOINT,
+    Losses,
     described,
     is_by_hardware,
     name_of,
@@ -92,6 +95,7 @@ def recover(
     """Finish or remove every hidden segment. Raises DiskFull or DiskFailed; then nothing is lost and it may be called again.
 
     is_heard_on: the caller goes on with the very rings of who wrote them, so that from their ends until now there is no gap.
+    cause: "interrupted"; or "disk_failed", by the very process that wrote them, which knows itself what was lost.
     """
     disk.sync_dir(path)  # A name that was seen but not yet durable must be before the chain is built on it.
     chain = chain_end(disk, path, receipts)
@@ -110,11 +114,12 @@ def recover(
                 unreadable += 1
                 silent += [] if is_told else _named(name)
                 continue
-            if must_speak:
+            losses = noted(disk, f"{path}/{name}") if cause == "interrupted" else Losses({})
+            if is_kept := must_speak or (bool(losses.drops or losses.gaps) and bool(_named(name))):
                 _begin_anew_if_empty(disk, f"{path}/{name}")
             found = _finish(
-                disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=must_speak,
-                is_heard_on=is_heard_on,
+                disk, path, name, chain=chain, identity=identity, now=now, cause=cause, silent_ns=silent_ns, is_kept=is_kept,
+                is_heard_on=is_heard_on, losses=losses,
             )  # fmt: skip
         if found is None:
             disk.remove(f"{path}/{name}")
@@ -134,7 +139,7 @@ def recover(
 def _is_readable(disk: Disk, hidden: str) -> bool:
     """Whether the disk gives back every byte of it. What it does not is for a later start, or for a person with better tools: sealing what
     is before a bad place would cut off what is behind it."""
-    for file in (FRAMES, INDEX, SEAL):
+    for file in (FRAMES, INDEX, SEAL, NOTED):
         at = 0
         try:
             while piece := disk.read(f"{hidden}/{file}", offset=at, size=PIECE_BYTES):
@@ -210,10 +215,12 @@ def _finish(
     silent_ns: int | None,
     is_kept: bool,
     is_heard_on: bool,
+    losses: Losses,
 ) -> tuple[Seal, bytes] | None:
     """The segment sealed as far as it goes, or None when it holds no whole stretch and need not be kept.
 
-    silent_ns: as Recovered's: what its writer knew of the time before, and had not sealed yet, is lost with it.
+    silent_ns: as Recovered's: what its writer knew of the time before, and had neither sealed nor noted yet, is lost with it.
+    losses: what it had noted.
     """
     hidden = f"{path}/{name}"
     records: list[Record] = []
@@ -262,14 +269,15 @@ def _finish(
         disk.rename(hidden, f"{path}/.{right_name}")
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
     ended_ns = last_ns if last_ns is not None else opened_ns
-    gaps: tuple[Gap, ...] = () if is_heard_on else (Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None),)
-    if silent_ns is not None and opened_ns - silent_ns > NEXT_NS:
+    gaps = losses.gaps if is_heard_on else (*losses.gaps, Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None))
+    is_noted = any(gap.cause == "interrupted" and gap.first_ns == silent_ns for gap in losses.gaps)
+    if silent_ns is not None and opened_ns - silent_ns > NEXT_NS and not is_noted:
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)
     made = Seal(
         box=identity.name, name=right_name, sequence=sequence, first_ns=first_ns, last_ns=last_ns, tai_offset_s=header.tai_offset_s,
         frames=frames, frames_hardware=hardware,
         bytes_wire=sum(record.bytes_wire for record in records), bytes_captured=sum(record.bytes_captured for record in records),
-        drops={}, gaps=gaps, opened=header.opened, made=now.timestamp,
+        drops=losses.drops, gaps=gaps, opened=header.opened, made=now.timestamp,
         interface=TITLE_JOINT.join(interfaces), frames_bytes=size, frames_digest=digest.digest(), piece_bytes=PIECE_BYTES, index_digest=seal.digest(data),
         previous=chain.digest, cause=cause, public_key=identity.public_key(),
     )  # fmt: skip

@@ -6,7 +6,7 @@ What a chain cannot show by itself is that its newest end was cut off: compare t
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import cbor2
@@ -43,8 +43,8 @@ class Seal:
     """One segment, described and signed.
 
     first_ns, last_ns: lowest and highest stamp, UTC ns; None without frames. tai_offset_s: TAI minus UTC at the time of sealing.
-    drops: frames lost since the seal before, by cause; empty in one that was "interrupted" or "disk_failed", whose writer's count
-    is in the next seal or unknown. frames_hardware: of `frames`, stamped by the interface itself.
+    drops: frames lost since the seal before, by cause; in one that was "interrupted" what its writer had noted until then (noted.py),
+    in one that "disk_failed" none: its writer's count is in the next seal. frames_hardware: of `frames`, stamped by the interface itself.
     opened, made: the box's clock with its source, state and uncertainty. frames_digest, index_digest: SHA-256 of the files.
     piece_bytes: frames_digest is that of pieces of this many bytes (firmware/core/digest.py); None: of the file as one.
     previous: SHA-256 of the previous seal, None at the first. cause: why it was cut, one of CAUSES ("interrupted": a power cut or
@@ -103,7 +103,7 @@ class Seal:
         return later | {
             0: self.version, 1: self.box, 2: self.name, 3: self.sequence, 4: self.first_ns, 5: self.last_ns, 6: self.tai_offset_s,
             7: self.frames, 8: self.frames_hardware, 9: self.bytes_wire, 10: self.bytes_captured, 11: dict(self.drops),
-            12: [[gap.cause, gap.first_ns, gap.last_ns, gap.frames] for gap in self.gaps],
+            12: gaps_as_list(self.gaps),
             13: stamp_as_list(self.opened), 14: stamp_as_list(self.made), 15: self.interface,
             16: [self.frames_bytes, self.frames_digest], 17: self.index_digest, 18: self.previous, 19: self.cause,
             20: self.public_key,
@@ -130,7 +130,7 @@ def unpacked(data: bytes) -> Seal:
     frames_bytes, frames_digest = _file(row[16])
     seal = Seal(
         box=row[1], name=row[2], sequence=row[3], first_ns=row[4], last_ns=row[5], tai_offset_s=row[6], frames=row[7],
-        frames_hardware=row[8], bytes_wire=row[9], bytes_captured=row[10], drops=_drops(row[11]), gaps=_gaps(row[12]),
+        frames_hardware=row[8], bytes_wire=row[9], bytes_captured=row[10], drops=drops_from(row[11]), gaps=gaps_from(row[12]),
         opened=stamp_from_list(row[13]), made=stamp_from_list(row[14]), interface=row[15], frames_bytes=frames_bytes,
         frames_digest=frames_digest, index_digest=row[17], previous=row[18], cause=row[19], public_key=row[20],
         signature=row[_SIGNATURE], time=certificate.from_list(row[_TIME]) if _TIME in row else None,
@@ -179,7 +179,8 @@ def _file(row: object) -> tuple[int, bytes]:
     raise BadItem("expected frames (key 16) as [size, digest]")
 
 
-def _drops(row: Mapping[object, object]) -> dict[str, int]:
+def drops_from(row: Mapping[object, object]) -> dict[str, int]:
+    """Frames lost by cause, as stored. Raises BadItem."""
     drops = {}
     for cause, count in row.items():
         if not isinstance(cause, str) or not isinstance(count, int) or isinstance(count, bool):
@@ -188,7 +189,13 @@ def _drops(row: Mapping[object, object]) -> dict[str, int]:
     return drops
 
 
-def _gaps(rows: list[object]) -> tuple[Gap, ...]:
+def gaps_as_list(gaps: Sequence[Gap]) -> list[list[object]]:
+    """As stored."""
+    return [[gap.cause, gap.first_ns, gap.last_ns, gap.frames] for gap in gaps]
+
+
+def gaps_from(rows: list[object]) -> tuple[Gap, ...]:
+    """As stored. Raises BadItem."""
     gaps = []
     for row in rows:
         match row:

@@ -34,6 +34,7 @@ from firmware.core.timestamp import Now, compact
 
 FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
 FILES = (FRAMES, INDEX, SEAL)
+NOTED = "losses"  # of an open segment: noted.py
 COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
 BY_HARDWARE = " (hardware stamps)"
 TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
@@ -599,6 +600,9 @@ def publish(disk: Disk, path: str, made: Seal) -> bytes:
     hidden = f"{path}/.{made.name}"
     disk.write(f"{hidden}/{SEAL}", data)
     disk.sync(f"{hidden}/{SEAL}")
+    for name in (f".{NOTED}", NOTED):
+        if disk.exists(f"{hidden}/{name}"):
+            disk.remove(f"{hidden}/{name}")  # The seal says it now.
     disk.sync_dir(hidden)
     disk.rename(hidden, f"{path}/{made.name}")
     try:

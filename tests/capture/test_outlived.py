@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from drivers.errors import TapFailed
 from drivers.supervisor import Standing
 from drivers.tap import BLOCK_HEADER, Block, HeardFrame, Tap, TapRequest
 from firmware.capture.overlap import Overlap
@@ -34,6 +35,7 @@ class Lives:
         self.settings = CaptureSettings(interface=",".join(interfaces or ("eth1",)), **settings)  # type: ignore[arg-type]
         self.store: dict[str, int] = {}
         self.taps: dict[str, SimulatedTap] = {}
+        self.are_away = False
         self.board = SimulatedBoard(open_tap=self._open, supervisor=SimulatedSupervisor(self.store))
         self.clock, self.disk = self.board.clock, self.board.disk
         self.sent = 0
@@ -44,12 +46,27 @@ class Lives:
         if former is not None and former.title in self.store:
             former.outlive()
             return former
+        if self.are_away:
+            raise TapFailed("expected the interface, it is away")
         self.taps[request.interface] = SimulatedTap(request, store=self.store)
         return self.taps[request.interface]
 
     def start(self) -> None:
         self.station = CaptureStation(self.board, self.settings)
         self.station.start(self.clock.now())
+
+    def go_away(self) -> None:
+        """The interfaces are gone, and nobody hears what passes."""
+        self.are_away = True
+        for tap in self.taps.values():
+            tap.break_off()
+
+    def come_back(self) -> None:
+        """The interfaces are there again, and the recorder has noticed."""
+        self.are_away = False
+        self.taps.clear()
+        while not self.taps:
+            self.run(1, rate=0)
 
     def kill(self) -> None:
         """Nothing is done any more, and a new process begins."""
@@ -205,6 +222,55 @@ def test_what_did_not_fit_the_ring_is_stated():
     assert dropped > 0
     assert lives.sent == len(lives.numbers()) + dropped
     assert len(set(lives.numbers())) == len(lives.numbers())
+
+
+def test_what_did_not_fit_the_ring_is_stated_by_whoever_comes_next():
+    """Told to a recorder that was killed before its seal, the kernel tells it nobody else: it is written down before. (S2-092)"""
+    lives = Lives(segment_s=60, ring_block_kb=64, ring_block_count=4)
+    lives.run(15)
+    lives.hear(4000)
+    lives.run(15)
+    lives.kill()
+    lives.run(15)
+    lives.station.stop(lives.clock.now())
+    stated = [made.drops.get("ring_full", 0) for made in lives.seals()]
+
+    assert lives.sent == len(lives.numbers()) + sum(stated)
+    assert [lives.sent - len(lives.numbers()), 0] == stated, "where it was lost"
+    assert lives.disk.list(f"segments/{lives.seals()[0].name}") == ["frames.pcapng.lz4", "index", "seal"]
+
+
+def test_killed_after_an_interface_was_away():
+    """Its new ring is whole, and what passed before it was there is a gap all the same (storm seed 6070). (S2-090, S2-092)"""
+    lives = Lives(segment_s=60)
+    lives.run(20)
+    lives.go_away()
+    lives.run(30)
+    away_ns = lives.clock.now().utc_ns
+    lives.come_back()
+    lives.run(3)
+    lives.kill()
+    lives.run(10)
+    lives.station.stop(lives.clock.now())
+
+    (gap,) = [gap for made in lives.seals() for gap in made.gaps]
+    assert ("interface_gone", None) == (gap.cause, gap.frames)
+    assert away_ns - 3 * SECOND - 200 * MS <= gap.first_ns and away_ns - 200 * MS <= gap.last_ns
+    assert verify(lives.disk, "segments", lives.board.identity.public_key()).ok
+
+
+def test_what_was_lost_before_the_first_stretch_is_not_forgotten():
+    """A segment that holds nothing yet is kept for what its writer knew to be lost. (S2-092)"""
+    lives = Lives(segment_s=60)
+    lives.go_away()
+    lives.run(30, rate=0)
+    lives.come_back()
+    lives.kill()
+    lives.run(10)
+    lives.station.stop(lives.clock.now())
+
+    assert ["interface_gone"] == [gap.cause for made in lives.seals() for gap in made.gaps]
+    assert list(range(lives.sent)) == lives.numbers()
 
 
 @pytest.mark.parametrize("trouble", ["full", "failing"])

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.tap import HeardFrame, pack_block
-from firmware.core import index, lz4chain, pcapng, receipt, seal
+from firmware.core import index, lz4chain, noted, pcapng, receipt, seal
 from firmware.core._kernel import Stretch, probe, scan, scan_packed
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.recovery import recover
@@ -48,7 +48,7 @@ def damaged(data: bytes, rows: list[tuple[int, int]]) -> bytes:
 @given(st.binary(max_size=500))
 def test_any_bytes(data):
     """Bytes that are none of these things."""
-    for parse in (seal.unpacked, receipt.unpacked):
+    for parse in (seal.unpacked, receipt.unpacked, noted.unpacked):
         try:
             parse(data)
         except BadItem:
