@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core.envelope import Order
-from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.hit import Hit, Numbering
 from firmware.core.look import Damage, Damages
 from firmware.core.query import Query, terms_of
@@ -93,7 +93,10 @@ class Search:
         return 100 if self._survey is not None else int(100 * self._walk.share)
 
     def work(self) -> list[tuple[Part, bool]]:
-        """One piece of it; the parts that are ready, each with whether it is the last."""
+        """One piece of it; the parts that are ready, each with whether it is the last.
+
+        Raises DiskFailed, and is of no use after that: gone on with, it would pass for one that has seen everything.
+        """
         if self._survey is None and self._thinning is not None and self._thinning.busy:
             hit = self._thinning.piece()
             return self._take(hit) if hit is not None else []
@@ -181,7 +184,10 @@ class Search:
         for name in self._near(names):
             try:
                 seal = self._store.segment(name).seal()
-            except (Corrupt, Missing):
+            except Missing:
+                continue
+            except (Corrupt, DiskFailed):
+                yield from self._without_seal(name)
                 continue
             if seal is not None:
                 yield held_by(seal)
@@ -189,6 +195,19 @@ class Search:
             sequence, begin = sequence_of(opened), _begin_of(opened)
             if opened not in names and sequence is not None and begin is not None:
                 yield Held(sequence, begin, max(begin, self.plan.until_ns), goes_on=False)
+
+    def _without_seal(self, name: str) -> Iterator[Held | None]:
+        """What a segment held whose seal nobody can read: from the moment in its name to its last frame. That it was there is known."""
+        sequence, begin = sequence_of(name), _begin_of(name)
+        last = 0
+        try:
+            for piece in self._store.segment(name).index_pieces():
+                last = max([last, *(record.last_ns for record in piece.records)])
+                yield None
+        except (Corrupt, DiskFailed, Missing):
+            pass
+        if sequence is not None and begin is not None:
+            yield Held(sequence, begin, max(begin, last), goes_on=False)
 
     def _near(self, names: list[str]) -> list[str]:
         """Those whose seals have something to say: by their names and their neighbours', and all that hold frames of the interval.
@@ -220,8 +239,8 @@ class Search:
         """Likewise of those of which only a sum is kept: from the earliest to the latest as one, in places no segment has."""
         try:
             made = sum_unpacked(self._disk.read(f"receipts/{SUM}"))
-        except (Missing, BadItem):
-            return {}
+        except (Missing, BadItem, DiskFailed):
+            return {}  # verify names it; an answer is not held back for it
         begin, end = map(_begin_of, made.segments)
         return {-2: begin, -1: end} if begin is not None and end is not None else {}
 

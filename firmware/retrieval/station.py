@@ -263,7 +263,11 @@ class RetrievalStation:
         blocked = False
         for active in sorted(self._active, key=lambda row: self._priority(row.search.plan)):
             if not active.ready and active.search.found is None:
-                active.ready.extend(active.search.work())
+                try:
+                    active.ready.extend(active.search.work())
+                except DiskFailed:
+                    self._begin_anew(active, now)
+                    raise
             elif active.ready and self._withheld(active):
                 pass
             elif active.ready and self._parts_waiting(self._priority(active.search.plan)) >= self._settings.parts_waiting_max:
@@ -280,6 +284,14 @@ class RetrievalStation:
             return now.monotonic
         assert blocked, "there are searches, and none had anything to do"
         return now.monotonic.after(AGAIN_NS)
+
+    def _begin_anew(self, active: _Active, now: Now) -> None:
+        """As after a restart: what was published before is not sent again."""
+        if active.done.parts >= active.known.parts:
+            active.known = active.done
+        active.done = Progress()
+        left = self._settings.evidence_bytes_per_day_max - self._journal.today(now.utc_ns).bytes
+        active.search = self._search(active.search.plan, max(left, _LEAST_BYTES))
 
     def _withheld(self, active: _Active) -> bool:
         """Whether the next part was published before this process began; then it is not sent again."""
