@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from drivers.disk import Disk
 from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import of_file
-from firmware.core.errors import Corrupt
+from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.segment import FRAMES, Segment
 
 
@@ -30,24 +30,41 @@ def thaw(disk: Disk, path: str, name: str) -> int:
     one that sealed (`restored` gives a file with the same frames then), DiskFull, DiskFailed. After these the cold form is as it was.
     """
     directory = f"{path}/{name}"
-    if not disk.exists(f"{directory}/{FRAMES}"):
-        form, made = Cold(disk, directory), Segment(disk, path, name).seal()
-        digest = of_file(made.piece_bytes if made is not None else None)
-        file = disk.create(f"{directory}/.{FRAMES}")
-        try:
-            for link in restored(disk, path, name):
-                digest.update(link)
-                file.append([link])
-            file.sync()
-        finally:
-            file.close()
-        if made is None or digest.digest() != made.frames_digest:
-            disk.remove(f"{directory}/.{FRAMES}")
-            raise Corrupt(f"segment {name}: expected the bytes that were sealed, packed by {form.seal.library}; got others")
-        disk.rename(f"{directory}/.{FRAMES}", f"{directory}/{FRAMES}")
-        disk.sync_dir(directory)
+    if disk.exists(f"{directory}/{FRAMES}"):
+        # Nothing cold beside it is touched: it is of who rewrites this segment, and may be all there is of it in the next moment.
+        return disk.size(f"{directory}/{FRAMES}")
+    try:
+        _restore(disk, path, name)
+    except BaseException:
+        # Whatever ended it: the room of half a segment is given back. Nobody else would, for a cold segment is not rewritten.
+        _remove(disk, f"{directory}/.{FRAMES}")
+        raise
     for file_name in (COLD_SEAL, COLD):
-        if disk.exists(f"{directory}/{file_name}"):
-            disk.remove(f"{directory}/{file_name}")
+        _remove(disk, f"{directory}/{file_name}")
     disk.sync_dir(directory)
     return disk.size(f"{directory}/{FRAMES}")
+
+
+def _restore(disk: Disk, path: str, name: str) -> None:
+    directory = f"{path}/{name}"
+    form, made = Cold(disk, directory), Segment(disk, path, name).seal()
+    digest = of_file(made.piece_bytes if made is not None else None)
+    file = disk.create(f"{directory}/.{FRAMES}")
+    try:
+        for link in restored(disk, path, name):
+            digest.update(link)
+            file.append([link])
+        file.sync()
+    finally:
+        file.close()
+    if made is None or digest.digest() != made.frames_digest:
+        raise Corrupt(f"segment {name}: expected the bytes that were sealed, packed by {form.seal.library}; got others")
+    disk.rename(f"{directory}/.{FRAMES}", f"{directory}/{FRAMES}")
+    disk.sync_dir(directory)
+
+
+def _remove(disk: Disk, path: str) -> None:
+    try:
+        disk.remove(path)
+    except (DiskFailed, DiskFull, Missing):
+        return  # There is none; or it is a leftover, which counts for nothing beside a hot form.
