@@ -25,6 +25,9 @@ DIRECT_BLOCK = 4096  # O_DIRECT wants places and sizes in the file system's bloc
 DIRECT_BUFFER = 1 << 20  # For what does not lie in memory as it will in the file.
 SLOW_S = 0.1  # A disk that took this long for one append is busy; the ring lasts for some of that, the page cache for far more.
 SLOW_APPENDS = 64  # are then left to the page cache: a second of a saturated Gbit/s; twice as many each time it is slow again.
+OFFSET_MAX = (
+    1 << 62
+)  # of a file; what lies beyond, as an altered file may ask for, is beyond its end, and no number of the kernel's
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
@@ -73,6 +76,8 @@ class LinuxDisk:
             descriptor = self._open(path, os.O_RDONLY)
             try:
                 wanted = max(0, os.fstat(descriptor).st_size - offset) if size is None else size
+                if offset > OFFSET_MAX:
+                    return b""
                 pieces = []
                 while wanted:
                     piece = os.pread(descriptor, wanted, offset)

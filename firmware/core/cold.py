@@ -201,6 +201,9 @@ class Cold:
 
     def restored(self, run: Run) -> list[bytes]:
         """The pcapng blocks of each stretch of a run, proved against the table. Raises Corrupt, Missing."""
+        # Before anything is read: where the table is altered, it must not make anybody want gigabytes.
+        if run.offset + run.stored_bytes > self.seal.table_at:
+            raise Corrupt("expected a run before the table")
         stored = self._disk.read(self._file, offset=run.offset, size=run.stored_bytes)
         raw = dense.unpacked(stored) if run.kind == DENSE else lz4chain.decompressed(stored)
         pieces, at = [], 0

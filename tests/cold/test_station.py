@@ -6,14 +6,15 @@ import lz4.frame
 import pytest
 
 from drivers.clock import ClockState
+from drivers.linux.disk import LinuxDisk
 from firmware.cold import rewrite, station
 from firmware.cold.settings import ColdSettings
 from firmware.core import cold, lz4chain, pcapng
-from firmware.core.cold import COLD, COLD_SEAL
+from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.errors import Corrupt
 from firmware.core.segment import FRAMES, INDEX, SEAL, Segment
 from firmware.core.shelf import lines, rows
-from firmware.core.store import Hit, Query, Store
+from firmware.core.store import Damage, Hit, Query, Store
 from firmware.core.thaw import thaw
 from firmware.core.timestamp import SECOND
 from firmware.core.verify import verify
@@ -148,6 +149,34 @@ def test_every_flipped_byte_is_found(cold_box):
         assert not verify(disk, public_key=cold_box.board.identity.public_key()).ok, f"{file}, cut"
         disk.write(path, data)
     assert verify(disk).ok
+
+
+@pytest.mark.parametrize("field", [0, 8], ids=["offset", "size"])
+def test_a_flipped_bit_in_the_table_ends_nobody(tmp_path, cold_box, field):
+    """On a real disk: where a run lies, 2^63 bytes further on, or two GiB long. The others are found, and verify names the segment. (S2-096)"""
+    name = cold_box.record(1, stretches=40, rows=4000)[0]
+    cold_box.work(hours=26)
+    disk = LinuxDisk(tmp_path)
+    disk.mkdir(f"segments/{name}")
+    for file in cold_box.files(name):
+        disk.write(f"segments/{name}/{file}", cold_box.board.disk.read(f"segments/{name}/{file}"))
+    form = Cold(disk, f"segments/{name}")
+    assert len(form.runs) > 1
+    data = bytearray(disk.read(f"segments/{name}/{COLD}"))
+    data[form.seal.table_at + 4 + field + (7 if field == 0 else 3)] ^= 0x80
+    disk.write(f"segments/{name}/{COLD}", data)
+    wanted = []
+    read = disk.read
+    disk.read = lambda path, *, offset=0, size=None: wanted.append(size) or read(path, offset=offset, size=size)
+    steps = list(Store(disk).walk(Query()))
+    verdict = verify(disk)
+
+    assert {"altered"} == {row.what for row in verdict.findings}
+    assert [name] == [row.segment for row in steps if isinstance(row, Damage)][:1]
+    assert 160_000 - sum(len(run.links) for run in form.runs[:1]) * 4000 < sum(
+        row.frame_count for row in steps if isinstance(row, Hit)
+    )
+    assert max(size for size in wanted if size is not None) <= 64 << 20
 
 
 def test_cold_forms_cannot_be_exchanged(cold_box):

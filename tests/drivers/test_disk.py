@@ -34,6 +34,7 @@ def test_what_was_written_is_read(disk: Disk) -> None:
     assert b"345" == disk.read("a/b/file", offset=3, size=3)
     assert b"89" == disk.read("a/b/file", offset=8, size=100)
     assert b"" == disk.read("a/b/file", offset=100)
+    assert [b"", b""] == [disk.read("a/b/file", offset=offset, size=100) for offset in ((1 << 63) - 50, (1 << 64) - 1)]
     assert 10 == disk.size("a/b/file")
 
 
