@@ -20,6 +20,7 @@ from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_r
 from firmware.core.receipt import SUM, Receipt, Sum
 from firmware.core.seal import Seal
 from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequence_of
+from firmware.core.terminal import printable
 from firmware.core.timestamp import SECOND, ClockState, iso, span
 
 _PIECE = 4 << 20
@@ -100,6 +101,7 @@ def lines(verdict: Verdict) -> list[str]:
     rows = [f"{word}: {verdict.segments} segments, {verdict.frames} frames{by_hardware}, {lost} stated as lost"]
     rows += [f"  {row.what:<12} {row.segment}  {row.text}" for row in verdict.findings]
     rows += [f"  ({row.what}) {row.segment}  {row.text}" for row in verdict.statements]
+    rows = [printable(row) for row in rows]
     if verdict.public_key:
         rows.append(f"key {verdict.public_key.hex()}")
     if verdict.last_digest:

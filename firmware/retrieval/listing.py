@@ -6,6 +6,7 @@ from firmware.core import cold, envelope, exported, index, message, pcapng, rece
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
+from firmware.core.terminal import printable
 from firmware.core.timestamp import SECOND, Timestamp, iso, span
 
 TAI_OFFSET_S = 37  # For showing moments of files that do not carry TAI minus UTC; since 2017.
@@ -17,7 +18,7 @@ def shown(data: bytes) -> list[str]:
     """One file of a store in words: whatever of our formats it is. Raises BadItem when it is none of them."""
     for show in (_seal, _cold, _receipt, _exported, _messages, _envelope, _release, _command, _order, _index, _section):
         try:
-            return show(data)
+            return [printable(line) for line in show(data)]
         except (BadItem, Corrupt):
             continue
     raise BadItem(
@@ -61,8 +62,8 @@ def _exported(data: bytes) -> list[str]:
     row = exported.unpacked(data)
     return [
         f"record {row.number} of what was carried away: {row.file} onto {row.stick}, {row.form}",
-        f"by        {_printable(row.by)}",
-        f"why       {_printable(row.reason)}",
+        f"by        {printable(row.by)}",
+        f"why       {printable(row.reason)}",
         f"asked     {', '.join(f'{name} {value}' for name, value in row.asked.items())}",
         f"holds     {row.frames} frames, {row.size} bytes, {iso(row.from_utc_ns)} to {iso(row.until_utc_ns)}",
         f"SHA-256   {row.digest.hex()}",
@@ -112,7 +113,7 @@ def _order(data: bytes) -> list[str]:
     return [
         f"order {order.identity.hex()}: {order.deed}, for box {order.box}, by {order.signer}, counter {order.counter}",
         f"made {_moment(order.made_tai_ns)}, expires {_moment(order.expires_tai_ns)}",
-        *(f"  {name}: {_printable(value)}" for name, value in sorted(order.parameters.items())),
+        *(f"  {name}: {printable(value)}" for name, value in sorted(order.parameters.items())),
     ]
 
 
@@ -140,7 +141,7 @@ def _inside(
     if asked_by is not None:
         rows.append(f"asked for by command {asked_by.hex()}")
     if isinstance(facts, dict):
-        rows += [f"  {name}: {_printable(value)}" for name, value in sorted(facts.items())]
+        rows += [f"  {name}: {printable(value)}" for name, value in sorted(facts.items())]
     return rows + (_batch(message.unpacked(body)) if kind == "group" else _frames(body))
 
 
@@ -174,7 +175,7 @@ def _batch(messages: Sequence[Message]) -> list[str]:
 def text_shown(row: Message) -> str:
     """A message's text on one line, with everything sensitive masked; "" without one."""
     tags = (*row.tags, *find_tags(row.text, row.fields, row.attachment))
-    return _printable(_masked(row.text or "", [(tag.start, tag.end) for tag in tags if tag.path == "text"])) if row.text else ""
+    return printable(_masked(row.text or "", [(tag.start, tag.end) for tag in tags if tag.path == "text"])) if row.text else ""
 
 
 def _body(row: Message) -> list[str]:
@@ -186,8 +187,8 @@ def _body(row: Message) -> list[str]:
 
     rows = []
     if row.text is not None:
-        rows.append(_printable(hide("text", row.text)))
-    rows += [f"{_printable(name)}={_printable(hide(f'fields/{name}', _word(value)))}" for name, value in row.fields.items()]
+        rows.append(printable(hide("text", row.text)))
+    rows += [f"{printable(name)}={printable(hide(f'fields/{name}', _word(value)))}" for name, value in row.fields.items()]
     if row.attachment is not None:
         rows.append(f"attachment of {len(row.attachment[1])} bytes")
     return rows
@@ -216,11 +217,6 @@ def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _word(value: Field) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-def _printable(value: object) -> str:
-    """A terminal obeys control characters, and these words come from outside."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)[:4096])
 
 
 def _stamp(stamp: Timestamp, tai_offset_s: int = TAI_OFFSET_S) -> str:

@@ -1,11 +1,14 @@
 """A store on a disk with bad places: whatever the disk does not give back is named with its segment, and the rest is judged all the same."""
 
+import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from drivers.errors import DiskFailed
+from drivers.linux.disk import LinuxDisk
 from firmware.core import receipt, seal
 from firmware.core.certificate import TimeQuality
 from firmware.core.receipt import SUM, Receipt, Run, Sum
@@ -182,3 +185,18 @@ def delete(board: SimulatedBoard, names: list[str]) -> None:
         disk.write(f"receipts/{number:08d}-{name}", data)
         previous = seal.digest(data)
         disk.rename(f"segments/{name}", f"trash/{name}")
+
+
+def test_names_that_are_no_text_hide_nothing(tmp_path: Path) -> None:
+    """A file whose name is any bytes is named as far as it is text, and the rest is judged; it was the end of what people are told."""
+    board = SimulatedBoard()
+    name = write_segment(board, [[frame(board.clock.now().utc_ns)]]).name
+    disk = LinuxDisk(tmp_path)
+    disk.mkdir(f"segments/{name}")
+    for file in board.disk.list(f"segments/{name}"):
+        disk.write(f"segments/{name}/{file}", board.disk.read(f"segments/{name}/{file}"))
+    (tmp_path / "segments" / os.fsdecode(b"\xff\x1b[2J")).mkdir()
+    said = lines(verify(disk))
+
+    assert any("foreign" in line and "\N{REPLACEMENT CHARACTER}[2J" in line for line in said)
+    assert all(line.isprintable() and line.encode() for line in said)
