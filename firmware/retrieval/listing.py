@@ -6,6 +6,7 @@ from firmware.core import cold, envelope, exported, index, message, pcapng, rece
 from firmware.core.errors import BadItem, Corrupt
 from firmware.core.message import Field, Message
 from firmware.core.sensitive import find_tags
+from firmware.core.summary import SUMMARY
 from firmware.core.terminal import printable
 from firmware.core.timestamp import SECOND, Timestamp, iso, span
 
@@ -16,13 +17,13 @@ SHOWN_MAX = 200  # messages or frames of one file
 
 def shown(data: bytes) -> list[str]:
     """One file of a store in words: whatever of our formats it is. Raises BadItem when it is none of them."""
-    for show in (_seal, _cold, _receipt, _exported, _messages, _envelope, _release, _command, _order, _index, _section):
+    for show in (_seal, _cold, _receipt, _sum, _exported, _messages, _envelope, _release, _command, _order, _index, _section):
         try:
             return [printable(line) for line in show(data)]
         except (BadItem, Corrupt):
             continue
     raise BadItem(
-        "expected a seal, receipt, index, cold seal, message batch, envelope, release item, command, order or pcapng section of ours"
+        "expected a seal, receipt, index, sum of receipts, cold seal, message batch, envelope, release item, command, order or pcapng section of ours"
     )
 
 
@@ -83,6 +84,18 @@ def _receipt(data: bytes) -> list[str]:
     ]
 
 
+def _sum(data: bytes) -> list[str]:
+    made = receipt.sum_unpacked(data)
+    return [
+        f"sum of the receipts up to number {made.number}, for segments from {made.segments[0]} to {made.segments[1]}",
+        *(f"deleted   {run.first} to {run.last}, the last one's seal {run.seal_digest.hex()}" for run in made.runs[:SHOWN_MAX]),
+        *([f"and {len(made.runs) - SHOWN_MAX} more stretches"] if len(made.runs) > SHOWN_MAX else []),
+        f"causes    {', '.join(f'{cause} {count}' for cause, count in sorted(made.causes.items()))}",
+        f"made      {_stamp(made.made)}",
+        f"ends with {made.digest.hex()}, the newest receipt in it",
+    ]
+
+
 def _messages(data: bytes) -> list[str]:
     return _batch(message.unpacked(data))
 
@@ -121,6 +134,8 @@ def _index(data: bytes) -> list[str]:
     head = index.unpacked_header(data)
     records, end = index.unpacked_records(data)
     frames = sum(record.frames for record in records)
+    if head.opened.source == SUMMARY:
+        return [f"summary of segments, for find: {len(records)} rows, {frames} frames"]
     torn = "" if end == len(data) else f"; {len(data) - end} bytes after them make no sense"
     return [
         f"index of the segment with sequence {head.sequence}, opened {_stamp(head.opened, head.tai_offset_s)}",

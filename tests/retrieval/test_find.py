@@ -6,11 +6,14 @@ from firmware.core.envelope import Command, Order, command_packed, order_packed
 from firmware.core.errors import BadItem
 from firmware.core.message import Message, Priority, Severity, Tag
 from firmware.core.query import Query
+from firmware.core.receipt import Receipt, sum_packed, summed
 from firmware.core.release import Release
 from firmware.core.shelf import as_json, lines, rows
+from firmware.core.store import Store
 from firmware.core.timestamp import SECOND
 from firmware.retrieval.find import find
 from firmware.retrieval.listing import MASK, shown
+from firmware.retrieval.sums import sum_up
 from simulator.board import SimulatedBoard
 from simulator.written_store import begin_segment, frame, write_segment
 
@@ -175,3 +178,17 @@ def test_show_says_when_it_is_none_of_ours() -> None:
             assert "expected a seal" in str(problem)
         else:
             raise AssertionError("expected BadItem")
+
+
+def test_show_tells_a_sum_of_receipts_and_a_summary_for_what_they_are() -> None:
+    """The one was none of our formats, the other the index of a segment 0 of 1970."""
+    board = _store()
+    names = Store(board.disk).names()
+    row = Receipt(names[0], 1, bytes(32), "room", NOW, None)
+    total = summed(None, [row], number=1, digest=bytes(32), made=NOW)
+    sum_up(board.disk, progress=lambda done, of: None)
+    said = shown(sum_packed(total.signed(board.identity.sign(total.body()))))
+
+    assert f"sum of the receipts up to number 1, for segments from {names[0]} to {names[0]}" == said[0]
+    assert "causes    room 1" in said
+    assert ["summary of segments, for find: 1 rows, 10 frames"] == shown(board.disk.read("summary/segments"))
