@@ -43,16 +43,20 @@ def row_of(disk: Disk, path: str, name: str) -> Row | None:
     """One segment by its name without the dot; None when it is gone."""
     is_open = not disk.exists(f"{path}/{name}")
     directory = f"{path}/.{name}" if is_open else f"{path}/{name}"
-    files = _COUNTED.intersection(disk.list(directory))
+    sequence = sequence_of(name) or 0
+    try:
+        files = _COUNTED.intersection(disk.list(directory))
+    except DiskFailed:
+        disk.list(path)  # Raises again where the disk gives nothing at all; else it is this segment's trouble, and no other's.
+        return Row(name, sequence, 0, is_open, False, None, b"", 0)
     size = 0
     for file in files:
         try:
             size += disk.size(f"{directory}/{file}")
-        except Missing:
+        except (DiskFailed, Missing):
             continue
     if is_open and size == 0:
         return None
-    sequence = sequence_of(name) or 0
     if is_open:
         return Row(name, sequence, size, True, True, None, b"", _frames_so_far(disk, path, name))
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core import envelope, message, release
-from firmware.core.errors import BadItem, Missing
+from firmware.core.errors import BadItem, DiskFailed, Missing
 from firmware.core.timestamp import SECOND
 from firmware.retention.plan import Kept, kept, too_many
 from firmware.retention.settings import RetentionSettings
@@ -68,8 +68,8 @@ class Folder:
     def _last_received(self, row: Kept) -> int:
         try:
             messages = message.unpacked(_group_body(self.disk.read(f"{self.path}/{row.name}")))
-        except (BadItem, Missing):
-            return row.tai_ns
+        except (BadItem, DiskFailed, Missing):
+            return row.tai_ns  # Whoever cannot be read must not hold up the others.
         return max(entry.received_time.tai_ns for entry in messages)
 
     def _delete(self, names: Sequence[str]) -> int:

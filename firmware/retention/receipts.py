@@ -61,7 +61,7 @@ class Receipts:
                 self._previous = UNREAD  # verify names both
         for name in disk.list(TRASH):
             if f"{TRASH}/{name}" != RESERVE:
-                disk.remove(f"{TRASH}/{name}")
+                self._throw_away(name)
         self._fill_reserve()
 
     def has(self, segment: str) -> bool:
@@ -84,7 +84,7 @@ class Receipts:
         except Missing:
             return
         disk.sync_dir(SEGMENTS)
-        disk.remove(f"{TRASH}/{segment}")
+        self._throw_away(segment)
 
     def sum_up(self, now: Now, *, keep: int) -> int:
         """Put some of the oldest receipts into the sum, where there are more than `keep`; how many. Raises DiskFull or DiskFailed.
@@ -120,6 +120,12 @@ class Receipts:
             disk.remove(f"{RECEIPTS}/{name}")
             self._done.discard(row.segment)
         return len(chosen)
+
+    def _throw_away(self, name: str) -> None:
+        try:
+            self._board.disk.remove(f"{TRASH}/{name}")
+        except DiskFailed:
+            return  # What cannot be removed takes its room, and must not keep anybody from starting, or from making more.
 
     def _read_sum(self) -> Sum | None:
         try:
