@@ -9,6 +9,7 @@ does not fit, is removed again.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from drivers.board import Board
@@ -137,23 +138,23 @@ class LocalAccess:
                 ),
                 now,
             )  # fmt: skip
-            stick.rename(hidden, f"{name}.pcapng")
             stick.write(f"{name}.record", exported.packed(record))
             stick.write(
                 f"{name}.json", json.dumps(_manifest(record, found, self._board.identity.public_key()), indent=1).encode()
             )
-            for suffix in ("pcapng", "record", "json"):
+            for suffix in ("record", "json"):
                 stick.sync(f"{name}.{suffix}")
+            stick.rename(hidden, f"{name}.pcapng")
             stick.sync_dir("")
         except DiskFull:
-            self._removed(stick, hidden)
+            self._removed(stick, name)
             return ["the stick, or the box's own disk, is full; nothing was carried away"]
         except (DiskFailed, Missing):
-            self._removed(stick, hidden)
+            self._removed(stick, name)
             return ["the stick does not obey, or was pulled out; nothing complete is on it"]
         except BaseException:
             # Whoever watches has stopped it, or this process ends: no half evidence stays behind on somebody's stick.
-            self._removed(stick, hidden)
+            self._removed(stick, name)
             raise
         missing = sentence(found.holes)
         return [
@@ -232,12 +233,12 @@ class LocalAccess:
             return "cannot be read"
 
     @staticmethod
-    def _removed(stick: Disk, hidden: str) -> None:
-        try:
-            stick.remove(hidden)
+    def _removed(stick: Disk, name: str) -> None:
+        for file in (f".{name}.pcapng", f"{name}.pcapng", f"{name}.record", f"{name}.json"):
+            with suppress(DiskFull, DiskFailed, Missing):  # It has been pulled out, or never took the file.
+                stick.remove(file)
+        with suppress(DiskFull, DiskFailed, Missing):
             stick.sync_dir("")
-        except (DiskFull, DiskFailed, Missing):
-            return  # It has been pulled out, or never took the file.
 
 
 def _manifest(record: Exported, found: Found, public_key: bytes) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 
 from firmware.console.settings import ConsoleSettings
 from firmware.core import exported, pcapng
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.exported import Exported
 from firmware.core.seal import digest
 from firmware.core.settings import Settings, layer_from_assignments
@@ -178,6 +178,29 @@ def test_a_full_stick_says_so() -> None:
 
     assert "is full" in said[0]
     assert ({}, []) == (person.carried(), person.records())
+
+
+@pytest.mark.parametrize("trouble", [DiskFull, DiskFailed])
+def test_what_is_said_not_to_be_on_the_stick_is_not_on_it(trouble: type[Exception]) -> None:
+    """Whatever the stick refuses, once: either all three files are there and it says so, or none. (S2-108)"""
+    for refused in range(100):
+        person = Person()
+        deeds = [0]
+
+        def before(number: int, operation: str, path: str, deeds: list[int] = deeds, refused: int = refused) -> None:
+            deeds[0] += 1
+            if deeds[0] == refused + 1:
+                raise trouble("expected the stick to obey")
+
+        person.stick.before = before
+        said = person.export()
+
+        files = sorted(name.rpartition(".")[2] for name in person.carried())
+        is_done = "the stick may be pulled out" == said[-1]
+        assert (["json", "pcapng", "record"] if is_done else []) == files, f"operation {refused}: {said}"
+        if deeds[0] <= refused:
+            return
+    raise AssertionError("expected an export of less than 100 operations")
 
 
 def test_no_record_no_evidence() -> None:
