@@ -8,15 +8,19 @@ from firmware.core.message import is_token
 from firmware.core.streams.decoders import DECODERS
 from firmware.core.streams.sample import NAME_MAX, Sample
 from firmware.core.streams.samplers import Sampler, Verdict
+from firmware.core.timestamp import SECOND
 
-FLOWS_MAX = 64  # senders of chosen streams; more are a misunderstanding, or a stranger
+FLOWS_MAX = 64  # senders of chosen streams at once; more are a misunderstanding, or a stranger
+QUIET_NS = (
+    60 * SECOND
+)  # A sender that connects anew comes from another port; where room is wanted, the former one is over after this.
 
 Key = tuple[str, bytes, bytes, int | None, int | None]
 
 
 @dataclass(slots=True)
 class Flow:
-    """One stream between one sender and one receiver. number: among those of one name."""
+    """One stream between one sender and one receiver. number: among those of one name. heard_ns: when last, by the frame's stamp."""
 
     name: str
     number: int
@@ -24,6 +28,7 @@ class Flow:
     undecided: dict[int, Sample] = field(default_factory=dict)
     ready: list[Sample] = field(default_factory=list)
     left_out: int = 0
+    heard_ns: int = 0
 
 
 class Chosen:
@@ -49,10 +54,12 @@ class Chosen:
         key = (sample.stream, *between)
         flow = self._flows.get(key)
         if flow is None:
-            if len(self._flows) >= FLOWS_MAX:
+            if len(self._flows) >= FLOWS_MAX and not self._forget_one(sample.stamp_ns):
                 return "too_many_flows"
-            number = sum(flow.name == name for flow in self._flows.values())
+            taken = {flow.number for flow in self._flows.values() if flow.name == name}
+            number = next(number for number in range(FLOWS_MAX) if number not in taken)
             flow = self._flows[key] = Flow(name, number, self._sampler(sample))
+        flow.heard_ns = sample.stamp_ns
         self._token += 1
         flow.undecided[self._token] = sample
         return self._apply(flow, flow.sampler.feed(self._token, sample.stamp_ns, sample.values))
@@ -71,6 +78,15 @@ class Chosen:
         """Decide about everything: this is the end."""
         for flow in self._flows.values():
             self._apply(flow, flow.sampler.settle())
+
+    def _forget_one(self, now_ns: int) -> bool:
+        """The flow that was heard of longest ago, where it has been quiet since and has nothing to send; False where there is none."""
+        # Either way: a clock that was set back must not keep flows for ever.
+        key, flow = max(self._flows.items(), key=lambda row: abs(now_ns - row[1].heard_ns))
+        if flow.ready or abs(now_ns - flow.heard_ns) < QUIET_NS:
+            return False
+        del self._flows[key]
+        return True
 
     def _apply(self, flow: Flow, verdict: Verdict) -> str | None:
         cause = None

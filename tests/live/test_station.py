@@ -99,6 +99,35 @@ def test_two_robots_are_two_flows(make_room: Callable[..., Room]) -> None:
     assert {(0, 1.0), (1, 2.0)} == {(row.fields["flow"], row.fields["0/0"]) for row in room.messages()}
 
 
+def test_a_sender_that_connects_anew_again_and_again_is_heard(make_room: Callable[..., Room]) -> None:
+    """Each time from another port, as TCP does, a hundred times in a shift: the stream never ends, and counts its senders from 0."""
+    room = make_room(streams=CHOSEN)
+    for number in range(100):
+        room.robot(20, lambda n: 1, source=f"10.0.1.{number}")
+        room.board.clock.advance(300 * SECOND)
+        room.work()
+    room.station.stop(room.board.clock.now())
+
+    assert 100 == sum(row.fields["count"] > 0 for row in room.messages())
+    assert set(range(64)) == {row.fields["flow"] for row in room.messages()}
+    assert "too_many_flows" not in room.station.report.drops
+
+
+def test_a_stranger_with_many_addresses_ends_nobody(make_room: Callable[..., Room]) -> None:
+    """Who sends from a thousand addresses at once takes no place from who is heard."""
+    room = make_room(streams=CHOSEN)
+    room.robot(100, lambda n: 1)
+    for number in range(200):
+        room.robot(1, lambda n: 7, source=f"10.0.{1 + number // 200}.{number}")
+        room.robot(1, lambda n: 1)
+
+    assert 137 == room.station.report.drops["too_many_flows"]
+    room.board.clock.advance(2 * SECOND)
+    room.robot(100, lambda n: 5)
+    room.station.stop(room.board.clock.now())
+    assert (0, 5.0) in {(row.fields["flow"], row.fields["0/0"]) for row in room.messages()}
+
+
 def test_a_message_never_has_too_many_fields(make_room: Callable[..., Room]) -> None:
     """A second of everything there is becomes as many messages as it needs."""
     room = make_room(streams=CHOSEN, rates="itp/robot=1000")
