@@ -13,7 +13,7 @@ from firmware.core import syslog
 from firmware.core.errors import BadItem
 from firmware.core.message import FIELDS_MAX, Priority, Severity, decoded_cbor, is_token
 from firmware.core.said import Form, Said, clean_text, flattened
-from firmware.core.timestamp import parse_utc
+from firmware.core.timestamp import parse_utc_us
 
 VERSION = 1
 OPAQUE = "application/octet-stream"
@@ -113,7 +113,7 @@ def _time(value: object) -> int | None:
     if not isinstance(value, str) or len(value) > 64:
         return None
     try:
-        return parse_utc(value)
+        return parse_utc_us(value)
     except ValueError:
         return None
 

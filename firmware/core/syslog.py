@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from firmware.core.errors import BadItem
 from firmware.core.message import FIELDS_MAX, Field, Severity
 from firmware.core.said import Said, clean_text
-from firmware.core.timestamp import parse_utc
+from firmware.core.timestamp import parse_utc_us
 
 _PRI = re.compile(rb"<(\d{1,3})>")
 _HEADER = re.compile(rb"1 (\S{1,64}) (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) ")
@@ -45,7 +45,7 @@ def decoded(data: bytes) -> Said:
     time_utc_ns: int | None = None
     if time is not None:
         try:
-            time_utc_ns = parse_utc(time)
+            time_utc_ns = parse_utc_us(time)
         except ValueError:
             fields["claimed_time"] = time
     elements, body = _structured_data(body)

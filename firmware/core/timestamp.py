@@ -1,5 +1,6 @@
 """Moments: writing them, reading them, and moving between TAI (recorded), UTC (shown, and stamped on frames) and text."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from drivers.clock import Clock, ClockState, Monotonic, Now, Timestamp
@@ -15,6 +16,7 @@ __all__ = [
     "compact",
     "iso",
     "parse_utc",
+    "parse_utc_us",
     "span",
 ]
 
@@ -22,6 +24,7 @@ SECOND = 1_000_000_000  # ns
 MS = 1_000_000  # ns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEYOND_US = re.compile(r"[.,]\d{6}(\d{1,3})", re.ASCII)  # what datetime does not keep of a second
 
 
 def compact(utc_ns: int) -> str:
@@ -46,10 +49,16 @@ def span(ns: int) -> str:
 def parse_utc(text: str) -> int:
     """A moment as a person writes it, UTC ns: ISO 8601 ("2026-11-22T10:15", offset allowed, UTC assumed) or seconds since 1970.
 
-    Raises ValueError saying what was expected.
+    Nine digits of a second count, as Wireshark shows them. Raises ValueError saying what was expected.
     """
+    beyond = None if _is_seconds(text) else _BEYOND_US.search(text)
+    return parse_utc_us(text) + (int(beyond[1].ljust(3, "0")) if beyond is not None else 0)
+
+
+def parse_utc_us(text: str) -> int:
+    """As `parse_utc`, but of ISO 8601 whole microseconds: of messages, whose identity follows from it."""
     try:
-        if text.replace(".", "", 1).isdigit():
+        if _is_seconds(text):
             whole, _, fraction = text.partition(".")
             return int(whole) * SECOND + int((fraction + "000000000")[:9])
         moment = datetime.fromisoformat(text)
@@ -59,6 +68,10 @@ def parse_utc(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds * 1000
+
+
+def _is_seconds(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _moment(utc_ns: int) -> datetime:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware.core.timestamp import SECOND, Monotonic, Timestamp, compact, iso, parse_utc, span
+from firmware.core.timestamp import SECOND, Monotonic, Timestamp, compact, iso, parse_utc, parse_utc_us, span
 from simulator.clock import SimulatedClock
 
 NS = 1_795_342_500 * SECOND  # 2026-11-22T10:15:00Z
@@ -29,7 +29,11 @@ def test_what_is_no_time_is_said(text: str) -> None:
 
 def test_seconds_keep_their_nanoseconds() -> None:
     """A frame's own stamp can be typed as it is printed by other programs."""
-    assert 1_795_342_500_123_456_789 == parse_utc("1795342500.123456789")
+    for text in ("1795342500.123456789", "2026-11-22T10:15:00.123456789Z", "2026-11-22 11:15:00,1234567891+01:00"):
+        assert 1_795_342_500_123_456_789 == parse_utc(text)
+    assert 1_795_342_500_123_456_700 == parse_utc("2026-11-22T10:15:00.1234567")
+    # A message's identity follows from what it says of its time: that stays as it was read when it was heard.
+    assert 1_795_342_500_123_456_000 == parse_utc_us("2026-11-22T10:15:00.123456789Z")
 
 
 @given(st.integers(-(2**70), 2**70))
