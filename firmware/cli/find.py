@@ -95,6 +95,9 @@ def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
     """What the options ask for: the index narrows, the sift decides."""
     from firmware.core.sift import Sift
 
+    for option, word in (("--message", a.message), ("--event", a.event), ("--contains", a.contains), ("--filter", a.filter)):
+        if word == "":  # A variable that was not set, mostly; everything is not what was asked for.
+            raise ValueError(f"{option}: expected something to look for, it is empty")
     words = (a.device, a.source, a.destination, a.kind, a.message, a.event, a.contains, a.filter, a.settings, a.set)
     if not any(words):
         return _query(a), Sift()  # Nobody has to be loaded who understands words: a third of the time until the first frame.
@@ -128,8 +131,8 @@ def _query(a: argparse.Namespace) -> "Query":
     from firmware.core.store import Query
 
     return Query(
-        since_utc_ns=parse_utc(a.since) if a.since else None,
-        until_utc_ns=parse_utc(a.until) if a.until else None,
+        since_utc_ns=parse_utc(a.since) if a.since is not None else None,
+        until_utc_ns=parse_utc(a.until) if a.until is not None else None,
         hosts=tuple(a.host),
         ports=tuple(a.port),
         macs=tuple(a.mac),

@@ -92,8 +92,8 @@ def _ls(a: argparse.Namespace) -> int:
 
     rows = each(
         LinuxDisk(store_at(a.directory)),
-        since_utc_ns=parse_utc(a.since) if a.since else None,
-        until_utc_ns=parse_utc(a.until) if a.until else None,
+        since_utc_ns=parse_utc(a.since) if a.since is not None else None,
+        until_utc_ns=parse_utc(a.until) if a.until is not None else None,
     )
     for line in [json.dumps(as_json(rows), indent=1)] if a.json else lines(rows):
         print(line)

@@ -73,9 +73,12 @@ def pattern(text: str) -> bytes:
     if not text.startswith("0x"):
         return text.encode()
     try:
-        return bytes.fromhex(text[2:])
+        digits = bytes.fromhex(text[2:])
     except ValueError:
-        raise BadItem("expected a text, or 0x and an even number of hexadecimal digits") from None
+        digits = b""
+    if not digits:  # No bytes would be in every frame: more than anybody asked for.
+        raise BadItem("expected a text, or 0x and an even number of hexadecimal digits")
+    return digits
 
 
 def split(hit: Hit, frames: int) -> Iterator[Hit]:

@@ -56,7 +56,9 @@ def test_what_is_no_ip_was_sent_by_nobody() -> None:
     assert not Sift(sources=(address(ARM),)).takes(Packet(0, b"\x00" * 9, 9))
 
 
-@pytest.mark.parametrize("wrong", [lambda: address("arm-2"), lambda: pattern("0xabc"), lambda: frame_filter("prot 7")])
+@pytest.mark.parametrize(
+    "wrong", [lambda: address("arm-2"), lambda: pattern("0xabc"), lambda: pattern("0x"), lambda: frame_filter("prot 7")]
+)
 def test_what_cannot_be_understood_is_said(wrong: object) -> None:
     """Each is an error that says what was expected."""
     with pytest.raises((BadItem, BadFilter), match="expected"):
