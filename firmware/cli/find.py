@@ -48,6 +48,10 @@ def _find(a: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C ends at once.
 
     a.role = "box"  # whose settings may be given
+    if a.count and a.write:
+        raise ValueError("--count: expected without -w, for it writes no frames; find says how many it has written anyway")
+    if a.order and (a.count or a.write or a.newest_first):
+        raise ValueError("--order: expected without --count, -w and --newest-first; it shows messages, and writes no frames")
     query, sift = _asked(a)
     if a.order:
         return _find_in_order(a, query, sift)
