@@ -11,7 +11,7 @@ from firmware.core.chronology import Happened, Placed, happened, lines, placed
 from firmware.core.clock_page import STATE, STATE_BYTES_MAX
 from firmware.core.durable import read_or_none
 from firmware.core.entrance import Rules, message_of
-from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.frame import ip_text
 from firmware.core.hearing import Hearing
 from firmware.core.look import Damage, Damages
@@ -125,10 +125,13 @@ class _Certificates:
     def _read(self, segment: str) -> tuple[Account | None, int | None]:
         try:
             made: Seal | None = self._store.segment(segment).seal()
-        except (Corrupt, Missing):
+        except (Corrupt, DiskFailed, Missing):
             return None, None  # verify names it; what it certified is worth nothing
         if made is None:
-            state = read_or_none(self._disk, STATE, size=STATE_BYTES_MAX)
+            try:
+                state = read_or_none(self._disk, STATE, size=STATE_BYTES_MAX)
+            except DiskFailed:
+                state = None
             return account_from(state or b""), self._tai_offset_s  # still being recorded
         if made.time is None or made.time.steps:
             return None, made.tai_offset_s

@@ -97,6 +97,19 @@ def test_a_seal_without_a_certificate(board: SimulatedBoard) -> None:
     assert [0, 1] == [row.swaps for row in found.rows]
 
 
+def test_a_seal_the_disk_does_not_give_back(board: SimulatedBoard) -> None:
+    """Its messages are shown, by arrival: one bad place was the end of the whole list."""
+    sealed(board, [said(board, "a", source=AHEAD, sent_ms=1)])
+    board.clock.advance(300 * SECOND)
+    sealed(board, [said(board, "b", source=AHEAD, sent_ms=1)])
+    board.disk.spoil(f"segments/{board.disk.list('segments')[0]}/seal")
+    found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+
+    assert [("a", False), ("b", True)] == [
+        (row.happened.message.text, entry["certified"]) for row, entry in zip(found.rows, found.as_json(), strict=True)
+    ]
+
+
 def test_each_once(board: SimulatedBoard) -> None:
     """A mirror port carries a frame twice; a message is one."""
     row = said(board, "a", source=AHEAD, sent_ms=1)
