@@ -225,6 +225,18 @@ def test_reading_a_store(run: Run, store: Path, tmp_path: Path) -> None:
     assert f"seal of segment {segment.name}" in run("show", segment / "seal")[1]
 
 
+def test_pin_says_what_it_cannot_hold(run: Run, store: Path) -> None:
+    """What is still being recorded is not held, and is said not to be; an older question has nothing to do with it. (S2-095)"""
+    board = SimulatedBoard(disk=cast(Any, LinuxDisk(store)))
+    board.clock.advance(3 * HALF_A_DAY_NS)
+    opened = begin_segment(board, [[frame(board.clock.now().utc_ns)]]).name
+    status, out, err = run("pin", store, "--since", "2026-11-22", "--until", "2026-11-30", "--reason", "case 17")
+
+    assert (0, 3) == (status, len(out.splitlines()))
+    assert f"NOT HELD: {opened} is still being recorded" in err
+    assert "" == run("pin", store, "--since", "2026-11-22", "--until", "2026-11-22T11:00", "--reason", "case 17")[2]
+
+
 def test_status(run: Run, store: Path) -> None:
     """Losses first, by station and cause."""
     status, out, _ = run("status", "--root", store)
@@ -377,6 +389,9 @@ def test_find_begins_with_nothing_of_others(store: Path) -> None:
         ("expected a host as an IPv4 or IPv6 address", ["find", "STORE", "--host", "console"]),
         ("expected a time such as 2026-11-22T10:15:00", ["find", "STORE", "--since", "yesterday"]),
         ("expected a file to write, in a directory that is there", ["find", "STORE", "-w", "NOWHERE/x"]),
+        ("expected segments, or --since and --until", ["pin", "STORE", "20261122T101500Z-000001", "--since", "0", "--until", "1", "--reason", "x"]),
+        ("there is no 20261122T101500Z-000009", ["thaw", "STORE", "20261122T101500Z-000009"]),
+        ("expected a segment that is held, as `scrubjay pins` lists them; 20261122T101500Z-000001 is not", ["unpin", "STORE", "20261122T101500Z-000001"]),
         ("--count: expected without -w", ["find", "STORE", "--count", "-w", "NOWHERE"]),
         ("--order: expected without --count, -w and --newest-first", ["find", "STORE", "--order", "-w", "NOWHERE"]),
         ("--order: expected without --count, -w and --newest-first", ["find", "STORE", "--order", "--newest-first"]),

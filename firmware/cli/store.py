@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from firmware.core.errors import BadItem
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
+    from drivers.disk import Disk
     from drivers.linux.vault import LinuxVault
 
 VAULT_KEY = "/etc/scrubjay/vault.key"
@@ -118,6 +120,7 @@ def _thaw(a: argparse.Namespace) -> int:
     from firmware.core.thaw import thaw
 
     disk = LinuxDisk(store_at(a.directory))
+    _known(disk, a.segment)
     for segment in a.segment:
         print(f"{segment}: frames.pcapng.lz4 is back, {thaw(disk, 'segments', segment)} bytes, as it was sealed")
     return 0
@@ -137,22 +140,35 @@ def _show(a: argparse.Namespace) -> int:
 def _pin(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
-    from firmware.core.store import Store
-    from firmware.retention.pins import overlapping, pin
+    from firmware.retention.pins import overlapping, pin, still_open
 
     disk = LinuxDisk(store_at(a.directory))
-    if a.segment:
+    opened: list[str] = []
+    if a.segment and not (a.since or a.until):
         segments = a.segment
-        unknown = set(segments) - set(Store(disk).names())
-        if unknown:
-            raise ValueError(f"expected sealed segments of this store, as `{PROGRAM} ls` shows them; there is no {min(unknown)}")
-    elif a.since and a.until:
-        segments = overlapping(disk, since_utc_ns=parse_utc(a.since), until_utc_ns=parse_utc(a.until))
+        _known(disk, segments)
+    elif a.since and a.until and not a.segment:
+        since, until = parse_utc(a.since), parse_utc(a.until)
+        segments, opened = overlapping(disk, since_utc_ns=since, until_utc_ns=until), still_open(disk, until_utc_ns=until)
     else:
         raise ValueError("expected segments, or --since and --until")
     pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns)
+    _known(disk, segments)  # Retention may have been quicker; then this says so.
     print("\n".join(segments) or "no sealed segment holds frames of that time")
+    for name in opened:
+        print(
+            f"NOT HELD: {name} is still being recorded; what is of that time in it can be pinned once it is sealed",
+            file=sys.stderr,
+        )
     return 0 if segments else 1
+
+
+def _known(disk: "Disk", segments: Sequence[str]) -> None:
+    from firmware.core.store import Store
+
+    unknown = set(segments) - set(Store(disk).names())
+    if unknown:
+        raise ValueError(f"expected sealed segments of this store, as `{PROGRAM} ls` shows them; there is no {min(unknown)}")
 
 
 def _unpin(a: argparse.Namespace) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from drivers.disk import Disk
 from firmware.core.durable import make_directory, read_or_none, replace
-from firmware.core.errors import Missing
+from firmware.core.errors import DiskFailed, Missing
 from firmware.core.segment import sequence_of
 from firmware.core.shelf import each
-from firmware.core.timestamp import iso
+from firmware.core.store import Store
+from firmware.core.timestamp import compact, iso
 
 PINS = "pins"
 REASON_MAX = 1000
@@ -47,7 +48,10 @@ def unpin(disk: Disk, segment: str) -> None:
     """Hold it no longer. Raises Missing when it was not held."""
     if sequence_of(segment) is None:
         raise Missing("expected the name of a segment, as `scrubjay pins` lists it")
-    disk.remove(f"{PINS}/{segment}")
+    try:
+        disk.remove(f"{PINS}/{segment}")
+    except Missing:
+        raise Missing(f"expected a segment that is held, as `scrubjay pins` lists them; {segment} is not") from None
     disk.sync_dir(PINS)
 
 
@@ -56,10 +60,15 @@ def overlapping(disk: Disk, *, since_utc_ns: int, until_utc_ns: int) -> list[str
     return [row.name for row in each(disk, since_utc_ns=since_utc_ns, until_utc_ns=until_utc_ns) if not row.is_open]
 
 
+def still_open(disk: Disk, *, until_utc_ns: int) -> list[str]:
+    """Segments without a seal that began by then: they may get frames of that time, and cannot be held yet."""
+    return [name for name in Store(disk).open_names() if name[:16] <= compact(until_utc_ns)]
+
+
 def _read(disk: Disk, name: str) -> Pin:
     try:
         row = json.loads(read_or_none(disk, f"{PINS}/{name}", size=_BYTES_MAX) or b"")
-    except (ValueError, RecursionError):
+    except (DiskFailed, ValueError, RecursionError):
         row = None
     match row:
         case {"reason": str(reason), "pinned": str(pinned)}:

@@ -6,6 +6,8 @@ Wherever the power goes, there is a segment, or a receipt for it, or both, and n
 Of the oldest receipts a sum is made, durable before they go: what it accounts for and is still there is removed at the next start.
 """
 
+from collections.abc import Callable
+
 from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
@@ -68,12 +70,19 @@ class Receipts:
         """Whether there is a receipt for this segment already: the power went before it was removed."""
         return segment in self._done
 
-    def delete(self, victim: Victim, now: Now) -> None:
-        """Receipt, then removal. Raises DiskFull or DiskFailed; then the segment is as it was."""
+    def delete(self, victim: Victim, now: Now, *, is_held: Callable[[], bool]) -> bool:
+        """Receipt, then removal; whether it went. Raises DiskFull or DiskFailed; then the segment is as it was.
+
+        is_held: asked once more when the receipt is durable, for that may take as long as a person needs to pin the segment; then there
+        are both, as after a power cut.
+        """
         if not self.has(victim.candidate.name):
             self._write(victim, now)
+        if is_held():
+            return False
         self.remove(victim.candidate.name)
         self._fill_reserve()
+        return True
 
     def remove(self, segment: str) -> None:
         """Take a segment that has its receipt out of the store."""

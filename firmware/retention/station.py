@@ -195,7 +195,8 @@ class RetentionStation:
         return victim if victim is not None and self._age_allowance.take(self._at.monotonic) else None
 
     def _delete(self, victim: Victim) -> None:
-        self._receipts.delete(victim, self._at)
+        if not self._receipts.delete(victim, self._at, is_held=lambda: victim.candidate.name in self._pinned()):
+            return
         self._held.drop(victim.candidate.name)
         self.report.count(f"segments_deleted_{victim.cause}")
         self.report.count("bytes_deleted", victim.candidate.size)

@@ -6,10 +6,10 @@ import pytest
 
 from firmware.core.errors import Missing
 from firmware.core.timestamp import SECOND
-from firmware.retention.pins import Pin, overlapping, pin, pins, unpin
+from firmware.retention.pins import Pin, overlapping, pin, pins, still_open, unpin
 from simulator.board import SimulatedBoard
 from simulator.disk import SimulatedDisk
-from simulator.written_store import frame, write_segment
+from simulator.written_store import begin_segment, frame, write_segment
 
 FIRST, SECOND_ONE = "20261122T101500Z-000001", "20261122T102000Z-000002"
 NS = 1_795_342_500 * SECOND
@@ -31,8 +31,10 @@ def test_a_file_that_makes_no_sense_holds_all_the_same():
     disk.mkdir("pins")
     disk.write(f"pins/{FIRST}", b"\xff{")
     disk.write("pins/README", b"")
+    pin(disk, [SECOND_ONE], reason="case 17", now_utc_ns=NS)
+    disk.spoil(f"pins/{SECOND_ONE}")
 
-    assert [Pin(FIRST, "", "")] == pins(disk)
+    assert [Pin(FIRST, "", ""), Pin(SECOND_ONE, "", "")] == pins(disk)
 
 
 @pytest.mark.parametrize("reason", ["", "x" * 1001])
@@ -57,3 +59,13 @@ def test_segments_of_an_interval():
 
     assert [seals[1].name] == overlapping(board.disk, since_utc_ns=NS + SECOND, until_utc_ns=NS + 10 * SECOND)
     assert [] == overlapping(board.disk, since_utc_ns=NS + 11 * SECOND, until_utc_ns=NS + 19 * SECOND)
+
+
+def test_what_is_still_open_is_known():
+    """A segment being recorded cannot be held yet; that an interval reaches into it can be said. (S2-095)"""
+    board = SimulatedBoard()
+    write_segment(board, [[frame(NS)]])
+    opened = begin_segment(board, [[frame(NS + 300 * SECOND)]]).name
+
+    assert [opened] == still_open(board.disk, until_utc_ns=NS + 400 * SECOND)
+    assert [] == still_open(board.disk, until_utc_ns=NS + 200 * SECOND)

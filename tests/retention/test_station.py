@@ -15,6 +15,7 @@ from firmware.core.release import Release
 from firmware.core.settings import Settings
 from firmware.core.shelf import rows
 from firmware.core.timestamp import SECOND
+from firmware.retention.pins import pin, unpin
 from firmware.retention.settings import RetentionSettings
 from simulator.disk import PowerCut
 from simulator.written_store import begin_segment
@@ -105,6 +106,26 @@ def test_room_is_kept_free(steward: Steward) -> None:
     assert steward.verdict().ok
     assert steward.station.report.drops["nothing_to_delete"] > 0
     assert [Priority.P2] == [row.priority for row in steward.said()]
+
+
+def test_pinned_while_its_receipt_is_written(steward: Steward) -> None:
+    """A card takes its time over a receipt, and a person pins the segment meanwhile: it stays, and goes when it is let go. (S2-094)"""
+    names = steward.record(20, every_ns=DAY)
+    disk = steward.board.disk
+
+    def before(number: int, operation: str, path: str) -> None:
+        if path.startswith("receipts/.") and names[2] in path and operation == "sync":
+            pin(disk, [names[2]], reason="case 12", now_utc_ns=0)
+
+    disk.before = before
+    steward.work(seconds=10)
+
+    assert [names[2], *names[5:]] == steward.segments()
+    assert steward.verdict().ok
+    unpin(disk, names[2])
+    steward.work(seconds=4000)
+    assert names[2] not in steward.segments()
+    assert steward.verdict().ok
 
 
 def test_pinned_and_open_segments_are_never_deleted(steward: Steward) -> None:
