@@ -99,6 +99,8 @@ class ColdStation:
                 self._stays(name, "unreadable")
                 continue
             if not self._is_old(sealed.made.tai_ns + sealed.made.uncertainty_ns, now):
+                if sealed.made.tai_ns - sealed.made.uncertainty_ns > now.timestamp.tai_ns:
+                    continue  # Its clock was ahead, and says nothing of those that came after it.
                 break  # The later ones are younger.
             if self._board.disk.free_bytes() < 2 * self._reserve():
                 self.report.gauge("state", "waiting for room")

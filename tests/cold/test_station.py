@@ -62,6 +62,19 @@ def test_at_once(cold_box, state):
     assert sorted([COLD, COLD_SEAL, INDEX, SEAL]) == cold_box.files(name)
 
 
+def test_a_clock_that_was_ahead_once_holds_up_nobody(cold_box):
+    """A segment sealed under a clock years ahead gets cold when its day comes; those after it when they are a day old. (S2-096)"""
+    clock = cold_box.board.clock
+    before = cold_box.record(1)
+    clock.step(5 * 365 * 24 * HOUR)
+    ahead = cold_box.record(1)
+    clock.step(-5 * 365 * 24 * HOUR)
+    after = cold_box.record(2)
+    cold_box.work(hours=30)
+
+    assert [True, False, True, True] == [COLD_SEAL in cold_box.files(name) for name in [*before, *ahead, *after]]
+
+
 def test_reading_is_transparent(cold_box):
     """Every question has the same answer hot and cold, and `ls` says which is which."""
     names = cold_box.record(3)
