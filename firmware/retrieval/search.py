@@ -236,13 +236,14 @@ class Search:
         return deleted
 
     def _summed(self) -> dict[int, int]:
-        """Likewise of those of which only a sum is kept: from the earliest to the latest as one, in places no segment has."""
+        """Likewise of those of which only a sum is kept: from the earliest to the latest as one, in places no segment has, and the latest."""
         try:
             made = sum_unpacked(self._disk.read(f"receipts/{SUM}"))
         except (Missing, BadItem, DiskFailed):
             return {}  # verify names it; an answer is not held back for it
         begin, end = map(_begin_of, made.segments)
-        return {-2: begin, -1: end} if begin is not None and end is not None else {}
+        last = sequence_of(made.segments[1])
+        return {-2: begin, -1: end, last: end} if begin is not None and end is not None and last is not None else {}
 
 
 def _begin_of(segment: str) -> int | None:

@@ -219,6 +219,23 @@ def test_segments_of_which_only_a_sum_of_receipts_tells_are_said_to_be_deleted(a
     assert str(said.fields["not_held"]).endswith(" deleted")
 
 
+def test_the_last_segment_of_a_sum_is_deleted_to_its_end(asker: Asker) -> None:
+    """A question about the middle of it: it was deleted, not never recorded. (S2-094)"""
+    start = _minutes(asker, 4)
+    names = asker.board.disk.list("segments")
+    rows = []
+    for sequence, name in enumerate(names[:2], start=1):
+        asker.board.disk.remove(f"segments/{name}")
+        rows.append(Receipt(name, sequence, bytes(32), "age", asker.board.clock.now().timestamp, None))
+    made = summed(None, rows, number=2, digest=bytes(32), made=rows[-1].made)
+    asker.board.disk.write("receipts/sum", sum_packed(made.signed(asker.board.identity.sign(made.body()))))
+    asker.ask(Query(start + MINUTE + 10 * SECOND, start + MINUTE + 50 * SECOND))
+    asker.work()
+
+    (said,) = asker.said("evidence-result")
+    assert str(said.fields["not_held"]).endswith(" deleted")
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
