@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from drivers.outlet import Outlet
     from firmware.capture.options import Keep
     from firmware.capture.settings import CaptureSettings
+    from firmware.retention.settings import RetentionSettings
 
 DAYS_MAX = 36_500  # as [retention] takes it: by age nothing goes
+LINE_MB_PER_S = 125  # A saturated Gbit/s that does not compress: segments that are cut by size do not come faster.
 RIGHT_TO_LISTEN = (
     "As an ordinary user: `sudo {program} record …`; or give the right to this user's shell only: `sudo setpriv --reuid=$USER"
     " --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw $SHELL`; or to everything that this Python runs:"
@@ -53,7 +55,6 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
     from drivers.errors import NotAllowed
     from firmware.capture import options
     from firmware.capture.record import check, record
-    from firmware.retention.settings import RetentionSettings
     from firmware.retention.station import RetentionStation
 
     board = board_of(a)
@@ -67,11 +68,7 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
         raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
     # Last: a recording that cannot begin leaves the former file as it was.
     outlet = stack.enter_context(closing(_outlet(a.write))) if a.write else None
-    retention = (
-        []
-        if keep is None
-        else [RetentionStation(board, RetentionSettings(budget_bytes=keep.size, retain_days=keep.days or DAYS_MAX))]
-    )
+    retention = [] if keep is None else [RetentionStation(board, kept(keep, settings))]
     summary = record(
         board,
         settings,
@@ -91,6 +88,18 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
         )
     never_heard = summary.report.gauges.get("interface") == "gone" and not summary.report.counts.get("frames")
     return 1 if summary.failed or never_heard or (a.fail_on_loss and not summary.is_whole) else 0
+
+
+def kept(keep: "Keep", settings: "CaptureSettings") -> "RetentionSettings":
+    """What is to stay, as retention understands it. By age more must go in an hour than comes, however short the segments are."""
+    from firmware.retention.settings import RetentionSettings
+
+    by_itself = RetentionSettings().age_deletions_per_hour
+    shortest_s = min(settings.segment_s, settings.segment_mb / LINE_MB_PER_S)
+    return RetentionSettings(
+        budget_bytes=keep.size, retain_days=keep.days or DAYS_MAX,
+        age_deletions_per_hour=max(by_itself, min(100_000, round(2 * 3600 / shortest_s))),
+    )  # fmt: skip
 
 
 def _interfaces(a: argparse.Namespace) -> int:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from drivers.clock import ClockState
+from firmware.capture.options import Keep
+from firmware.capture.settings import CaptureSettings
+from firmware.cli.record import kept
 from firmware.core import message, receipt, release
 from firmware.core.errors import BadSettings
 from firmware.core.message import Message, Priority, Severity
@@ -106,6 +109,20 @@ def test_room_is_kept_free(steward: Steward) -> None:
     assert steward.verdict().ok
     assert steward.station.report.drops["nothing_to_delete"] > 0
     assert [Priority.P2] == [row.priority for row in steward.said()]
+
+
+@pytest.mark.parametrize(("seconds", "megabytes"), [(30, 1024), (300, 100)])
+def test_a_ring_of_days_keeps_up_with_short_segments(make_steward: Callable[[], Steward], seconds: int, megabytes: int) -> None:
+    """`record --keep 1d` with segments of 30 s, or cut by their size as often: as many go by age as come. (S2-094)"""
+    settings = kept(Keep(days=1), CaptureSettings(segment_s=seconds, segment_mb=megabytes))
+    steward = make_steward()
+    steward.boot(settings)
+    steward.record(300, every_ns=30 * SECOND)
+    steward.board.clock.advance(22 * HOUR)
+    steward.work(seconds=300 * 30)
+
+    assert len(steward.segments()) == 1
+    assert 36_500 == kept(Keep(size=10**10), CaptureSettings()).retain_days
 
 
 def test_pinned_while_its_receipt_is_written(steward: Steward) -> None:
