@@ -17,6 +17,7 @@ import pytest
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
 from firmware.cli import SUBJECTS, main, parser
+from firmware.cli.given import recording_into
 from firmware.core import pcapng
 from firmware.core.datagram import decoded
 from firmware.core.report import Report, publish
@@ -343,6 +344,22 @@ def test_find_begins_with_nothing_of_others(store: Path) -> None:
 
 
 # ---- the bad side
+
+
+def test_one_recorder_a_store(store: Path) -> None:
+    """A second one is told so, beside the box's as beside another; the box's own hand over to each other."""
+    refused = pytest.raises(ValueError, match="expected a store into which nobody else records")
+    with recording_into(store, is_box=True):
+        with recording_into(store, is_box=True):
+            pass
+        with refused, recording_into(store):
+            pass
+    with recording_into(store):
+        for is_box in (True, False):
+            with refused, recording_into(store, is_box=is_box):
+                pass
+    with recording_into(store):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,32 @@ class Output:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+@contextmanager
+def recording_into(root: str | Path, *, is_box: bool = False) -> Iterator[None]:
+    """Nobody else begins to record into this store meanwhile: he would seal the segment that is being written, and end who writes it.
+
+    root: of a store. is_box: for the box's own recorders, which hand over to each other. Raises ValueError.
+    The lock is the kernel's, on the directory itself: it is gone with its holder, however he ended.
+    """
+    import fcntl
+
+    place, descriptor = Path(root) / "segments", -1
+    try:
+        place.mkdir(mode=0o770, parents=True, exist_ok=True)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_box else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(f"{root}: expected a store into which nobody else records, there is a recorder at work on it") from None
+    except OSError:
+        pass  # A file system without locks: no reason not to record.
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def store_at(directory: str | Path, *, holds: str = "segments") -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from firmware.capture.options import arguments as record_arguments
 from firmware.cli.commands import PROGRAM, Commands
-from firmware.cli.given import board_of
+from firmware.cli.given import board_of, recording_into
 from firmware.core.errors import TapFailed
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
         ) from None
     except TapFailed as problem:
         raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
+    if a.write:
+        _check_outlet(a.write)
+    stack.enter_context(recording_into(a.root))
     # Last: a recording that cannot begin leaves the former file as it was.
     outlet = stack.enter_context(closing(_outlet(a.write))) if a.write else None
     retention = [] if keep is None else [RetentionStation(board, kept(keep, settings))]
@@ -115,15 +118,18 @@ def _interfaces(a: argparse.Namespace) -> int:
     return 0
 
 
+def _check_outlet(path: str) -> None:
+    if path != "-" and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+        raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+    if path == "-" and sys.stdout.isatty():
+        raise ValueError("-w -: expected a pipe or a file at standard output, this is a terminal; pcapng is no text")
+
+
 def _outlet(path: str) -> "Outlet":
     from drivers.linux.outlet import LinuxOutlet
 
     if path != "-":
-        if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
-            raise ValueError(f"{path}: expected a file to write, in a directory that is there")
         return LinuxOutlet(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
-    if sys.stdout.isatty():
-        raise ValueError("-w -: expected a pipe or a file at standard output, this is a terminal; pcapng is no text")
     return LinuxOutlet(os.dup(sys.stdout.fileno()))
 
 

@@ -5,12 +5,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware.cli import versions
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
-from firmware.cli.given import board_of, directory_for, key_from, settings_of
+from firmware.cli.given import board_of, directory_for, key_from, recording_into, settings_of
 from firmware.core.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -65,14 +66,15 @@ def _run(a: argparse.Namespace) -> int:
         board = board_of(
             a, settings, keeps_time=a.process == "clock", make_slots=versions.slots_in(a) if a.process == "update" else None
         )
-        run_process(
-            processes[a.process],
-            board,
-            settings,
-            running=versions.running(),
-            launch=versions.succession_in(a.root),
-            ground=ground(),
-        )
+        with recording_into(a.root, is_box=True) if a.process == "capture" else nullcontext():
+            run_process(
+                processes[a.process],
+                board,
+                settings,
+                running=versions.running(),
+                launch=versions.succession_in(a.root),
+                ground=ground(),
+            )
         return 0
     _check_values(a.role, settings)
     _keep(a, [name for name in processes if name not in a.without])

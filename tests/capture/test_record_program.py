@@ -109,6 +109,23 @@ def test_the_last_frame_before_ctrl_c(line, tmp_path):
     assert b"  hears: 7 frames, lost 0\n  hears2: 5 frames, lost 0\n" in out
 
 
+def test_a_second_recorder_of_a_store_is_refused(line, tmp_path):
+    """It sealed what the first was writing; the first went on in what was sealed, and ended when it wanted to seal it itself. (S2-090)"""
+    with Program(wire.HEARS, "-o", tmp_path) as program:
+        program.wait_for(b"1 s  heard")
+        line.send([FRAME] * 300)
+        status, _, err = run(wire.HEARS_TOO, "-o", tmp_path, "-t", 1)
+        line.send([FRAME] * 200)
+        program.wait_for(b"3 s  heard")
+        first, _, _ = program.end()
+    verdict = verify(LinuxDisk(tmp_path))
+
+    assert (2, 0) == (status, first)
+    assert "expected a store into which nobody else records" in err
+    assert ([], 500) == (verdict.findings, verdict.frames)
+    assert 0 == run(wire.HEARS, "-o", tmp_path, "-t", 1)[0]
+
+
 def test_nohup_is_respected(line, tmp_path):
     """Who asked for it to survive the terminal gets it."""
     with Program(wire.HEARS, "-o", tmp_path, before=["nohup"]) as program:
