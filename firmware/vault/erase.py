@@ -11,7 +11,7 @@ from drivers.disk import Disk
 from drivers.identity import Identity
 from drivers.vault import Vault, VaultState
 from firmware.core import receipt
-from firmware.core.errors import Missing, VaultShut
+from firmware.core.errors import DiskFailed, Missing, VaultShut
 from firmware.core.receipt import Receipt
 from firmware.core.recovery import chain_end
 from firmware.core.seal import digest
@@ -61,4 +61,6 @@ def _receipt(disk: Disk, now: Now) -> tuple[Receipt, int]:
         previous = digest(disk.read(f"{RECEIPTS}/{last}")) if last is not None else None
     except Missing:
         previous = None
+    except DiskFailed:
+        previous = receipt.UNREAD  # One bad place must not keep anybody from erasing what is on the disk.
     return Receipt(newest, chain.sequence, chain.digest or bytes(32), CAUSE, now.timestamp, previous), len(names)

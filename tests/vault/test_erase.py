@@ -51,6 +51,16 @@ def test_receipt_then_key(box):
         board.disk.read(f"segments/{newest}/seal")
 
 
+def test_a_receipt_that_is_not_given_back_is_no_reason_to_keep_everything(box):
+    """One bad place in the newest receipt: the store is erased all the same, and the receipt says that it could not be read. (S2-094)"""
+    board, vault = box
+    board.disk.write("receipts/0000000001-20261122T101500Z-000001", bytes(100))
+    board.disk.spoil("receipts/0000000001-20261122T101500Z-000001")
+    done = erase(board.disk, vault, identity=board.identity, now=board.clock.now(), confirmed="box-1", keep=lambda data: None)
+
+    assert (3, receipt.UNREAD) == (done.segments, done.receipt.previous)
+
+
 def test_not_without_being_asked_by_name(box):
     """Another box's name, a plain store: nothing is changed, and it is said what was expected."""
     board, vault = box
