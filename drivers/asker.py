@@ -28,7 +28,7 @@ class Asker(Protocol):
     def ask(self, data: bytes, address: str, port: int) -> int:
         """Send to an IPv4 or IPv6 address, multicast included; returns the number its stamp will carry, growing by one.
 
-        Raises NotConnected when the interface is gone or will not send there; nothing was sent.
+        Raises Unreachable when nothing can be sent there, and NotConnected when the interface is gone; nothing was sent.
         """
         ...
 

@@ -36,6 +36,10 @@ class NotConnected(Trouble):
     """The broker is away; nothing was sent. Keep the item and try after the next Connected."""
 
 
+class Unreachable(NotConnected):
+    """From here nothing can be sent to this address; nothing was. Others may be reached: go on with them."""
+
+
 class TooLarge(Trouble):
     """The broker announced a smaller maximum packet; nothing was sent. Send smaller pieces."""
 

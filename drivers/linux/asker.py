@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 
 from drivers.asker import Left
-from drivers.errors import NotConnected
+from drivers.errors import NotConnected, Unreachable
 
 SO_TIMESTAMPING = SCM_TIMESTAMPING = 37  # asm-generic/socket.h
 # linux/net_tstamp.h: stamps of datagrams sent, by the interface where it can, else by software; each with the number of its
@@ -20,6 +20,11 @@ _SOFTWARE_STAMP = struct.Struct("=qq")  # the first of three struct timespec
 _ERROR = struct.Struct("=IBBBBII")  # struct sock_extended_err
 _DSCP = 0xB8  # Expedited Forwarding: a question about time waits behind nothing
 _TTL = 1  # never beyond the room
+# Said of a destination before anything was made of the datagram, so that the kernel has not counted it (OPT_ID): broadcast, another
+# network without a way there, a family the interface has no address of, no address at all.
+_OF_ADDRESS = frozenset(
+    (errno.EACCES, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+)
 
 
 class LinuxAsker:
@@ -50,9 +55,8 @@ class LinuxAsker:
             # A link-local address means nothing without its interface.
             asking.sendto(data, (address, port, 0, self._index) if family == socket.AF_INET6 else (address, port))
         except OSError as problem:
-            raise NotConnected(
-                f"expected to send on {self._interface!r}, got {errno.errorcode.get(problem.errno or 0)}"
-            ) from None
+            kind = Unreachable if problem.errno in _OF_ADDRESS or isinstance(problem, socket.gaierror) else NotConnected
+            raise kind(f"expected to send on {self._interface!r}, got {errno.errorcode.get(problem.errno or 0)}") from None
         self._count += 1
         self._numbers[family, self._sent.get(family, 0)] = self._count
         self._sent[family] = (self._sent.get(family, 0) + 1) & 0xFFFF_FFFF

@@ -22,7 +22,7 @@ from firmware.core import frame, ntp, ptp, ptp_datasets
 from firmware.core.block import frames
 from firmware.core.certificate import Method
 from firmware.core.devices import is_mac
-from firmware.core.errors import BadItem, NotConnected, TapFailed
+from firmware.core.errors import BadItem, NotConnected, TapFailed, Unreachable
 from firmware.core.ptp import Action, MessageType, PortIdentity, PtpMessage
 from firmware.core.ptp_datasets import CurrentDataSet, ManagementId, PortDataSet, PortState
 from firmware.core.report import Report
@@ -324,24 +324,33 @@ class Room:
                 is_lost = device.missed >= MISSED_MAX
                 device.more = 0 if is_lost else self._settings.probe_burst - 1
                 device.probe_at = moment.after(SLOW_NS if is_lost else self._settings.probe_ms * MS)
-            self._send(asker, device, device.exchange, lambda: probe.question(self._number, ours=self._ours, domain=self._settings.domain), ptp.EVENT_PORT)  # fmt: skip
+            if not self._send(asker, device, device.exchange, lambda: probe.question(self._number, ours=self._ours, domain=self._settings.domain), ptp.EVENT_PORT):  # fmt: skip
+                device.exchange, device.more = None, 0
+                device.probe_at = max(device.probe_at, moment.after(RETRY_NS))
         if moment >= device.ask_at:
             device.ask_at = moment.after(self._settings.ask_s * SECOND)
             if device.missed >= MISSED_MAX or device.answered == 0:
                 device.cookie = int.from_bytes(self._board.identity.entropy(8), "big") | 1
                 device.asked = Exchange(0)
-                self._send(asker, device, device.asked, lambda: ntp.query(device.cookie), ntp.PORT)
+                if not self._send(asker, device, device.asked, lambda: ntp.query(device.cookie), ntp.PORT):
+                    device.asked = None
         waits = [device.probe_at, device.ask_at]
         if device.exchange is not None:
             waits.append(device.exchange_at.after(ANSWER_NS + MS))
         return min(waits)
 
-    def _send(self, asker: Asker, device: Device, exchange: Exchange, data: Callable[[], bytes], port: int) -> None:
-        number = asker.ask(data(), device.address, port)
+    def _send(self, asker: Asker, device: Device, exchange: Exchange, data: Callable[[], bytes], port: int) -> bool:
+        """Whether it was sent. An address is what a frame said, or a setting: one that cannot be reached must not cost the others theirs."""
+        try:
+            number = asker.ask(data(), device.address, port)
+        except Unreachable:
+            self._report.drop("room_unreachable")
+            return False
         self._waiting[number] = exchange, device
         while len(self._waiting) > 1024:
             del self._waiting[next(iter(self._waiting))]
         self._report.count("questions")
+        return True
 
     def _ask_around(self, asker: Asker) -> None:
         """Every clock that hears it says where it believes to be. Over IP only: what speaks Ethernet alone is known by its presence."""
@@ -357,7 +366,10 @@ class Room:
                 sequence=self._number,
                 domain=self._settings.domain,
             )
-            asker.ask(ptp.packed(request), ptp.MULTICAST if transport == "UDPv4" else _MULTICAST6, ptp.GENERAL_PORT)
+            try:
+                asker.ask(ptp.packed(request), ptp.MULTICAST if transport == "UDPv4" else _MULTICAST6, ptp.GENERAL_PORT)
+            except Unreachable:
+                self._report.drop("room_unreachable")
 
     def _note_left(self) -> None:
         if self._asker is None:

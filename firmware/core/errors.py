@@ -12,6 +12,7 @@ from drivers.errors import (
     TapFailed,
     TooLarge,
     Trouble,
+    Unreachable,
     VaultShut,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "TapFailed",
     "TooLarge",
     "Trouble",
+    "Unreachable",
     "VaultShut",
 ]
 

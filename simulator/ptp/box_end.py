@@ -39,6 +39,7 @@ class BoxEnd:
         self._tap: SimulatedTap | None = None
         self._line = net.join(Place(address, self._hear))
         self.asked = 0
+        self.unreachable: set[str] = set()  # where the interface cannot send to
 
     def open_tap(self, request: TapRequest) -> SimulatedTap:
         """As a board's `open_tap`."""
@@ -47,7 +48,7 @@ class BoxEnd:
 
     def make_asker(self, interface: str) -> SimulatedAsker:
         """As a board's `make_asker`."""
-        return SimulatedAsker(self._clock, self._send)
+        return SimulatedAsker(self._clock, self._send, unreachable=self.unreachable)
 
     def hear_frame(self, data: bytes) -> None:
         """Any frame at all, now."""

@@ -155,6 +155,23 @@ def test_a_board_whose_battery_is_empty(make_hall) -> None:
     assert first <= now_ns <= last and last - first < 400_000
 
 
+@pytest.mark.parametrize("somebody", ["10.77.0.255", "255.255.255.255", "192.0.2.1"])
+def test_an_address_nobody_can_be_asked_at_costs_the_others_nothing(make_hall, somebody: str) -> None:
+    """One frame from the room's broadcast address, or from another network, and everybody else is measured on. (S2-010)"""
+    hall = make_hall()
+    hall.add(A)
+    hall.box.unreachable.add(somebody)
+    hall.run(10)
+    request = PtpMessage(MessageType.DELAY_REQ, PortIdentity(b"\x02\x53\0\xff\xfe\0\0\x01", 1), 1)
+    hall.box.hear_frame(udp_frame(packed(request), source=somebody, destination="10.77.0.1"))
+    hall.run(70)
+
+    assert Method.MONITORED is hall.account().of(A).method
+    assert hall.state()["devices"][A]["measured_s"] < 1
+    assert Method.PRESENT is hall.account().of(somebody).method
+    assert hall.station.report.drops["room_unreachable"] > 3 and "room_not_sent" not in hall.station.report.drops
+
+
 def test_the_boxs_own_step_accuses_nobody(make_hall) -> None:
     """Set an hour back while measuring: one message about the box, none about a device, and certificates of the new clock. (S2-015)"""
     hall = make_hall()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from drivers.asker import Asker
-from drivers.errors import NotConnected
+from drivers.errors import NotConnected, Unreachable
 from drivers.linux.asker import LinuxAsker
 from simulator.asker import SimulatedAsker
 from simulator.clock import SimulatedClock
@@ -69,3 +69,15 @@ def test_an_address_that_is_none() -> None:
     with pytest.raises(NotConnected):
         asker.ask(b"x", "127.0.0.1", 0)
     asker.close()
+
+
+def test_an_address_nothing_can_be_sent_to(asker: Asker, listener: socket.socket) -> None:
+    """It is told apart from an interface that is gone, and costs those beside it neither a datagram nor a stamp. (S2-010)"""
+    if isinstance(asker, SimulatedAsker):
+        asker.unreachable = {"255.255.255.255"}
+    numbers = [asker.ask(b"x", "127.0.0.1", listener.getsockname()[1])]
+    with pytest.raises(Unreachable):
+        asker.ask(b"x", "255.255.255.255", 319)
+    numbers.append(asker.ask(b"x", "127.0.0.1", listener.getsockname()[1]))
+
+    assert numbers == [row.number for row in asker.left()]
