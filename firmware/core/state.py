@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from drivers.clock import Monotonic
 from drivers.disk import Disk
 from firmware.core.errors import DiskFailed, Missing
 from firmware.core.report import Value
@@ -34,6 +35,25 @@ class ProcessState:
     at_tai_ns: int = 0
     stations: tuple[StationState, ...] = ()
     readable: bool = True
+
+
+class Heard:
+    """How long ago processes reported, for who looks again and again: by the clock that does not jump.
+
+    A report carries its time by the other one. Were that asked, a clock that is set an hour ahead would silence every process at once,
+    and one that is set back would hide for an hour that a process is gone.
+    """
+
+    def __init__(self) -> None:
+        self._heard: dict[str, tuple[int, int]] = {}  # process: the time its last report carries, and when that was first seen
+
+    def age_ns(self, state: ProcessState, now: Monotonic, *, tai_ns: int) -> int:
+        """Since its last report was first seen; of the first one, by the time it carries, for there is nothing else."""
+        before = self._heard.get(state.process)
+        if before is None or before[0] != state.at_tai_ns:
+            age_ns = 0 if before is not None else max(0, tai_ns - state.at_tai_ns)
+            before = self._heard[state.process] = state.at_tai_ns, now.ns - age_ns
+        return now.ns - before[1]
 
 
 def read_states(disk: Disk) -> list[ProcessState]:

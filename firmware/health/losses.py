@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.clock import Monotonic
-from firmware.core.state import SILENT_NS, ProcessState
+from firmware.core.state import SILENT_NS, Heard, ProcessState
 
 SILENT = "silent"  # The cause for a process that does not report; its count is 1.
 
@@ -32,6 +32,7 @@ class Losses:
         self._quiet_ns = quiet_ns
         self._before: Mapping[tuple[str, str], int] | None = None
         self._going_on: dict[tuple[str, str], _Loss] = {}
+        self._heard = Heard()
 
     @property
     def going_on(self) -> int:
@@ -48,7 +49,11 @@ class Losses:
         }
         grown = self._grown(counters)
         self._before = counters
-        grown |= {(state.process, SILENT): 1 for state in states if not state.readable or tai_ns - state.at_tai_ns > SILENT_NS}
+        grown |= {
+            (state.process, SILENT): 1
+            for state in states
+            if self._heard.age_ns(state, now, tai_ns=tai_ns) > SILENT_NS or not state.readable
+        }
         return [*self._beginnings(grown, now), *self._endings(now)]
 
     def _grown(self, counters: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

@@ -9,7 +9,7 @@ from firmware.core import durable
 from firmware.core.errors import Missing
 from firmware.core.message import Severity
 from firmware.core.report import Report
-from firmware.core.state import StationState, read_states
+from firmware.core.state import Heard, StationState, read_states
 from firmware.core.timestamp import SECOND, iso
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS, STARTS_MAX, VERSIONS, is_version, starts
 from firmware.update.ledger import Ledger
@@ -37,6 +37,7 @@ class Switching:
         self._waiting_since: Monotonic | None = None  # for the process that was switched last
         self._runs: dict[str, bool] = {}  # whether a process ran when its mark changed; one that did has to be there afterwards
         self._watched = Watch()
+        self._heard = Heard()
         self._began = Monotonic(0)
         self._is_settled = False
         self._own_starts = 0
@@ -188,7 +189,8 @@ class Switching:
         return {
             state.process: row
             for state in read_states(self._board.disk)
-            if state.process in self._processes and now.timestamp.tai_ns - state.at_tai_ns < SILENT_NS
+            if state.process in self._processes
+            and self._heard.age_ns(state, now.monotonic, tai_ns=now.timestamp.tai_ns) < SILENT_NS
             for row in state.stations
             if row.station == SUCCESSION
         }

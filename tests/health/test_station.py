@@ -113,6 +113,21 @@ def test_process_that_stops_reporting_is_an_error() -> None:
     assert ["capture does not report any more", "capture reports again"] == [row.text for row in _said(board, "error")]
 
 
+def test_a_clock_that_is_set_silences_nobody() -> None:
+    """Reports of a moment ago are an hour old, or an hour ahead: nobody is silent, and who falls silent then is said as soon as ever."""
+    for step_s in (3600, -3600):
+        board = SimulatedBoard()
+        station = _station(board)
+        _run(board, station, 10, Report("capture"))
+        board.clock.step(step_s * SECOND)
+        _run(board, station, 5)
+        _run(board, station, 10, Report("capture"))
+        assert [] == _said(board, "error")
+        _run(board, station, 30)
+
+        assert ["capture does not report any more"] == [row.text for row in _said(board, "error")]
+
+
 def test_nonsense_in_a_state_file_is_reported_not_believed() -> None:
     """Half a file, another type or a deep nest ends nothing and is said."""
     for nonsense in (b"", b"{", b"[]", b"[" * 100_000, b'{"at_tai_ns": "x", "stations": []}', b"\xff\xfe"):

@@ -179,6 +179,23 @@ def test_one_that_fails_an_hour_later_is_taken_back_by_itself(box):
     assert 2 == box.station.report.counts["switches_back"], "there is nowhere to go back to any more, and nobody tries"
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600, 56 * 365 * 86_400])
+def test_a_clock_that_is_set_takes_no_version_back(box, step_s):
+    """An hour, or out of 1970: no process ended, so nothing is taken back; one that is gone for good takes it back all the same. (S1-15)"""
+    box.give(box.bundle("v2"))
+    box.run(60)
+    box.run(3600, every_ms=5000)
+    assert all_of("v2", guard="v2") == box.marks()
+    box.clock.step(step_s * SECOND)
+    box.station.step(box.clock.now())
+    box.run(60)
+    assert all_of("v2", guard="v2") == box.marks()
+    box.down.add("gate")
+    box.run(120)
+
+    assert "3 unexpected ends within 600 s: gate" in {row.cause for row in box.history()}
+
+
 def test_ends_far_apart_are_borne(box):
     """Two in ten minutes are not three; an orderly stop is none at all."""
     box.give(box.bundle("v2"))
