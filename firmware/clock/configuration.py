@@ -9,6 +9,8 @@ Exactly one program steers the system's clock, in every form:
     hardware   yes      phc2sys                 ptp4l while it is a slave   phc2sys, the other way while it is master
 
 In the last form chronyd only watches (`-x`), and the box holds over by its crystal when the better clock is lost.
+A box that is no PTP clock (`serves` is off, or it has no room interface) runs no ptp4l: it is told of no interface, by which its unit is
+passed over. Then chronyd steers, from NTP.
 Source: ptp4l(8), phc2sys(8), chrony.conf(5) of linuxptp 3.1.1 and chrony 4.3.
 """
 
@@ -50,11 +52,12 @@ def _ptp4l(settings: ClockSettings) -> str:
     # Never a step by ptp4l itself but the first: what records goes by this clock.
     rows += [("step_threshold", "0.0"), ("first_step_threshold", "0.00002")]
     body = "\n".join(f"{name} {value}" for name, value in rows)
-    return f"# Made by `scrubjay clock --configuration ptp4l`; change scrubjay.toml, not this file.\n[global]\n{body}\n[{settings.interface}]\n"
+    interface = settings.interface if settings.serves else ""
+    return f"# Made by `scrubjay clock --configuration ptp4l`; change scrubjay.toml, not this file.\n[global]\n{body}\n[{interface}]\n"
 
 
 def _phc2sys(settings: ClockSettings) -> str:
-    if settings.time_stamping != "hardware":
+    if settings.time_stamping != "hardware" or not (settings.serves and settings.interface):
         return ""
     socket = f"-z {settings.ptp4l} -n {settings.domain}"
     return f"-a -r -r {socket} -S 0\n" if settings.yields else f"-s CLOCK_REALTIME -c {settings.interface} -w {socket} -S 0\n"
@@ -62,7 +65,7 @@ def _phc2sys(settings: ClockSettings) -> str:
 
 def _chronyd(settings: ClockSettings) -> str:
     rows = [f"server {name} iburst minpoll 4 maxpoll 6" for name in settings.ntp_servers]
-    if settings.time_stamping == "software" and settings.yields:
+    if settings.time_stamping == "software" and settings.yields and settings.serves and settings.interface:
         # ptp4l serves and hands on UTC with software stamps; `prefer` because a clock of the room is nearer than any server.
         rows.append(f"refclock SHM {_SHM_SEGMENT} refid {PTP_REFERENCE} poll 0 dpoll -2 delay {_SHM_DELAY_S} prefer")
     rows += [

@@ -53,13 +53,14 @@ class ClockStation:
         self._keeper = Keeper()
         self._quality: Quality | None = None
         self._chronyd: Daemon | None = board.daemon(settings.chronyd) if settings.chronyd else None
-        self._ptp4l: Daemon | None = board.daemon(settings.ptp4l) if settings.ptp4l and settings.interface else None
+        is_served = bool(settings.interface) and settings.serves
+        self._ptp4l: Daemon | None = board.daemon(settings.ptp4l) if settings.ptp4l and is_served else None
         self._asked_chronyd = 0
         self._tracking: tuple[Tracking, Monotonic] | None = None
         self._conversation = Conversation(settings)
         self._room = Room(board, settings, self.report) if settings.interface else None
         # With hardware stamps ptp4l serves what the interface's own clock shows, and phc2sys is who keeps that.
-        self._watch = HardwareWatch(board, settings) if settings.interface and settings.time_stamping == "hardware" else None
+        self._watch = HardwareWatch(board, settings) if is_served and settings.time_stamping == "hardware" else None
         self._had_ptp4l = False
         self._stepped_at = Monotonic(0)
 
@@ -171,7 +172,7 @@ class ClockStation:
 
     def _of_ptp4l(self, ours: Ptp4l | None) -> list[News]:
         had, self._had_ptp4l = self._had_ptp4l, ours is not None
-        if had and ours is None and self._settings.serves:
+        if had and ours is None:
             return [warning("ptp4l_gone", "ptp4l does not answer; the room has no PTP time from this box")]
         return []
 

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_one_program_steers(stamps: str, yields: bool) -> None:
         assert "-S 0" in phc2sys
     assert "step_threshold 0.0\n" in ptp4l
     assert "fault_reset_interval ASAP\n" in ptp4l
+
+
+@pytest.mark.parametrize(("stamps", "yields"), FORMS)
+@pytest.mark.parametrize("why_not", [{"serves": False}, {"interface": ""}])
+def test_a_box_that_is_no_ptp_clock(stamps: str, yields: bool, why_not: dict[str, object]) -> None:
+    """Switched off, or without a room interface: ptp4l is told of none, by which its unit passes it over; chronyd steers. (S2-012)"""
+    settings = replace(_settings(stamps, yields), **why_not)  # type: ignore[arg-type]
+    ptp4l, phc2sys, chronyd = (configuration(program, settings) for program in PROGRAMS)
+
+    assert "[]" in ptp4l.splitlines() and "[eth2]" not in ptp4l
+    assert "" == phc2sys  # by which scrubjay-phc2sys.service is passed over, and chronyd not given -x
+    assert "server 192.0.2.1" in chronyd and "SHM" not in chronyd
 
 
 @pytest.mark.parametrize("transport", ["UDPv4", "UDPv6", "L2"])
