@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from firmware.clock.interval import Interval, OffsetTrack
 from firmware.clock.news import News, notice, warning
@@ -79,7 +80,8 @@ class Devices:
     """A bounded table: those configured always have their place."""
 
     def __init__(self, configured: Sequence[str]) -> None:
-        self._configured = tuple(configured[:DEVICES_MAX])
+        # As frames are told to come from: IPv6 has many spellings of one address.
+        self._configured = tuple(str(ip_address(address)) for address in configured[:DEVICES_MAX])
         self._rows: dict[str, Device] = {}
         self.overflow = 0  # words of devices there was no place for
 

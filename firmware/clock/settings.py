@@ -1,8 +1,14 @@
 """The section [clock] of scrubjay.toml."""
 
+import ipaddress
+import re
 from dataclasses import dataclass
 
+from firmware.core.errors import BadSettings
 from firmware.core.settings import setting
+
+_INTERFACE = re.compile(r"[^\s/\[\]\x00-\x1f\x7f]{0,15}")  # as the kernel allows it, and as it stands in ptp4l's file
+_SERVER = re.compile(r"[A-Za-z0-9._:-]{1,253}")  # one word of a line of chrony.conf
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +18,8 @@ class ClockSettings:
     GRANDMASTER.md says what runs beside this and who steers what.
     """
 
-    period_ms: int = setting(1000, "How often the clock is looked at.", low=100, high=60_000)
+    # What ptp4l and chronyd have said is believed for five seconds, and what is published of the clock by all others for as long.
+    period_ms: int = setting(1000, "How often the clock is looked at.", low=100, high=4_000)
     # NTP and PTP servos slew by at most 500 ppm, 0.5 ms in a second: anything near this is a step, not a correction.
     step_ms: int = setting(
         50, "A jump of the wall clock against monotonic time beyond this is a step and is reported.", low=1, high=60_000
@@ -45,3 +52,32 @@ class ClockSettings:
     ntp_servers: tuple[str, ...] = setting((), "NTP servers on the uplink side.")
     ptp4l: str = setting("/run/scrubjay-ptp/ptp4l", "Control socket of ptp4l. Empty: it is not asked.")
     chronyd: str = setting("127.0.0.1:323", "Control socket of chronyd. Empty: it is not asked.")
+
+    def __post_init__(self) -> None:
+        if _INTERFACE.fullmatch(self.interface) is None:
+            raise BadSettings(f"[clock] interface: expected an interface's name of at most 15 characters, got {self.interface!r}")
+        for device in self.devices:
+            if not _is_address(device):
+                raise BadSettings(f"[clock] devices: expected IP addresses, got {device!r}")
+        for server in self.ntp_servers:
+            if _SERVER.fullmatch(server) is None:
+                raise BadSettings(f"[clock] ntp_servers: expected a host's name or address each, got {server!r}")
+        for name, socket in (("ptp4l", self.ptp4l), ("chronyd", self.chronyd)):
+            if socket and not _is_socket(socket):
+                raise BadSettings(
+                    f"[clock] {name}: expected a path, or an IPv4 address and a port as 127.0.0.1:323, got {socket!r}"
+                )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return "%" not in text and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_socket(text: str) -> bool:
+    if ":" not in text:
+        return text.isprintable() and " " not in text
+    host, _, port = text.rpartition(":")
+    return "." in host and _is_address(host) and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536
