@@ -94,7 +94,11 @@ class Taking:
         item, bundle, _ = self._copying
         self._copying = None
         try:
-            self._remove_hidden(bundle.manifest.version)
+            version, counter = bundle.manifest.version, bundle.manifest.counter
+            self._remove_hidden(version)
+            if self._ledger.is_there(version) and self._ledger.standing.counters.get(version) != counter:
+                # It had its name, and there was no room to write that down: left there, it would have its own bundle refused.
+                self._ledger.remove(version)
             self._received.put_back(item)
         except (DiskFull, DiskFailed):
             return  # The next start removes it.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivers.errors import DiskFull
+from drivers.errors import DiskFailed, DiskFull
 from drivers.slots import Usage
 from firmware.core.versions import IMAGE
 from firmware.update.settings import UpdateSettings
@@ -308,6 +308,25 @@ def test_a_full_disk_waits_and_leaves_no_half_a_copy(box):
     box.run(60)
 
     assert all_of("v2") == box.marks()
+
+
+@pytest.mark.parametrize("trouble", [DiskFull, DiskFailed])
+def test_a_disk_that_takes_the_copy_and_not_what_is_said_of_it(box, trouble):
+    """The last byte of the copy had room, the standing had none: the bundle waits and is taken, and not refused for being here. (S1-10)"""
+    writes, refusals = box.disk.write, [trouble("no room")]
+
+    def full(path: str, data: bytes) -> None:
+        if path == "updates/.standing" and "v2" in box.versions() and refusals:
+            raise refusals.pop()
+        writes(path, data)
+
+    box.disk.write = full
+    box.give(box.bundle("v2"))
+    box.run(60)
+
+    assert not refusals and "refused" not in box.station.report.drops
+    assert all_of("v2") == box.marks()
+    assert [] == box.disk.list("updates/received") == box.disk.list("quarantine/updates/received")
 
 
 def test_old_copies_go(make_box):
