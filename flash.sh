@@ -41,15 +41,17 @@ built() { [ -e "$out/disk.img" ] || [ "$dry" = yes ] || { say "no image yet, bui
 
 # A disk that carries the running system, is mounted, is in use as swap or by device mapper, or is no whole disk, is never written.
 whole_free_disk() {
-    local disk="$1" name holder
+    local disk="$1" name holder mounted
     [ -b "$disk" ] || fail "expected a block device such as /dev/sdb, $disk is none"
-    name="$(lsblk -ndo KNAME "$disk")"
+    name="$(lsblk -ndo KNAME "$disk")" || fail "expected lsblk to say what $disk is, it does not"
     case "$(lsblk -ndo TYPE "$disk")" in
         disk | loop) ;;  # loop: a file that stands for a disk
         *) fail "expected a whole disk, $disk is a $(lsblk -ndo TYPE "$disk"): name the disk it is on" ;;
     esac
-    if lsblk -nro MOUNTPOINTS "$disk" | grep -q .; then
-        fail "expected a disk nobody uses, $disk is mounted: $(lsblk -nro MOUNTPOINTS "$disk" | grep . | paste -sd' '). Unmount it if it is the right one"
+    # Not MOUNTPOINTS, which lsblk knows since util-linux 2.37; and what does not say where a disk is mounted has not said that it is not.
+    mounted="$(lsblk -nro MOUNTPOINT "$disk")" || fail "expected lsblk to say where $disk is mounted, it does not"
+    if grep -q . <<<"$mounted"; then
+        fail "expected a disk nobody uses, $disk is mounted: $(grep . <<<"$mounted" | paste -sd' '). Unmount it if it is the right one"
     fi
     for holder in /sys/class/block/"$name"/holders/* /sys/class/block/"$name"/"$name"*/holders/*; do
         [ ! -e "$holder" ] || fail "expected a disk nobody uses, $(basename "$holder") is built on $disk"
@@ -99,15 +101,19 @@ usb() {
 }
 
 board() {
-    local target="${1:-}" host disk digest
+    local target="${1:-}" host disk digest need=0
     host="${target%%:*}" disk="${target#*:}"
     [ -n "$host" ] && [ "$disk" != "$target" ] || fail "expected USER@HOST:DEV, got ${target:-nothing}"
     built
     digest="$([ "$dry" = yes ] || sha256sum <"$out/disk.img" | cut -d' ' -f1)"
-    run ssh "$host" "test -b $disk && ! lsblk -nro MOUNTPOINTS $disk | grep -q ." || fail "expected $disk on $host as a disk nobody uses"
+    [ "$dry" = yes ] || need="$(stat -c %s "$out/disk.img")"
+    # What is needed later, too: a rescue system has not every tool, and is asked before the first byte is written.
+    run ssh "$host" "test -b $disk && mounted=\"\$(lsblk -nro MOUNTPOINT $disk)\" && test -z \"\$(echo \$mounted)\" && test \"\$(blockdev --getsize64 $disk)\" -ge $need && command -v sgdisk >/dev/null" ||
+        fail "expected $disk on $host as a disk nobody uses of at least $((need >> 20)) MiB, and lsblk, blockdev and sgdisk there"
     run sh -c "zstd -q -T0 -c $out/disk.img | ssh $host 'zstd -q -d | dd of=$disk bs=4M oflag=direct conv=fsync iflag=fullblock status=none'"
     [ "$dry" = yes ] || [ "$(ssh "$host" "dd if=$disk bs=4M iflag=direct status=none count=$(($(stat -c %s "$out/disk.img") / 4194304)) | sha256sum" | cut -d' ' -f1)" = "$digest" ] ||
         fail "what $disk on $host gives back is not what was written"
+    run ssh "$host" "sgdisk --move-second-header $disk && sgdisk --delete=6 --largest-new=6 --typecode=6:8300 --change-name=6:data $disk"
     say "written and read back; restart the board from $disk"
 }
 

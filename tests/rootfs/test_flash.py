@@ -40,8 +40,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def flash(checkout: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LC_ALL": "C"}
+def flash(checkout: Path, *words: str, instead: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """instead: a directory with programs that are to be found before this machine's."""
+    first = f"{instead}:" if instead is not None else ""
+    environment = {**os.environ, "PATH": f"{first}{os.environ['PATH']}:/usr/sbin:/sbin", "LC_ALL": "C"}
     return subprocess.run(
         ["bash", str(checkout / "flash.sh"), *words], capture_output=True, text=True, timeout=60, check=False,
         stdin=subprocess.DEVNULL, env=environment,
@@ -163,6 +165,59 @@ def test_refuses_a_disk_that_is_used(checkout: Path) -> None:
         assert answer.returncode != 0
         assert said in answer.stderr
         assert b"\xa5" * size == (checkout / "other").read_bytes()
+
+
+def program(place: Path, name: str, *lines: str) -> Path:
+    """A program of this name."""
+    place.mkdir(exist_ok=True)
+    (place / name).write_text("\n".join(("#!/bin/sh", *lines, "")))
+    (place / name).chmod(0o755)
+    return place
+
+
+AT_HAND = ('shift; exec sh -c "$*"',)  # ssh to a board that is this machine
+OLD = (  # lsblk of util-linux 2.36, of a disk with a partition that is mounted
+    'case "$*" in *MOUNTPOINTS*) echo "lsblk: unknown column: MOUNTPOINTS" >&2; exit 1 ;;',
+    "*MOUNTPOINT*) printf '\\n/precious\\n' ;;",
+    f'*) exec {shutil.which("lsblk")} "$@" ;; esac',
+)
+DUMB = ("exit 1",)  # none at all, or one that knows no columns
+
+
+@needs_disks
+@pytest.mark.parametrize("lsblk", [OLD, DUMB], ids=["old", "dumb"])
+@pytest.mark.parametrize("verb", ["card", "board"])
+def test_refuses_a_disk_of_which_it_is_not_told_that_it_is_free(checkout: Path, verb: str, lsblk: tuple[str, ...]) -> None:
+    """An lsblk that knows no MOUNTPOINTS, here or on the board: the disk is as it was."""
+    program(checkout / "bin", "lsblk", *lsblk)
+    program(checkout / "bin", "ssh", *AT_HAND)
+    with disk(checkout / "used", 20 * MIB) as device:
+        answer = flash(checkout, verb, f"root@board:{device}" if verb == "board" else str(device), instead=checkout / "bin")
+
+    assert answer.returncode != 0
+    assert "nobody uses" in answer.stderr or "expected lsblk to say" in answer.stderr or "whole disk" in answer.stderr
+    assert b"\xa5" * 20 * MIB == (checkout / "used").read_bytes()
+
+
+@needs_disks
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd")
+def test_a_board_gets_what_a_card_gets(checkout: Path) -> None:
+    """The image, and a data partition that takes the rest of the disk; one that is too small, or a board without the tools: not one byte."""
+    image = checkout / "build/image/amd64/disk.img"
+    rows = [f"-n{n}:0:+1M" for n in range(1, 6)]
+    subprocess.run(["sgdisk", "--clear", *rows, "-n6:0:0", "-c6:data", str(image)], capture_output=True, check=True)
+    program(checkout / "bin", "ssh", *AT_HAND)
+    with disk(checkout / "board", 32 * MIB) as device:
+        answer = flash(checkout, "board", f"root@board:{device}", instead=checkout / "bin")
+        table = subprocess.run(["sgdisk", "-v", "-i", "6", str(device)], capture_output=True, text=True, check=True).stdout
+    with disk(checkout / "small", 8 * MIB) as device:
+        small = flash(checkout, "board", f"root@board:{device}", instead=checkout / "bin")
+
+    assert 0 == answer.returncode, answer.stderr
+    assert "No problems found" in table
+    assert "First sector: 12288 " in table and "Last sector: 65502 " in table and "Partition name: 'data'" in table
+    assert small.returncode != 0 and "of at least 16 MiB" in small.stderr
+    assert b"\xa5" * 8 * MIB == (checkout / "small").read_bytes()
 
 
 @needs_disks
