@@ -192,7 +192,7 @@ overlay() {
     systemd-sysusers --root="$stage" "$stage/usr/lib/sysusers.d/scrubjay.conf" 2>/dev/null || chroot "$stage" systemd-sysusers
     mount -t proc proc "$stage/proc"  # systemctl looks there for the root it is in
     chroot "$stage" systemctl --quiet enable scrubjay.target scrubjay-first-start.service scrubjay-slots.service scrubjay-change.path scrubjay-system.path systemd-networkd.service systemd-resolved.service \
-        scrubjay-identity.service scrubjay@{capture,clock,roomside,gate,uplink,steward,feedback,update,console}.service
+        scrubjay-identity.service scrubjay-vault.service scrubjay@{capture,clock,roomside,gate,uplink,steward,feedback,update,console}.service
     chroot "$stage" systemctl --quiet mask serial-getty@ttyS0.service serial-getty@ttyAMA0.service getty@tty1.service apt-daily.timer \
         apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service systemd-timesyncd.service chrony.service \
         systemd-remount-fs.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \

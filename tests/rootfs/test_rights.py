@@ -128,6 +128,24 @@ def test_time_keepers_are_told_by_one_place():
     assert "scrubjay-ptp" in unit("clock")["SupplementaryGroups"].split()
 
 
+def test_what_is_to_be_started_is():
+    """A unit that says by whom it is wanted is enabled in the image or named by the target; only the relay's is for another machine."""
+    build = (ROOT / "rootfs/build.sh").read_text()
+    enabled = set(
+        re.findall(
+            r"scrubjay[a-z-]*\.(?:service|path|target)",
+            " ".join(re.findall(r"systemctl --quiet enable (.*?)(?<!\\)\n", build, re.DOTALL)),
+        )
+    )
+    wanted = set(re.findall(r"^Wants=(.*)$", (UNITS / "scrubjay.target").read_text(), re.MULTILINE))
+    named = enabled | {name for row in wanted for name in row.split()}
+    installed = {
+        path.name for path in UNITS.iterdir() if path.is_file() and "[Install]" in path.read_text() and "@" not in path.name
+    }
+
+    assert {"scrubjay-relay.service"} == installed - named
+
+
 def test_one_station_fills_the_outbox():
     """No front page but deidentify's declares that it writes outbox/. (S2-085)"""
     writers = [station for process in PROCESSES for station in stations_of(process) if "outbox" in declared(station, "Writes")]
