@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import re
 import select
 import socket
 import subprocess
@@ -45,6 +46,16 @@ def test_nothing_speaks_for_the_port():
     }
     assert not any(key in ("Address", "Gateway", "DNS", "DHCPServer") for _, key in made)
     assert "eth1" in made["Match", "Name"].split()
+
+
+def test_no_sample_asks_on_a_silent_port():
+    """What the shipped settings name for who speaks in the room is no port that was made unable to."""
+    shipped = (ROOT / "rootfs/etc/scrubjay/scrubjay.toml").read_text()
+    clock = re.search(r"^\[clock\]\n.*?interface = \"(\S+)\"", shipped, re.MULTILINE | re.DOTALL)
+    doors = re.search(r"listen_interface = \"(\S+)\"", shipped)
+    assert clock is not None and doors is not None
+
+    assert set() == {clock[1], doors[1]} & set(settings()["Match", "Name"].split())
 
 
 @pytest.mark.lab
