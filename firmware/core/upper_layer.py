@@ -54,8 +54,7 @@ class Association:
     def __init__(self) -> None:
         self.caller = ""
         self._contexts: dict[int, tuple[str, bool]] | None = None  # class, and whether it is explicit; None before there is one
-        self._command = b""
-        self._data = b""
+        self._command, self._data = bytearray(), bytearray()  # in place: a stranger chooses how small the pieces are
         self._waiting: tuple[int, dict[int, bytes]] | None = None  # a command whose data set is still coming
 
     def feed(self, pdu: bytes) -> Heard:
@@ -126,14 +125,14 @@ class Association:
         if not is_last:
             return None
         if is_command:
-            command, self._command = dict(_command(self._command)), b""
+            command, self._command = dict(_command(bytes(self._command))), bytearray()
             if _short(command, 0x0800) != _NO_DATA:
                 self._waiting = context, command
                 return None
             return self._request(context, command, b"")
         assert self._waiting is not None, "a data set follows its command"
         (begun, command), self._waiting = self._waiting, None
-        data, self._data = self._data, b""
+        data, self._data = bytes(self._data), bytearray()
         if begun != context:
             raise BadItem("expected the data set in the context of its command")
         return self._request(context, command, data)
