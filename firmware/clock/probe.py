@@ -53,8 +53,12 @@ class Exchange:
         if message.messageType is MessageType.DELAY_RESP:
             if message.requestingPortIdentity != ours or self.received_ns is not None:
                 return False
-            self.received_ns = message.timestamp
-            self.said = ptp_datasets.monitored(message)
+            said = ptp_datasets.monitored(message)
+            if said is None:
+                # Any master answers a DELAY_REQ, and its own Sync of this number comes sooner or later; but it does not say on which
+                # timescale it is, and one on PTP's would be certified 37 s off.
+                return False
+            self.received_ns, self.said = message.timestamp, said
             return True
         if message.messageType is MessageType.SYNC:
             if self.arrived_ns is not None:

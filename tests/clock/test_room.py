@@ -1,12 +1,13 @@
 """The room's clocks, measured: what is certified contains the truth; what is claimed is called a claim; and who is up to something."""
 
+from functools import partial
 from random import Random
 
 import pytest
 
 from firmware.core.certificate import Method, corrected
 from firmware.core.message import Priority
-from firmware.core.ptp import ClockQuality, MessageType, PortIdentity, PtpMessage, packed
+from firmware.core.ptp import ClockQuality, Flags, MessageType, PortIdentity, PtpMessage, packed, unpacked
 from firmware.core.ptp_datasets import PortState
 from firmware.core.timestamp import SECOND, ClockState, Timestamp
 from simulator.ptp.box_end import udp_frame
@@ -319,6 +320,32 @@ def test_forged_answers(make_hall) -> None:
 
     assert wrong == 0 and looked > 50 and widest < 200_000
     assert 0 == hall.events().count("device_jumped")
+
+
+def test_a_master_that_only_answers_is_not_certified(make_hall) -> None:
+    """One on TAI answers the DELAY_REQ that a probe is, without a word about itself, and its Sync has the probe's number: present. (S2-012)"""
+    hall = make_hall(devices=(D,))
+    master = PortIdentity(bytes.fromhex("025300fffe000024"), 1)
+
+    def answers(sender: str, to: str | None, data: bytes, event: bool) -> None:
+        if to != D or data[0] & 15 != MessageType.DELAY_REQ:
+            return
+        asked = unpacked(data)
+        for kind, asker in (
+            (MessageType.DELAY_RESP, asked.sourcePortIdentity), (MessageType.SYNC, None), (MessageType.FOLLOW_UP, None),
+        ):  # fmt: skip
+            flags = Flags.TWO_STEP if kind is MessageType.SYNC else Flags(0)
+            said = PtpMessage(
+                kind, master, asked.sequenceId, flags=flags, timestamp=hall.true_ns + 37 * SECOND, requestingPortIdentity=asker
+            )
+            frame = udp_frame(packed(said), source=D, destination="10.77.0.9")
+            hall.later(10_000, partial(hall.box.hear_frame, frame))
+
+    hall.net.tapped = answers
+    hall.run(20)
+
+    assert Method.PRESENT is hall.account().of(D).method
+    assert not {"device_off", "device_jumped"} & set(hall.events())
 
 
 def test_a_replayed_follow_up_is_counted(make_hall, gps: Claim) -> None:
