@@ -42,7 +42,8 @@ def span(ns: int) -> str:
     """A length of time for people, to three figures: 600 s, 12.5 ms, 9 µs, 40 ns."""
     for unit, size in (("s", SECOND), ("ms", MS), ("µs", 1000)):
         if abs(ns) >= size:
-            return f"{ns / size:.3g} {unit}" if abs(ns) < 1000 * size else f"{round(ns / size)} {unit}"
+            # From here on three figures are a thousand, which `g` writes as 1e+03.
+            return f"{ns / size:.3g} {unit}" if abs(ns) < 999.5 * size else f"{round(ns / size)} {unit}"
     return f"{ns} ns"
 
 

@@ -62,8 +62,9 @@ def test_kinds_of_time_do_not_mix() -> None:
 
 @pytest.mark.parametrize(
     ("ns", "text"),
-    [(0, "0 ns"), (40, "40 ns"), (9_000, "9 µs"), (12_500_000, "12.5 ms"), (600 * SECOND, "600 s"), (86_400 * SECOND, "86400 s")],
-)
+    [(0, "0 ns"), (40, "40 ns"), (9_000, "9 µs"), (12_500_000, "12.5 ms"), (600 * SECOND, "600 s"), (86_400 * SECOND, "86400 s"),
+     (999_499, "999 µs"), (999_500, "1000 µs"), (-999_999_999, "-1000 ms"), (999_600 * SECOND // 1000, "1000 s")],
+)  # fmt: skip
 def test_spans_are_for_people(ns: int, text: str) -> None:
     """A length of time is written in the unit a person would choose."""
     assert text == span(ns)
