@@ -60,6 +60,7 @@ class LinuxClock:
         self._ahead_ns = 0  # how far UTC was ahead of monotonic time when it was last asked because of that
         self._locked_ns: int | None = None  # monotonic, when it was last seen synchronised
         self._locked_error_ns = 0
+        self._is_told = False  # by the kernel
         self._state, self._uncertainty_ns, self._source, self._tai_offset_s = (
             ClockState.FREE,
             RTC_UNCERTAINTY_NS,
@@ -82,12 +83,17 @@ class LinuxClock:
         self._asked_ns = monotonic
         self._ask_kernel(monotonic)
         if self._account is not None and (told := _told(self._account, monotonic)) is not None:
-            self._state, self._source, self._uncertainty_ns = told
+            self._state, self._source, self._uncertainty_ns, tai_offset_s = told
+            if not self._is_told:
+                self._tai_offset_s = tai_offset_s
 
     def _ask_kernel(self, monotonic: int) -> None:
         timex = _Timex()
         answer = self._adjtimex(ctypes.byref(timex))
-        self._tai_offset_s = timex.tai or TAI_OFFSET_S
+        # systemd's ProtectClock forbids even to ask: all but the clock process go by what that one says.
+        self._is_told = answer != -1
+        if self._is_told:
+            self._tai_offset_s = timex.tai or TAI_OFFSET_S
         if answer not in (-1, TIME_ERROR) and not timex.status & STA_UNSYNC:
             self._state, self._source, self._uncertainty_ns = ClockState.LOCKED, "ntp", timex.maxerror * 1000
             self._locked_ns, self._locked_error_ns = monotonic, self._uncertainty_ns
@@ -116,8 +122,9 @@ def _both() -> tuple[int, int]:
     return best[1:]
 
 
-def _told(account: Path, monotonic: int) -> tuple[ClockState, str, int] | None:
-    """(state, source, uncertainty) as the clock process wrote it last; None when that is old, of another start, or not readable."""
+def _told(account: Path, monotonic: int) -> tuple[ClockState, str, int, int] | None:
+    """(state, source, uncertainty, TAI minus UTC) as the clock process wrote it last; None when that is old, of another start, or not
+    readable."""
     try:
         with account.open("rb") as file:
             row = json.loads(file.read(ACCOUNT_BYTES_MAX))
@@ -125,7 +132,8 @@ def _told(account: Path, monotonic: int) -> tuple[ClockState, str, int] | None:
             case {
                 "monotonic_ns": int(then), "state": str(state), "source": str(source), "uncertainty_ns": int(uncertainty_ns),
             } if 0 <= monotonic - then <= ACCOUNT_AGE_NS and uncertainty_ns >= 0:  # fmt: skip
-                return ClockState(state), source[:16], uncertainty_ns
+                tai_offset_s = row.get("tai_offset_s")
+                return ClockState(state), source[:16], uncertainty_ns, tai_offset_s if type(tai_offset_s) is int else TAI_OFFSET_S
     except (OSError, ValueError, RecursionError):
         pass
     return None

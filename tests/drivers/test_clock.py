@@ -118,6 +118,22 @@ def test_the_clock_process_is_believed_while_it_is_fresh(
     ]
 
 
+def test_who_may_not_ask_the_kernel_goes_by_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under systemd's ProtectClock adjtimex(2) is forbidden: the offset is the published one, also when that has gone quiet. (S2-014)"""
+    account = tmp_path / "clock"
+    now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    account.write_text(
+        json.dumps({"state": "locked", "source": "ntp", "uncertainty_ns": 1, "monotonic_ns": now_ns, "tai_offset_s": 38})
+    )
+    clock = LinuxClock(account)
+    monkeypatch.setattr(clock, "_adjtimex", lambda pointer: -1)
+    told = clock.now().tai_offset_s
+    account.unlink()
+    clock._ask(now_ns + 10**9)
+
+    assert (38, 38) == (told, clock.now().tai_offset_s)
+
+
 def test_a_process_put_aside_between_two_clocks_sees_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put aside for 80 ms between reading the one and the other, it reads again; always put aside, it keeps the closest pair. (S2-010)"""
     delays_ms = iter([80, 0, 0, 30, 70, 20, 90, 60])
