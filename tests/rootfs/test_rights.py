@@ -190,6 +190,17 @@ def test_clocks_of_cards_are_read_and_not_set() -> None:
     assert "g scrubjay-phc " in (ROOT / "rootfs/usr/lib/sysusers.d/scrubjay.conf").read_text()
 
 
+def test_the_console_may_open_every_line_the_image_has_a_driver_for() -> None:
+    """An adapter whose module is on the image and whose device the unit denies is a console that is "missing" on a box where it is plugged in."""
+    lines = {"ftdi_sio": "ttyUSB", "cp210x": "ttyUSB", "pl2303": "ttyUSB", "cdc-acm": "ttyACM"}
+    build = (ROOT / "rootfs/build.sh").read_text()
+    allowed = re.findall(
+        r"^DeviceAllow=char-(\S+) rw$", (UNITS / "scrubjay@console.service.d/rights.conf").read_text(), re.MULTILINE
+    )
+
+    assert {"ttyS", "ttyAMA"} | {line for module, line in lines.items() if f" {module} " in build} == set(allowed)
+
+
 def test_who_keeps_rings_is_heard_while_it_hands_over() -> None:
     """systemd takes a ring out of its store on the word of an elder that is no longer the main process (S1-08, S2-092)."""
     keeps = [process for process in PROCESSES if "FileDescriptorStorePreserve" in unit(process)]
