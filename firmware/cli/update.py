@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 BUNDLE_SUFFIX, SYSTEM_SUFFIX = ".scrubjay", ".raucb"
 STICK_FILES_MAX = 16
+HOUR_NS = 3600 * 10**9
+HOURS_MAX = 24 * 36_600  # A century; what lasts for ever cannot be said, and beyond two of them no box can read it.
+NUMBER_MAX = (1 << 63) - 1
 
 
 def register(commands: Commands) -> None:
@@ -151,7 +154,7 @@ def _order(a: argparse.Namespace) -> int:
     identity = LinuxIdentity(Path(a.root) / "identity")
     now_ns = LinuxClock().now().timestamp.tai_ns
     # Its counter is the moment it was made, as the hub's are at the least (repository.py): both go upwards on one scale.
-    order = Order(identity.entropy(16), identity.name, a.box, "update", now_ns, now_ns, now_ns + a.expires_h * 3600 * 10**9, {"rollback": "previous"})  # fmt: skip
+    order = Order(identity.entropy(16), identity.name, a.box, "update", now_ns, now_ns, now_ns + _hours(a) * HOUR_NS, {"rollback": "previous"})  # fmt: skip
     data = order_packed(order)
     Path(a.write).write_bytes(command_packed(Command(data, identity.sign(Command(data, b"").signed_bytes))))
     print(json.dumps({"command": order.identity.hex()}) if a.json else f"{a.write}: {a.box} goes back to its version before, signed by {identity.name}")  # fmt: skip
@@ -176,7 +179,7 @@ def _edition(a: argparse.Namespace) -> int:
             raise ValueError(f"{path}: expected bundles of one kind")
         base = None
         if kind == "system":
-            if not is_version(a.version or "") or not a.number or a.number < 1:
+            if not is_version(a.version or "") or not 0 < (a.number or 0) <= NUMBER_MAX:
                 raise ValueError(
                     "expected for a system bundle --version (as it was built: digits, lower case letters, .+-) and --number (above 0)"
                 )
@@ -194,9 +197,11 @@ def _edition(a: argparse.Namespace) -> int:
             f"expected bundles of one version, number and board, got {', '.join(' '.join(map(str, row)) for row in sorted(said))}"
         )
     ((version, number, board),) = said
-    now_ns, hour_ns = LinuxClock().now().timestamp.tai_ns, 3600 * 10**9
+    now_ns, hours = LinuxClock().now().timestamp.tai_ns, _hours(a)
+    if a.after_h >= hours:
+        raise ValueError(f"--after-h: expected less than --expires-h ({hours}), got {a.after_h}: nobody could ever take it")
     edition = Edition(
-        version, number, board, a.channel, kind, now_ns + a.after_h * hour_ns, now_ns + a.expires_h * hour_ns, identity.name, tuple(offered)
+        version, number, board, a.channel, kind, now_ns + a.after_h * HOUR_NS, now_ns + hours * HOUR_NS, identity.name, tuple(offered)
     )  # fmt: skip
     data = signed(edition, identity.sign)
     Path(a.write).write_bytes(data)
@@ -223,9 +228,9 @@ def _make(a: argparse.Namespace) -> int:
     from firmware.update.bundle import made, opened
     from firmware.update.page import program_files
 
-    if not is_version(a.version) or a.number < 1:
+    if not is_version(a.version) or not 0 < a.number <= NUMBER_MAX:
         raise ValueError(
-            f"expected a version of digits, lower case letters, .+- and a number above 0, got {a.version!r} {a.number}"
+            f"expected a version of digits, lower case letters, .+- and a number of 1 to 2^63 - 1, got {a.version!r} {a.number}"
         )
     identity = LinuxIdentity(Path(a.root) / "identity")
     slots = _slots(Path(a.root))
@@ -236,12 +241,19 @@ def _make(a: argparse.Namespace) -> int:
     now_ns = LinuxClock().now().timestamp.tai_ns
     data = made(
         dict(program_files(slots)), base_files, version=a.version, counter=a.number, board=slots.board, made_tai_ns=now_ns,
-        expires_tai_ns=now_ns + a.expires_h * 3600 * 10**9, base=base, signer=identity.name, sign=identity.sign,
+        expires_tai_ns=now_ns + _hours(a) * HOUR_NS, base=base, signer=identity.name, sign=identity.sign,
     )  # fmt: skip
     Path(a.write).write_bytes(data)
     row = {"version": a.version, "number": a.number, "board": slots.board, "base": base, "bytes": len(data)}
     print(json.dumps(row) if a.json else f"{a.write}: version {a.version} for {slots.board}, {len(data)} bytes" + (f" beside {base}" if base else ""))  # fmt: skip
     return 0
+
+
+def _hours(a: argparse.Namespace) -> int:
+    hours = int(a.expires_h)
+    if not 0 < hours <= HOURS_MAX:
+        raise ValueError(f"--expires-h: expected 1 to {HOURS_MAX} hours from now, got {hours}")
+    return hours
 
 
 def _slots(root: Path) -> "LinuxSlots":

@@ -11,7 +11,7 @@ import pytest
 from drivers.errors import Missing
 from drivers.linux.disk import LinuxDisk
 from drivers.linux.slots import LinuxSlots
-from firmware.cli import versions
+from firmware.cli import main, versions
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
 
 
@@ -145,3 +145,24 @@ def test_every_process_of_a_box_changes_with_a_version():
     board = SimulatedBoard()
     builders = {process.name: process.build for process in BOX}
     assert ["update"] == [station.name for station in builders["update"](board, Settings(SECTIONS["box"], []))]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("make", "v9", "--number=9223372036854775808"), "a number of 1 to 2^63 - 1"),
+        (("make", "v9", "--number=1", "--expires-h=5000000"), "--expires-h: expected 1 to 878400 hours"),
+        (("make", "v9", "--number=1", "--expires-h=0"), "--expires-h: expected 1 to"),
+        (("order", "--box=or3-box-1", "--expires-h=-1"), "--expires-h: expected 1 to"),
+        (("edition", "x.raucb", "--version=1.0", "--number=9223372036854775808"), "--number (above 0)"),
+        (("edition", "x.raucb", "--version=1.0", "--number=1", "--after-h=3000"), "--after-h: expected less than --expires-h"),
+    ],
+)
+def test_nothing_is_signed_that_no_box_could_take(tmp_path, monkeypatch, capsys, words, said):
+    """A number or a time beyond what a manifest can say, or one that is over: said at the desk, and no file that every box refuses."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.raucb").write_bytes(b"x")
+
+    assert 2 == main(["update", *words, "-w", "made", "--root", str(tmp_path)])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
