@@ -7,6 +7,7 @@ trusted/<signer>.pub   public keys of signers, 64 hexadecimal digits each
 """
 
 import base64
+import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class LinuxIdentity:
             self._key: Ed25519PrivateKey | None = None
             if self._seed and not (directory / "key.pub").exists():
                 _settled(directory / "key.pub", _public_bytes(_loaded(self._seed)).hex())
-            public = (directory / "key.pub").read_text("utf-8").strip()
+            public = _line(directory / "key.pub")
             if not _KEY.fullmatch(public):
                 raise DiskFailed(f"expected 64 hexadecimal digits in {directory / 'key.pub'}")
             self._public_key = bytes.fromhex(public)
@@ -96,7 +97,7 @@ def introduce(directory: Path, *, name: str, site: str) -> None:
             if not _NAME.fullmatch(value):
                 raise DiskFailed(f"expected a {what} of [a-z0-9][a-z0-9-]{{2,62}}, got {value!r}")
             path = directory / what
-            if path.exists() and path.read_text("utf-8").strip() == value:
+            if path.exists() and _line(path) == value:
                 continue
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             _written(path, f"{value}\n".encode(), 0o644, replace=True)
@@ -140,7 +141,10 @@ def _seed_or_none(directory: Path) -> bytes | None:
         found = _PEM.fullmatch(path.read_bytes())
     except PermissionError:
         return None
-    der = base64.b64decode(found[1]) if found else b""
+    try:
+        der = base64.b64decode(found[1]) if found else b""
+    except binascii.Error:
+        der = b""  # cut short
     if len(der) != len(_PKCS8_ED25519) + 32 or not der.startswith(_PKCS8_ED25519):
         raise DiskFailed(f"expected an Ed25519 private key in PEM in {path}")
     return der[len(_PKCS8_ED25519) :]
@@ -149,7 +153,12 @@ def _seed_or_none(directory: Path) -> bytes | None:
 def _settled(path: Path, default: str) -> str:
     if not path.exists():
         _written(path, f"{default}\n".encode(), 0o644, replace=False)
-    return path.read_text("utf-8").strip()
+    return _line(path)
+
+
+def _line(path: Path) -> str:
+    """What is no text is, with a mark for each byte that is none, at any rate not what it should be; who asked says of which file."""
+    return path.read_bytes().decode("utf-8", "replace").strip()
 
 
 def _written(path: Path, data: bytes, mode: int, *, replace: bool) -> None:

@@ -87,6 +87,21 @@ def test_a_broken_identity_is_named(tmp_path: Path, broken: str) -> None:
         LinuxIdentity(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("key", b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ\n-----END PRIVATE KEY-----\n"),
+        ("key", b"\xff" * 119), ("key.pub", b"\xff\xfe"), ("name", b"or\xff1"), ("site", b"\x80"),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_text_are_named(tmp_path: Path, file: str, data: bytes) -> None:
+    """A key that was cut short, a file that is no text: which file, and what was expected of it."""
+    LinuxIdentity(tmp_path)
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(DiskFailed, match=f"expected .* in {tmp_path / file}"):
+        LinuxIdentity(tmp_path)
+
+
 def test_a_seed_is_a_machine() -> None:
     """Same seed, same key and same entropy; another seed, other ones."""
     one, same, other = (SimulatedIdentity(seed=seed) for seed in (1, 1, 2))
