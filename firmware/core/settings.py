@@ -82,7 +82,7 @@ def layer_from_assignments(assignments: Sequence[str]) -> tuple[str, str]:
 def _as_toml(value: str) -> str:
     try:
         tomllib.loads(f"x = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return value
 
@@ -90,7 +90,10 @@ def _as_toml(value: str) -> str:
 def _parsed(where: str, text: str) -> dict[str, Any]:  # Any: TOML is anything until checked
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # Not every one is a TOMLDecodeError: a number of five thousand digits is none.
         raise BadSettings(f"{where}: expected TOML: {problem}") from None
 
 

@@ -57,6 +57,8 @@ def test_later_layers_win() -> None:
         ("[capture]\nports = 5", "expected a list of int"),
         ("capture = 5", "expected a section [capture]"),
         ("[capture\n", "expected TOML"),
+        ("[capture]\nsegment_s = " + "1" * 5000, "layer0: expected TOML"),
+        ("[capture]\nports = " + "[" * 5000, "layer0: expected TOML"),
         ("[capture]\nshare = nan", "expected 0 to 1, got nan"),
     ],
 )
