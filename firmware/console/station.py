@@ -162,7 +162,7 @@ class ConsoleStation:
                 case ("show", "status"):
                     return views.status(self._board)
                 case ("show", "segments"):
-                    return views.segments(self._board)
+                    return self._segments()
                 case ("show", "session"):
                     return views.session(self._board)
                 case ("show", "feedback"):
@@ -203,6 +203,13 @@ class ConsoleStation:
             return [str(problem)]
         except views.Stopped:
             return ["", "stopped; nothing was carried away"]
+
+    def _segments(self) -> list[str]:
+        """Two weeks are four thousand, and a card gives back a few hundred a second; else like `verify`."""
+        try:
+            return ["", *views.segments(self._board, lambda count: self._watched(f"{count} segments read"))]
+        except views.Stopped:
+            return ["", "stopped; nothing is shown"]
 
     def _verify(self) -> list[str]:
         """A command that takes long. Alone in its process it delays nobody, says that it lives, and can be stopped."""

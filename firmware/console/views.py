@@ -1,6 +1,6 @@
 """The answers: lines of text from what lies on the disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -60,9 +60,15 @@ def status(board: Board) -> list[str]:
     return state.lines(state.read_states(board.disk), now_tai_ns=board.clock.now().timestamp.tai_ns)
 
 
-def segments(board: Board) -> list[str]:
-    """`show segments`."""
-    return list(shelf.lines(shelf.rows(board.disk)))
+def segments(board: Board, on_row: Callable[[int], None]) -> list[str]:
+    """`show segments`. on_row: gets how many were read so far; it may raise Stopped."""
+
+    def counted() -> Iterator[shelf.Row]:
+        for count, row in enumerate(shelf.each(board.disk), 1):
+            on_row(count)
+            yield row
+
+    return list(shelf.lines(counted()))
 
 
 def system(board: Board) -> list[str]:

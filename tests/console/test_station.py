@@ -1,5 +1,6 @@
 """The console as a person with a cable meets it: on a simulated line, and on a real pseudo-terminal."""
 
+import itertools
 import os
 import pty
 import tty as terminal
@@ -119,6 +120,30 @@ def test_verify_says_what_it_found(person: Terminal) -> None:
 
     assert f"FOUND {name}: altered".encode() in person.types(b"ver\r")
     assert ("alive", "") in person.board.supervisor.said
+
+
+def test_a_long_list_lives(person: Terminal) -> None:
+    """Segments of weeks on a slow card: whoever watches the process hears of it within its ten seconds all the while; Ctrl-C ends it."""
+    for _ in range(40):
+        write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+        person.board.clock.advance(SECOND)
+    clock, read, heard = person.board.clock, person.board.disk.read, [person.board.clock.now().monotonic]
+
+    def slow(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        clock.advance(SECOND // 2)
+        return read(path, offset=offset, size=size)
+
+    person.board.disk.read = slow  # type: ignore[method-assign]
+    person.board.supervisor.alive = lambda: heard.append(clock.now().monotonic)  # type: ignore[method-assign]
+    answer = person.types(b"show segments | include segments\r")
+    heard.append(clock.now().monotonic)
+    assert b"40 segments, " in answer
+    assert max(after.since(before) for before, after in itertools.pairwise(heard)) < 5 * SECOND
+
+    keys = iter([b"show segments\r", b"\x03"])
+    person.line.read = lambda: next(keys, b"")  # type: ignore[method-assign]
+    person.work()
+    assert b"stopped; nothing is shown" in person.line.shown()
 
 
 def test_verify_can_be_stopped(person: Terminal) -> None:
