@@ -56,7 +56,7 @@ def promises(
     return [
         *(_reports(name, found.get(name), now, age_ns_max) for name in processes),
         Promise("recording", recording == "recording", f"the recorder says {recording or 'nothing'}"),
-        _sealed(disk, public_key, now.timestamp.tai_ns - age_ns_max),
+        _sealed(disk, public_key, since_tai_ns=now.timestamp.tai_ns - age_ns_max, now_tai_ns=now.timestamp.tai_ns),
         _tells_time(disk, now),
         Promise("console_answers", line in ("open", "none"), f"the serial line is {line or 'not spoken of'}"),
     ]
@@ -82,8 +82,11 @@ def _reports(name: str, state: ProcessState | None, now: Now, age_ns_max: int) -
     return Promise(f"{name}_reports", is_of_this_start, f"reported {age_ns / 1e9:.0f} s ago")
 
 
-def _sealed(disk: Disk, public_key: bytes | None, started_tai_ns: int) -> Promise:
-    """One segment that was opened and sealed since then, signed with our key, with the bytes it was sealed with."""
+def _sealed(disk: Disk, public_key: bytes | None, *, since_tai_ns: int, now_tai_ns: int) -> Promise:
+    """One segment that was opened and sealed since then, signed with our key, with the bytes it was sealed with.
+
+    What lies ahead of now is of a start before, when the clock was right: a box without a battery begins each in 1970.
+    """
     for name in sorted(
         (row for row in disk.list(SEGMENTS) if sequence_of(row) is not None and not row.startswith(".")), reverse=True
     ):
@@ -91,7 +94,9 @@ def _sealed(disk: Disk, public_key: bytes | None, started_tai_ns: int) -> Promis
             made = seal.unpacked(disk.read(f"{SEGMENTS}/{name}/{SEAL}", size=seal.SEAL_BYTES_MAX))
         except (Missing, BadItem):
             continue
-        if made.opened.tai_ns < started_tai_ns:
+        if made.opened.tai_ns > now_tai_ns:
+            continue
+        if made.opened.tai_ns < since_tai_ns:
             break  # and all that are older
         if public_key is None or not made.is_signed_by(public_key):
             return Promise("sealed", False, f"{name} has not our signature")

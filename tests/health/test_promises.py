@@ -152,6 +152,21 @@ def test_what_was_kept_before_this_start_does_not_count() -> None:
     assert {"recording", "console_answers"} == {name for name, is_kept in seen(board).items() if is_kept}
 
 
+def test_a_segment_of_a_start_that_knew_the_time_does_not_count() -> None:
+    """A box without a battery starts in 1970, and everything it has recorded lies ahead: none of it is of this start. (S1-16)"""
+    board = started()
+    seal(board)
+    board.clock.advance(3600 * SECOND)
+    board.clock.restart()
+    board.clock.step(-56 * 365 * 86_400 * SECOND)
+    board.clock.advance(60 * SECOND)
+    say(board)
+
+    assert {"sealed"} == {name for name, is_kept in seen(board).items() if not is_kept}
+    seal(board, sequence=2)
+    assert as_json(asked(board))["kept"] is True
+
+
 def test_what_was_kept_before_the_rest_was_exchanged_does_not_count() -> None:
     """Where all but the kernel was exchanged, what counts begins then: the boot was the former system's."""
     board = started()
