@@ -5,7 +5,7 @@ else the kernel       adjtimex(2): synchronised or not, and the error its keeper
 ptp4l is a slave      the box follows a better clock of the room, and says "ptp"
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivers.clock import Now
 from firmware.clock.ptp4l import Ptp4l
@@ -33,24 +33,34 @@ class Quality:
 
 
 class Keeper:
-    """Remembers what it takes to tell holdover from never."""
+    """Remembers what it takes to tell holdover from never, and how far the clock was set since its source was heard."""
 
     def __init__(self) -> None:
         self._good: tuple[Now, int, str] | None = None  # when last locked, how well, by what
+        self._updated_ns: int | None = None  # when chronyd had last heard its source, as it said at the last look
+        self._stepped_ns = 0
+
+    def stepped(self, jumped_ns: int) -> None:
+        """Somebody set the clock. Whoever keeps it may not have noticed, and goes on saying how good it was before."""
+        self._stepped_ns += abs(jumped_ns)
 
     def quality(self, now: Now, tracking: Tracking | None, ptp4l: Ptp4l | None) -> Quality:
         """tracking, ptp4l: what they said within the last seconds, None when they said nothing."""
         found = _from_chrony(now, tracking, ptp4l) if tracking is not None else _from_kernel(now, ptp4l)
+        updated_ns = tracking.updated_utc_ns if tracking is not None and tracking.is_synchronised else None
         if found.state is ClockState.LOCKED:
+            if updated_ns is None or updated_ns != self._updated_ns:
+                self._stepped_ns = 0  # It was looked at since.
+            self._updated_ns = updated_ns
             self._good = now, found.uncertainty_ns, found.source
-            return found
+            return replace(found, uncertainty_ns=found.uncertainty_ns + self._stepped_ns)
         if self._good is None:
             return found
         then, uncertainty_ns, source = self._good
         grown = uncertainty_ns + now.monotonic.since(then.monotonic) * HOLDOVER_PPM // 1_000_000
         # Whoever keeps the clock may know that it is worse; never that it is better than what an unattended crystal is.
         known = found.uncertainty_ns if found.state is ClockState.HOLDOVER or tracking is not None else 0
-        return Quality(source, ClockState.HOLDOVER, max(grown, known), found.reference, found.leap)
+        return Quality(source, ClockState.HOLDOVER, max(grown, known) + self._stepped_ns, found.reference, found.leap)
 
 
 def _from_chrony(now: Now, tracking: Tracking, ptp4l: Ptp4l | None) -> Quality:
@@ -60,7 +70,7 @@ def _from_chrony(now: Now, tracking: Tracking, ptp4l: Ptp4l | None) -> Quality:
         return Quality("rtc", ClockState.FREE, now.timestamp.uncertainty_ns, "", tracking.leap)
     source = "ptp" if tracking.reference == PTP_REFERENCE else "ntp"
     overdue_ns = max(OVERDUE_NS_MIN, int(MISSED_UPDATES * max(tracking.interval_s, 0.0) * SECOND))
-    is_heard = now.utc_ns - tracking.updated_utc_ns <= overdue_ns
+    is_heard = abs(now.utc_ns - tracking.updated_utc_ns) <= overdue_ns  # What lies ahead was heard before the clock was set back.
     state = ClockState.LOCKED if is_heard else ClockState.HOLDOVER
     return Quality(source, state, tracking.error_ns, tracking.reference, tracking.leap)
 

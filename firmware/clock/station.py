@@ -117,6 +117,7 @@ class ClockStation:
                 self._room.box_stepped()
         if jumped_ns:
             self.report.count("steps")
+            self._keeper.stepped(jumped_ns)
             self._step_total_ns += jumped_ns
             text = f"clock stepped by {jumped_ns / SECOND:+.3f} s; frames before and after are labelled with the time of each"
             self._tell([warning("clock_stepped", text, stepped_ns=jumped_ns)], now)

@@ -106,6 +106,26 @@ def test_chronyd_gone_is_holdover() -> None:
     assert ClockState.HOLDOVER is box.run(20)[1]
 
 
+@pytest.mark.parametrize("jump_s", [3600, -3600, 5, -5])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_clock_that_is_set_is_not_as_good_as_before(jump_s: int, is_there: bool) -> None:
+    """Its source silent, or chronyd gone: the box does not know which of the two times was right, and claims neither; heard anew, it does."""
+    box = Box()
+    box.run(10)
+    box.chronyd.follows = False
+    box.daemon.answer = box.chronyd.answer if is_there else None
+    box.run(10)
+    box.board.clock.step(jump_s * SECOND)
+    soon = box.run(3)
+    later = box.run(60)
+
+    assert abs(jump_s) * SECOND <= soon[2] and ClockState.HOLDOVER is later[1]
+    assert abs(jump_s) * SECOND <= later[2] < (abs(jump_s) + 1) * SECOND
+    box.chronyd.follows, box.daemon.answer = True, box.chronyd.answer
+    source, state, uncertainty_ns = box.run(5)
+    assert ("ntp", ClockState.LOCKED) == (source, state) and uncertainty_ns < 20_000
+
+
 def test_a_chronyd_without_a_source() -> None:
     """Leap status \"not synchronised\" is free at first, holdover afterwards."""
     box = Box()
