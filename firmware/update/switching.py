@@ -38,6 +38,7 @@ class Switching:
         self._runs: dict[str, bool] = {}  # whether a process ran when its mark changed; one that did has to be there afterwards
         self._watched = Watch()
         self._heard = Heard()
+        self._looked: Now | None = None
         self._began = Monotonic(0)
         self._is_settled = False
         self._own_starts = 0
@@ -75,6 +76,7 @@ class Switching:
         """A version that was made official and does not hold up; and the watching process's own turn."""
         if not self._is_settled and now.monotonic.since(self._began) >= SETTLED_NS:
             self._settle()
+        self._follow_clock(now)
         standing = self._ledger.standing
         if self._own_starts >= STARTS_MAX and standing.official != IMAGE:
             self.turn_back(f"its update process ended {self._own_starts} times soon after its start", now)
@@ -98,6 +100,16 @@ class Switching:
                 text = f"{OWN} is of version {standing.official}, too: {cause}"
                 self._ledger.say_switched(now, text, Severity.INFORMATIONAL, switch)
             self._ledger.keep(replace(standing, guarded_ns=0))
+
+    def _follow_clock(self, now: Now) -> None:
+        """The guard's beginning has to last beyond a restart, so it is a time of the wall clock: when that is set, it is set with it."""
+        before, self._looked = self._looked, now
+        standing = self._ledger.standing
+        if before is None or not standing.guarded_ns:
+            return
+        jumped_ns = now.timestamp.tai_ns - before.timestamp.tai_ns - now.monotonic.since(before.monotonic)
+        if abs(jumped_ns) > SECOND:
+            self._ledger.keep(replace(standing, guarded_ns=standing.guarded_ns + jumped_ns))
 
     def turn_back(self, cause: str, now: Now) -> None:
         """Take it back everywhere. During a switch to where all were; after one to the version before, and beyond that to the image."""

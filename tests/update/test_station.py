@@ -196,6 +196,19 @@ def test_a_clock_that_is_set_takes_no_version_back(box, step_s):
     assert "3 unexpected ends within 600 s: gate" in {row.cause for row in box.history()}
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_is_set_shortens_no_guard(box, step_s):
+    """The process that watches stays what it was for the guard's time as it passed, not as a clock shows it that was set meanwhile."""
+    box.give(box.bundle("v2"))
+    box.run(60)
+    box.clock.step(step_s * SECOND)
+    box.run(500, every_ms=5000)
+    assert all_of("v2") == box.marks()
+    box.run(200, every_ms=5000)
+
+    assert all_of("v2", guard="v2") == box.marks()
+
+
 def test_ends_far_apart_are_borne(box):
     """Two in ten minutes are not three; an orderly stop is none at all."""
     box.give(box.bundle("v2"))
