@@ -13,6 +13,9 @@ from firmware.core.timestamp import SECOND, Monotonic, Now, span
 
 MEASURED_AGE_NS = 60 * SECOND  # An interval of a minute ago is 6 ms wider; a claim of now is more use, and called a claim.
 FORGET_NS = 3600 * SECOND  # A device nobody configured, an hour after its last word.
+# One of which nothing was ever known but its presence, where its place is wanted: whoever speaks under many names would otherwise keep
+# out every device that comes later. One that takes part in PTP is heard every few seconds.
+STRANGER_NS = 60 * SECOND
 _AT_ONCE = Monotonic(0)
 
 
@@ -141,12 +144,15 @@ class Devices:
         return found
 
     def _made_room(self, now: Monotonic) -> bool:
-        """The longest silent one that nobody configured goes, if it has been silent for long."""
-        oldest = min((row for row in self if not row.is_configured), key=lambda row: row.heard_at or row.since, default=None)
-        if oldest is None or now.since(oldest.heard_at or oldest.since) < FORGET_NS:
-            return False
-        del self._rows[oldest.address]
-        return True
+        """The longest silent one that nobody configured goes, if it has been silent for long; first of those that never said a thing."""
+        others = [row for row in self if not row.is_configured]
+        strangers = [row for row in others if not row.tracks and row.reported is None]
+        for rows, enough_ns in ((strangers, STRANGER_NS), (others, FORGET_NS)):
+            oldest = min(rows, key=lambda row: row.heard_at or row.since, default=None)
+            if oldest is not None and now.since(oldest.heard_at or oldest.since) >= enough_ns:
+                del self._rows[oldest.address]
+                return True
+        return False
 
 
 def _silence(device: Device, silent_ns: int) -> News:

@@ -189,6 +189,8 @@ class Room:
             device = self.devices.heard(address, now.monotonic)
             if device is not None:
                 device.clock = message.sourcePortIdentity.clockIdentity
+            else:
+                self._report.drop("devices_full")
             return
         device = self.devices.known(address)
         if device is not None and device.exchange is not None and self._answers(device, device.exchange, message, stamp_ns):

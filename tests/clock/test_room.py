@@ -252,6 +252,22 @@ def test_many_poor_clocks_hide_no_better_one(make_hall) -> None:
     assert hall.station._room.masters.overflow > 4
 
 
+def test_many_names_keep_no_device_out(make_hall) -> None:
+    """Three hundred names that say one word each: who comes after them is measured within two minutes, and that some had no place is counted."""
+    hall = make_hall()
+    hall.add(A)
+    hall.run(10)
+    for number in range(300):
+        said = PtpMessage(MessageType.DELAY_REQ, PortIdentity(number.to_bytes(8, "big"), 1), 1)
+        hall.box.hear_frame(udp_frame(packed(said), source=f"10.78.{number // 250}.{number % 250 + 1}", destination="10.77.0.1"))
+    hall.run(1)
+    hall.add(B)
+    hall.run(120)
+
+    assert {Method.MONITORED} == {hall.account().of(name).method for name in (A, B)}
+    assert hall.station.report.drops["devices_full"] >= 45
+
+
 def test_cheap_news_hides_no_forger(make_hall) -> None:
     """A box that is set every second uses up the allowance of that news; who forges its name or leads in its place is said. (S2-010)"""
     hall = make_hall(yields=False)
