@@ -13,7 +13,7 @@ from firmware.core import compression
 from firmware.core.compression import CODECS, DICTIONARIES, DICTIONARY, Choice, Codec, Conditions
 from firmware.core.errors import BadItem
 from firmware.core.message import Priority, decoded_cbor
-from firmware.core.release import BODY_BYTES_MAX, KINDS, Kind, checked_facts, checked_identity
+from firmware.core.release import BODY_BYTES_MAX, KINDS, Kind, checked_facts, checked_identity, is_figure
 
 VERSION = 1
 # Where nobody has measured the link: a small board behind 10 Mbit/s.
@@ -241,7 +241,7 @@ def order_unpacked(data: bytes) -> Order:
             len(identity) == 16 and is_name(signer) and is_name(box) and is_name(deed) and 0 <= counter < _INT64
             and abs(made) < _INT64 and abs(expires) < _INT64 and len(parameters) <= 64
             and all(isinstance(key, str) and len(key) <= 64 for key in parameters)
-            and all(value is None or (isinstance(value, int | str) and len(str(value)) <= 4096) for value in parameters.values())
+            and all(value is None or is_figure(value, characters_max=4096) for value in parameters.values())
         ):  # fmt: skip
             return Order(identity, signer, box, deed, counter, made, expires, parameters)
     raise BadItem("expected an order (envelope.cddl)")

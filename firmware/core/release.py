@@ -17,6 +17,7 @@ Kind = Literal["group", "evidence"]
 KINDS: tuple[Kind, ...] = ("group", "evidence")
 BODY_BYTES_MAX = 16 << 20  # Twice a batch's ceiling; evidence comes in parts of 4 MiB.
 FACTS_MAX = 64
+_UINT64 = 1 << 64
 _NAME_NS_MAX = 10**20 - 1  # 20 digits: year 5138; later stamps (a lying clock) sort last instead of breaking the name.
 
 
@@ -88,6 +89,14 @@ def checked_facts(value: object) -> dict[str, int | str]:
     if not isinstance(value, dict) or len(value) > FACTS_MAX:
         raise BadItem(f"expected facts as a map of at most {FACTS_MAX} entries")
     for key, fact in value.items():
-        if not isinstance(key, str) or len(key) > 64 or not isinstance(fact, int | str) or len(str(fact)) > 1024:
+        if not isinstance(key, str) or len(key) > 64 or not is_figure(fact, characters_max=1024):
             raise BadItem("expected facts with short names and integer or short text values")
     return value
+
+
+def is_figure(value: object, *, characters_max: int) -> bool:
+    """Whether this is an integer of CBOR's own (RFC 8949 §3.1) or a text of at most so many characters.
+
+    An integer is not asked for its digits: it may have a million (§3.4.3), and Python writes none of more than 4,300.
+    """
+    return -_UINT64 <= value < _UINT64 if isinstance(value, int) else isinstance(value, str) and len(value) <= characters_max

@@ -10,7 +10,7 @@ import pytest
 from drivers.clock import ClockState
 from firmware.command.journal import WINDOW
 from firmware.command.settings import CommandSettings
-from firmware.core.envelope import order_unpacked
+from firmware.core.envelope import Command, command_packed, order_packed, order_unpacked
 from firmware.core.message import Priority
 from firmware.core.timestamp import SECOND
 from simulator.disk import Failing, PowerCut
@@ -60,6 +60,17 @@ def test_every_bad_order_is_refused_for_its_own_cause(desk: Desk) -> None:
     reasons = [name for name in desk.board.disk.list("commands/refused") if name.endswith(".reason")]
     assert 9 == len(reasons)
     assert 9 == len(desk.board.disk.list("commands/refused")) - len(reasons)
+
+
+def test_a_number_nobody_can_write_stops_no_other_order(desk: Desk) -> None:
+    """Whoever reaches the topic may send an unsigned order with an integer of a million digits: it is refused like any other nonsense."""
+    desk.send(command_packed(Command(order_packed(desk.order(parameters={"since": 1 << 40_000})), bytes(64))))
+    good = desk.order()
+    desk.send_order(good)
+    desk.work()
+
+    assert [f"cmd-{good.identity.hex()}"] == desk.verified()
+    assert {"not_a_command": 1} == desk.refusals()
 
 
 def test_refusals_repeat_nothing_foreign(desk: Desk) -> None:

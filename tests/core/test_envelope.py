@@ -61,6 +61,15 @@ def test_the_others_come_back():
     assert command == envelope.command_unpacked(envelope.command_packed(command))
 
 
+@pytest.mark.parametrize("value", [1 << 64, -1 << 40_000, "x" * 4097], ids=["65 bits", "40,000 bits", "4,097 characters"])
+def test_order_of_long_parameters(value):
+    """A parameter is an integer of 64 bits or a text of 4,096 characters; one of a million digits is refused, not written out."""
+    order = Order(bytes(16), "hub-1", "box-1", "retrieval", 3, 1, 5, {"since": value})
+
+    with pytest.raises(BadItem, match="order"):
+        envelope.order_unpacked(envelope.order_packed(order))
+
+
 @pytest.mark.parametrize("chunk", [Chunk(8, 10, bytes(32), b"hello"), Chunk(0, 10, bytes(31), b"x"), Chunk(0, 0, bytes(32), b"")])
 def test_chunk_beyond_its_envelope(chunk):
     """A chunk that reaches beyond its envelope, or has no sense, is refused."""

@@ -36,6 +36,9 @@ def test_names_sort_by_priority_then_time():
         Release("group", Priority.P1, 1, 2, b"", asked_by=b"short"),
         Release("group", Priority.P1, 1, 2, b"", facts={"x" * 65: 1}),
         Release("group", Priority.P1, 1, 2, b"", facts={str(n): n for n in range(65)}),
+        Release("group", Priority.P1, 1, 2, b"", facts={"messages": 1 << 64}),
+        Release("group", Priority.P1, 1, 2, b"", facts={"messages": 1 << 40_000}),
+        Release("group", Priority.P1, 1, 2, b"", facts={"closed_by": "x" * 1025}),
         Release("letter", Priority.P1, 1, 2, b""),  # type: ignore[arg-type]
     ],
 )

@@ -196,6 +196,7 @@ class Broken:
         (packed(part(0, asked_by=None)), "bad_content"),
         (packed(part(0, content=b"no section")), "bad_content"),
         (cbor2.dumps({0: 1, 1: bytes(16), 2: "box-1"}), "bad_envelope"),
+        (packed(replace(group(said("a")), facts={"messages": 1 << 40_000})), "bad_envelope"),
     ],
 )  # fmt: skip
 def test_poison_is_quarantined_and_acknowledged_as_such(world: World, payload: bytes, cause: str) -> None:
