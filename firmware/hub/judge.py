@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isinf
 
 from drivers.board import Board
 from drivers.clock import Now
@@ -112,12 +113,12 @@ def carry_out(board: Board, repository: Repository, rules: Sequence[Rule], *, no
 def _look(repository: Repository, rule: Rule, box: str, message: Message, now_tai_ns: int, count: Count) -> int:
     key, at = rule.key(box, message), message.received_time.tai_ns
     value = None if rule.rise is None else value_of(message, rule.rise[0])
-    if rule.rise is not None and value is None:
-        return 0
+    if rule.rise is not None and (value is None or isinf(value)):
+        return 0  # What is infinite has risen by nothing that could be said.
     times = 1
     if rule.count > 1 or rule.rise is not None:
         # Its own time is the device's word; when the box received it is comparable.
-        since = at - rule.within_s * SECOND
+        since = max(at - rule.within_s * SECOND, -(1 << 63))  # SQLite's least; what a box says of its time is foreign.
         if not repository.change(
             "insert or ignore into matches values (?, ?, ?, ?, ?, ?)", rule.name, key, box, message.identity, at, value
         ):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ def test_a_trend(tmp_path: Path) -> None:
         bench.take(bench.message(device="arm-2", temperature=arm), bench.message(device="pump", temperature=pump))
 
     assert [("hot", "box-1 arm-2", 5)] == bench.fired()
+
+
+@pytest.mark.parametrize("first", [float("inf"), float("-inf")])
+def test_infinity_is_no_trend(tmp_path: Path, first: float) -> None:
+    """A sensor that says infinity has told of no rise, and is none to rise from."""
+    bench = Bench(tmp_path, rule(name="hot", rise="temperature 10", within_s=1800))
+    for temperature in (first, 20.0, float("inf")):
+        bench.at_s += 60
+        bench.take(bench.message(temperature=temperature))
+
+    assert [] == bench.fired()
+
+
+def test_a_box_of_another_age_ends_nothing(tmp_path: Path) -> None:
+    """A message received 292 years before 1970 by its box's clock is counted like any other: SQLite has no earlier moment to look from."""
+    bench = Bench(tmp_path, rule(count=2, within_s=86_400))
+    long_ago = [replaced(bench.message(), received_time=Timestamp(1 - (1 << 63), 0, "none", ClockState.FREE)) for _ in range(2)]
+
+    assert 1 == bench.take(*long_ago)
 
 
 @pytest.mark.parametrize(("per", "expected"), [("fleet", 1), ("box", 2), ("device", 3), ("process", 3)])
