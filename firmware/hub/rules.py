@@ -100,7 +100,7 @@ def rules_of(text: str, *, where: str = "rules") -> tuple[Rule, ...]:
         raise BadSettings(f"{where}: expected at most {RULES_BYTES_MAX} characters")
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # Of which what is no TOML is one, and a number of too many digits another.
         raise BadSettings(f"{where}: expected TOML: {problem}") from None
     rows = table.pop("rule", [])
     if table or not isinstance(rows, list) or len(rows) > RULES_MAX:
@@ -127,7 +127,7 @@ def _rule(row: object, where: str) -> Rule:
     if not isinstance(then, list) or not then or not all(deed in DEEDS for deed in then) or len(set(then)) < len(then):
         raise BadSettings(f"{where}: expected then as a list of {', '.join(DEEDS)}")
     advice = row.get("advice")
-    if ("advise" in then) != (advice is not None) or (advice is not None and advice not in ADVICE):
+    if ("advise" in then) != (advice is not None) or (advice is not None and advice not in tuple(ADVICE)):
         raise BadSettings(f"{where}: expected advice with then advise, one of {', '.join(ADVICE)}")
     on = _choice(row, "on", ON, where, "message")
     if on == "session" and "retrieve" in then:

@@ -45,6 +45,7 @@ def test_what_a_rule_says() -> None:
         ("per = ", "by = "), ('per = "process"', 'per = "arm"'), ("temperature 10", "temperature"), ("temperature 10", "temperature -1"),
         ('["call", "retrieve", "advise"]', '["stop"]'), ('["call", "retrieve", "advise"]', "[]"), ('"check-arm"', '"stop-the-robot"'),
         ('advice = "check-arm"', ""), ("priority = 3", "priority = 5"), ("around_s = 10", "around_s = true"), ("[[rule]]", "[rule]"),
+        ('"check-arm"', '["check-arm"]'), ('"check-arm"', "{}"), ("priority = 3", f"priority = {'3' * 5000}"),
         ("per_hour_max = 2", "per_hour_max = 2\n[other]\n"), ("[[rule]]", "[[rule"), ("quiet_s = 0", 'on = "session"'),
     ],
 )  # fmt: skip
