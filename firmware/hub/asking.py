@@ -27,6 +27,8 @@ def json_object(body: bytes) -> dict[str, object]:
     """Raises BadItem."""
     try:
         wish = json.loads(body)
+        # JSON can carry halves of surrogate pairs; neither the database nor an order to a box can (as core/said.py: clean_text).
+        json.dumps(wish, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         wish = None
     if not isinstance(wish, dict):

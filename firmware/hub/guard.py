@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from firmware.hub.people import People, Role
 
+PATH_MAX = 256  # A file's SHA-256 is the longest thing we have in one.
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     # Nothing from elsewhere, no inline script or style, in nobody's frame.
@@ -43,7 +44,11 @@ class Guard:
         headers = Headers(scope=scope)
         who = self._people.who(headers.get("authorization", ""))
         scope["who"] = who[0] if who is not None else ""
-        refusal = self._refusal(scope["method"], headers) or self._unknown(who, scope["method"], scope["path"])
+        refusal = (
+            _too_long(scope["path"])
+            or self._refusal(scope["method"], headers)
+            or self._unknown(who, scope["method"], scope["path"])
+        )
         if refusal is not None:
             status, text = refusal
             asking = {"WWW-Authenticate": 'Basic realm="Scrubjay hub", charset="UTF-8"'} if status == 401 else None
@@ -77,6 +82,11 @@ class Guard:
         if method != "PUT" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "expected application/json"
         return None
+
+
+def _too_long(path: str) -> tuple[int, str] | None:
+    """Beyond our longest path, before anybody makes a number of thousands of digits of it."""
+    return (414, f"expected a path of at most {PATH_MAX} characters") if len(path) > PATH_MAX else None
 
 
 def _name_in(url: str) -> str | None:

@@ -237,6 +237,7 @@ def test_counters_grow_whatever_the_clock_does(hub: Hub) -> None:
         b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 2, "ports": [1]}', b"[" * 5000,
         b'{"box": "box-1", "since_utc_ns": true, "until_utc_ns": 2}', b"\xff\xfe",
         b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 99999999999999999999999999}',
+        b'{"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 2, "contains": "\\ud800"}',
     ],
 )  # fmt: skip
 def test_a_bad_wish_is_answered_not_carried_out(hub: Hub, body: bytes) -> None:
@@ -247,6 +248,25 @@ def test_a_bad_wish_is_answered_not_carried_out(hub: Hub, body: bytes) -> None:
     assert status == 400
     assert json.loads(answer)["error"].startswith("expected")
     assert [] == hub.board.disk.list("commands/outgoing")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/rules", b'{"text": "# \\udfff"}'),
+        ("/api/rollouts", b'{"version": "\\ud800", "by": "kim"}'),
+        ("/api/calls/1", b'{"to": "closed", "by": "kim", "note": ["\\ud800"]}'),
+    ],
+)
+def test_half_a_sign_is_no_text(hub: Hub, path: str, body: bytes) -> None:
+    """JSON can say half of a surrogate pair and nothing behind the page can keep it: 400, wherever it stands."""
+    assert 400 == hub.ask(path, method="POST", raw=body)[0]
+
+
+@pytest.mark.parametrize(("method", "place"), [("GET", "rollouts"), ("POST", "rollouts"), ("POST", "calls")])
+def test_a_number_of_thousands_of_digits(hub: Hub, method: str, place: str) -> None:
+    """A path is bounded before anybody makes a number of it."""
+    assert 414 == hub.ask(f"/api/{place}/{'9' * 5000}", method=method, body={"to": "closed", "by": "kim"})[0]
 
 
 def test_too_long_a_wish(hub: Hub) -> None:
