@@ -31,6 +31,9 @@ _PHASE = frozenset({"68481", "MDC_ATTR_EVENT_PHASE"})
 _STATE = frozenset({"68482", "MDC_ATTR_ALARM_STATE"})
 _PRIORITY = frozenset({"68484", "MDC_ATTR_ALARM_PRIORITY", "MDC_ATTR_ALERT_PRIORITY"})
 _TYPE = frozenset({"68485", "MDC_ATTR_ALERT_TYPE"})
+# OBX-2, HL7 table 0125: names, numbers, addresses and telephones of persons (2.A), and where they lie. Their values stay, whatever they are
+# called.
+_OF_PERSONS = frozenset({"PN", "XPN", "PPN", "CN", "XCN", "NDL", "CK", "CX", "AD", "XAD", "SAD", "TN", "XTN", "PL"})
 # MSH-18, HL7 table 0211, as far as met; what cannot be read so is read as Latin-1, in which everything can.
 _CHARSETS = {
     "UNICODE UTF-8": "utf-8",
@@ -246,8 +249,9 @@ def _results(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]
 
 
 def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
-    """One observation as a field under its name, and its unit."""
-    if len(fields) >= FIELDS_MAX - 1:
+    """One observation as a field under its name, and its unit; none that is about a person by its type."""
+    kind = _at(row, 2).strip().upper()
+    if len(fields) >= FIELDS_MAX - 1 or kind in _OF_PERSONS:
         return
     code, name = _identifier(_at(row, 3), header)
     name = _NOT_NAME.sub("-", name or code).strip("-")[:120]
@@ -260,7 +264,7 @@ def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
         if number > 64:
             return
     value = _at(row, 5)
-    fields[where] = _number(value) if _at(row, 2) in ("NM", "SI") else _words(value, header)
+    fields[where] = _number(value) if kind in ("NM", "SI") else _words(value, header)
     if unit := _identifier(_at(row, 6), header)[1]:
         fields[f"{where}/unit"] = unit
 
@@ -274,7 +278,7 @@ def _number(value: str) -> Field:
 
 
 def _words(value: str, header: Header) -> str:
-    """A coded value's text, else its code; of any other the first component: the caret with which HL7 parts a name stays out."""
+    """A coded value's text, else its code; of any other what stands in their places: the caret, with which HL7 parts a name, stays out."""
     parts = [part for part in _components(value, header)[:2] if part]
     return clean_text(parts[-1][:VALUE_MAX]) if parts else ""
 

@@ -83,6 +83,22 @@ def test_nothing_of_the_patient_is_taken_out() -> None:
     assert said.attachment is not None and b"Quackenbush" in said.attachment[1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("XPN", "Quackenbush^Zebulon"), ("PN", "Quackenbush^Zebulon"), ("XCN", "4711^Quackenbush^Zebulon"), ("xcn ", "4711^Quackenbush"),
+        ("CX", "4711^^^WARD"), ("XAD", "4711 Main Street^^Quackenbush"), ("XTN", "+49 4711"), ("PL", "WARD^4711^2"),
+    ],
+)  # fmt: skip
+def test_who_it_is_about_is_known_by_its_type(kind: str, value: str) -> None:
+    """Observations of the types of persons are none of the room's, whatever they are called; those beside them are. (S2-085)"""
+    rows = f"OBX|9|{kind}|69193^MDC_ATTENDING^MDC||{value}||||||F\rOBX|10|SI|1^Beds^L||4||||||F\r"
+    said = decoded(alert(extra=rows)).said
+
+    assert 4.0 == said.fields["obx/Beds"]
+    assert all(word not in f"{said.fields} {said.text}" for word in ("Quackenbush", "Zebulon", "4711", "ATTENDING"))
+
+
 def test_observations() -> None:
     """Vital signs are the last to leave; a critical one is a warning."""
     head = "MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01^ORU_R01|7|P|2.6\r"
