@@ -44,9 +44,11 @@ _CLINICAL = re.compile(
     re.IGNORECASE,
 )
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
-# value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it.
+# value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it, but
+# not within its quotation marks. Many spaces before the sign: in columns. turnstile.c: is_harmless_before looks for the same.
 _QUOTED_NAME = re.compile(r"[\"']([A-Za-z][\w .@:/-]{0,63})\\?[\"']\s*[:=]")
-_BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})\s?[=:](?!//)\s*")
+_BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})(?:[ \t]+|\s)?[=:](?!//)\s*")
+_QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:|^</\x00-\x1f]*+", re.IGNORECASE)
@@ -180,7 +182,9 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
         start = match.end()
         if match.start() < covered or match[1] not in names:
             continue
-        stop = _VALUE_END.search(text, start + len(REMOVED) if text.startswith(REMOVED, start) else start)
+        quoted = _QUOTED_VALUE.match(text, start)
+        least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
+        stop = _VALUE_END.search(text, least)
         covered = stop.start() if stop is not None else len(text)
         if text[start:covered].strip() not in ("", REMOVED):
             yield Tag(path, start, covered, "field")

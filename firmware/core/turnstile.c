@@ -301,7 +301,9 @@ static int is_token(struct bytes b)
 static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
 {
     uint32_t end = at, begin;
-    if (end && is_space(b.p[end - 1]))
+    while (end && (b.p[end - 1] == ' ' || b.p[end - 1] == '\t'))
+        end--;
+    if (end == at && end && is_space(b.p[end - 1]))
         end--;
     int letters = 0, beyond = 0;
     for (begin = end; begin && is_of_name(b.p[begin - 1]); begin--) {
