@@ -49,9 +49,17 @@ def decoded(data: bytes) -> Said:
 def _decoded_json(data: bytes) -> object:
     try:
         # NaN and Infinity are no JSON, but what Python writes for them is common, and means "no value".
-        return json.loads(data.rstrip(b"\x00"), parse_constant=lambda _: None)
+        return json.loads(data.rstrip(b"\x00"), parse_constant=lambda _: None, object_pairs_hook=_once_each)
     except (ValueError, RecursionError):
         raise BadItem("expected JSON") from None
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Raises ValueError where a name stands twice (RFC 8259 §4): what the first said would be lost, and be overlooked where it may not leave."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("expected each name once")
+    return row
 
 
 def _from_map(form: Form, row: object) -> Said:
@@ -63,6 +71,7 @@ def _from_map(form: Form, row: object) -> Said:
     said: dict[str, Any] = {}  # Any: as its reading made it
     rest: dict[object, object] = {}
     own: dict[object, object] = {}
+    claimed: dict[object, object] = {}
     for name, value in row.items():
         reading = _READINGS.get(name)
         if reading is not None:
@@ -70,7 +79,7 @@ def _from_map(form: Form, row: object) -> Said:
                 continue
             read = reading(value)
             if read is None:
-                own[f"claimed_{name}"] = value
+                claimed[f"claimed_{name}"] = value
             else:
                 said[name] = read
         elif name == "fields" and isinstance(value, Mapping):
@@ -79,15 +88,15 @@ def _from_map(form: Form, row: object) -> Said:
             rest[name] = value
     clock = said.pop("clock", None)
     if clock is not None:
-        own["claimed_clock"] = clock
-    if rest.keys() & own.keys():
+        claimed["claimed_clock"] = clock
+    if len(everything := rest | own | claimed) < len(rest) + len(own) + len(claimed):
         raise BadItem("expected each field once")  # What one of them hid would be overlooked.
     time = said.pop("time", None)
     if time is not None:
         said.setdefault("time_utc_ns", time)
-    if not (rest or own):
+    if not everything:
         return Said(form, **said)
-    flat = flattened(rest | own if rest else own)
+    flat = flattened(everything)
     if len(flat) > FIELDS_MAX - 8:  # room for what the entrance adds
         raise BadItem(f"expected at most {FIELDS_MAX - 8} fields")
     return Said(form, fields=flat, **said)

@@ -1,7 +1,8 @@
 """Syslog as received: RFC 5424 with structured data, and RFC 3164 as far as its writers agree with one another."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 
 from firmware.core.errors import BadItem
 from firmware.core.message import FIELDS_MAX, Field, Severity
@@ -23,9 +24,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def decoded(data: bytes) -> Said:
-    """A syslog datagram. Raises BadItem when it does not begin with <priority>.
+    """A syslog datagram. Raises BadItem when it does not begin with <priority>, or says more than a message holds.
 
-    RFC 5424: APP-NAME is the process, MSGID the event, structured data the fields ("id/name"), TIMESTAMP the origin time.
+    RFC 5424: APP-NAME is the process, MSGID the event, structured data the fields ("id/name", "id/name/2" …), TIMESTAMP the origin time.
     RFC 3164: the tag is the process; its time has neither year nor zone and is kept as field "claimed_time" only.
     A message whose text is not UTF-8 keeps its bytes as attachment.
     """
@@ -49,15 +50,23 @@ def decoded(data: bytes) -> Said:
         except ValueError:
             fields["claimed_time"] = time
     elements, body = _structured_data(body)
+    if len(elements) > FIELDS_MAX - 16:  # room for what is said beside them, and for what the entrance adds
+        raise BadItem(f"expected at most {FIELDS_MAX - 16} parameters")  # What was left out of them would be overlooked.
+    said = Counter[str]()
     for name, value in elements:
-        if len(fields) >= FIELDS_MAX - 8:  # room for what the entrance adds
-            break
-        fields[name] = value
+        said[name] += 1  # A parameter may stand more than once (§6.3.3).
+        fields[_free(name if said[name] == 1 else f"{name}/{said[name]}", fields)] = value
     text, attachment = _text(body.removeprefix(b" "))
     return Said(
         "syslog", device=host, process=process, severity=Severity(severity), event=event, time_utc_ns=time_utc_ns,
         text=text, fields=fields, attachment=attachment, undecodable=attachment is not None,
     )  # fmt: skip
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "+"
+    return name
 
 
 def _old(rest: bytes, facility: int, severity: Severity) -> Said:

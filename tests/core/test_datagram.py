@@ -8,6 +8,7 @@ import pytest
 
 from firmware.core.datagram import decoded
 from firmware.core.message import Priority, Severity
+from firmware.core.sensitive import find_tags
 
 ROW = {
     "version": 1, "process": "arm-3", "sequence": 17, "severity": 3, "priority": 2, "kind": "published", "event": "tool-failure",
@@ -46,6 +47,33 @@ def test_nothing_said_is_lost() -> None:
         "arm/temperature/0": 36.5, "arm/temperature/1": None, "claimed_severity": "terrible", "claimed_priority": 9,
         "claimed_sequence": -1, "empty": None,
     } == said.fields  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"text": "patient=Jane Doe", "text": "stopped"}',
+        b'{"fields": {"note": "patient=Jane Doe", "note": 1}}',
+        b'{"severity": "patient=Jane Doe", "fields": {"claimed_severity": 1}}',
+        b'{"clock": "ptp", "fields": {"claimed_clock": "patient=Jane Doe"}}',
+        b"<11>1 - - arm - - [x " + b" ".join(b'a%d=""' % n for n in range(1_100)) + b' note="patient=Jane Doe"] stopped',
+    ],
+)
+def test_nothing_said_is_overlooked(data: bytes) -> None:
+    """One name twice, or more than fits: it stays one piece, in which all of it is found. (S2-082)"""
+    said = decoded(data)
+
+    assert ("text", data.decode()) == (said.form, said.text)
+    assert [] != list(find_tags(said.text, said.fields))
+
+
+def test_a_parameter_of_syslog_more_than_once() -> None:
+    """(RFC 5424 §6.3.3) Each of them is a field."""
+    said = decoded(b'<11>1 - - arm - - [origin ip="192.0.2.1" ip="192.0.2.129" ip="192.0.2.2"][origin/ip 2="x"] stopped')
+
+    assert {"origin/ip": "192.0.2.1", "origin/ip/2": "192.0.2.129", "origin/ip/3": "192.0.2.2", "origin/ip/2+": "x"} == {
+        name: value for name, value in said.fields.items() if name != "syslog/facility"
+    }
 
 
 def test_rfc_5424() -> None:
