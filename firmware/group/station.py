@@ -1,7 +1,7 @@
 """The station: inbox items in, release items and kept groups out."""
 
 import hashlib
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -10,7 +10,7 @@ from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.expiry import FACT, is_expired, say_discarded
-from firmware.core.message import Message, Priority, joined, packed, packed_single, unpacked_rows
+from firmware.core.message import BATCH_BYTES_MAX, Message, Priority, joined, packed, packed_single, unpacked_rows
 from firmware.core.notices import Notices
 from firmware.core.release import Release, name_of
 from firmware.core.report import Report
@@ -28,6 +28,7 @@ AGAIN_NS = SECOND
 RELEASE = "release"
 NOTICED = "noticed"  # below it a directory for each who waits for certain messages
 NOTICED_MAX = 1_000  # items; beyond it what a flood would have noticed is counted: the recording has it, and its group
+_HEAD_BYTES = 9  # of an array, at the most (RFC 8949 §3)
 FLUSH = "flush"  # an item here: every open group is complete now, and so is what was in the inbox when it came
 
 
@@ -146,9 +147,7 @@ class GroupStation:
             if len(self._disk.list(spool.path)) >= NOTICED_MAX:
                 self.report.drop(f"noticed_full_{who}", len(wanted))
                 continue
-            data = packed(wanted)
-            received = min(max(wanted[0].received_time.tai_ns, 0), 10**20 - 1)
-            spool.publish(f"group-{received:020d}-{hashlib.sha256(data).hexdigest()[:16]}", data)
+            spool.publish_all(map(_noticed_item, _readable(wanted)))
             self.report.count(f"noticed_{who}", len(wanted))
         for item in self._to_hand_on:
             self._settle(item)
@@ -274,6 +273,26 @@ class GroupStation:
             body=joined([_body(member, whole=whole) for member in members]), facts=facts,
         )  # fmt: skip
         return _name(closed), release.packed(item)
+
+
+def _readable(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """As many together as a batch may hold: what came in one step may be more, and its reader would not take it."""
+    some: list[Message] = []
+    size = _HEAD_BYTES
+    for message in messages:
+        weighs = len(packed_single(message)[1])
+        if some and size + weighs > BATCH_BYTES_MAX:
+            yield some
+            some, size = [], _HEAD_BYTES
+        some.append(message)
+        size += weighs
+    yield some
+
+
+def _noticed_item(messages: Sequence[Message]) -> tuple[str, bytes]:
+    data = packed(messages)
+    received = min(max(messages[0].received_time.tai_ns, 0), 10**20 - 1)
+    return f"group-{received:020d}-{hashlib.sha256(data).hexdigest()[:16]}", data
 
 
 def _name(closed: Closed) -> str:

@@ -1,6 +1,7 @@
 """Flushes, and copies for those who wait for certain messages."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -95,3 +96,17 @@ def test_those_who_wait_for_certain_messages_get_copies(make_gate: Callable[...,
     gate.step()
     assert 1 == gate.station.report.drops["noticed_full_slice"]
     assert [] == gate.names("quarantine/inbox")
+
+
+def test_what_is_noticed_can_be_read(make_gate: Callable[..., Gate]) -> None:
+    """However much comes in one step: each item in noticed/ is a batch that its reader takes. (S2-106)"""
+    gate = make_gate()
+    gate.station = GroupStation(gate.board, gate.settings, noticed={"slice": lambda message: message.device == "monitor"})
+    gate.station.start(gate.clock.now())
+    for number in range(6):
+        large = replace(gate.message(f"alert {number}", device="monitor"), attachment=("application/hl7-v2", bytes(3 << 19)))
+        gate.put([large])
+    gate.step()
+    read = [unpacked(gate.disk.read(f"noticed/slice/{name}")) for name in gate.names("noticed/slice")]
+
+    assert [f"alert {number}" for number in range(6)] == sorted(str(message.text) for messages in read for message in messages)
