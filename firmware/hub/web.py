@@ -428,7 +428,10 @@ def serve(board: Board, settings: HubSettings) -> None:
             break
         board.supervisor.alive()
         figures.gauge("pages_open", newsroom.listeners)
-        report.publish(board.disk, "web", [figures], now)
+        try:
+            report.publish(board.disk, "web", [figures], now)
+        except (DiskFull, DiskFailed):
+            pass  # As Loop._report: the next ones come in two seconds, and who looks at a full hub needs the page.
         until = now.monotonic.after(ALIVE_EVERY_NS)
         bell.wait(until)
         if board.clock.now().monotonic < until:

@@ -16,6 +16,7 @@ from drivers.linux.board import LinuxBoard
 from drivers.linux.identity import trust
 from firmware.core.edition import Edition, Offered, as_text, signed
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
+from firmware.core.errors import DiskFull
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.request import cancelled_by, from_parameters
@@ -98,6 +99,22 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(tmp_path)
     yield hub
     hub.end()
+
+
+def test_a_full_disk_does_not_end_the_page(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of itself finds no room; who looks is answered as before, and the keeper hears that it lives."""
+    refused = threading.Semaphore(0)
+
+    def full(path: str, data: object) -> None:
+        refused.release()
+        raise DiskFull("expected room")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(hub.board.disk, "write", full)
+        for _ in range(2):
+            assert refused.acquire(timeout=10)
+    assert hub.thread.is_alive()
+    hub.get("/api/boxes")
 
 
 def test_messages_in_order_of_arrival_and_by_choice(hub: Hub) -> None:
