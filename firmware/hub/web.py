@@ -25,6 +25,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -151,6 +152,7 @@ class Page:
                 DiskFailed: _unavailable,
                 BadItem: _bad,
                 TooLong: _too_long,
+                ClientDisconnect: _gone,
             },
         )
 
@@ -486,6 +488,11 @@ def _bad(request: HttpRequest, trouble: Exception) -> Response:
 
 def _too_long(request: HttpRequest, trouble: Exception) -> Response:
     return JSONResponse({"error": str(trouble)}, 413)
+
+
+def _gone(request: HttpRequest, trouble: Exception) -> Response:
+    """Nobody hears it: who asked has gone before he had asked, as every line does that drops while a system is published over it."""
+    return JSONResponse({"error": "expected the whole request"}, 400)
 
 
 def _unavailable(request: HttpRequest, trouble: Exception) -> Response:

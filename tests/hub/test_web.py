@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -265,6 +266,23 @@ def test_a_bad_wish_is_answered_not_carried_out(hub: Hub, body: bytes) -> None:
     assert status == 400
     assert json.loads(answer)["error"].startswith("expected")
     assert [] == hub.board.disk.list("commands/outgoing")
+
+
+@pytest.mark.parametrize("asked", ["PUT /api/updates/files/" + "ab" * 32, "POST /api/evidence"])
+def test_who_goes_before_he_has_asked_leaves_nothing_behind(hub: Hub, caplog: pytest.LogCaptureFixture, asked: str) -> None:
+    """A line that drops in the middle of it: nothing hidden stays on the disk, and no stack trace in the log."""
+    head = f"{asked} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\nbegun"
+    with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as wire:
+        wire.sendall(head.encode())
+        wire.shutdown(socket.SHUT_WR)
+        assert b"Traceback" not in wire.makefile("rb").read()
+    for _ in range(100):  # What is cleared away is so behind his back: he has gone.
+        hub.get("/api/boxes")
+        if not hub.board.disk.list("published"):
+            break
+
+    assert [] == hub.board.disk.list("published")
+    assert [] == caplog.records
 
 
 @pytest.mark.parametrize(
