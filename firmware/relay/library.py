@@ -46,10 +46,11 @@ class Library:
         self._asked[wish.name] = now
 
     def keep_house(self, now: Monotonic) -> None:
-        """Take back what nobody asks for any more."""
+        """Take back what nobody asks for any more; and of files that came together, for each of which there was room alone, the oldest."""
         if now < self._look_due:
             return
         self._look_due = now.after(LOOK_NS)
+        self._make_room(0)
         self._asked = {name: at for name, at in self._asked.items() if name in self._wanted.names() or name in self._files()}
         for name in self._wanted.names():
             if now.since(self._asked.setdefault(name, now)) >= WISH_NS:

@@ -115,3 +115,21 @@ def test_room_is_made_for_what_is_asked_for():
     assert [wishes[0].name] == disk.list("downloads")
     assert [wishes[2].name] == disk.list("wanted")
     assert {"wish_refused": 1} == report.drops
+
+
+def test_files_that_come_together_find_no_more_room_than_others():
+    """Several are wished for at once, and there is room for each: when they are here, the one asked for longest ago goes. (S1-03)"""
+    disk, report = SimulatedDisk(), Report("relay")
+    library = Library(disk, report, bytes_max=1000)
+    library.start(Monotonic(0))
+    wishes = [Wish(bytes([number]) * 32, 400) for number in range(4)]
+    for number, wish in enumerate(wishes, start=1):
+        library.wanted(wish, Monotonic(number))
+    library.wanted(wishes[0], Monotonic(5))
+    for wish in wishes:
+        disk.write(f"downloads/{wish.name}", bytes(400))
+        Spool(disk, "wanted").settle_named(wish.name)
+    library.keep_house(Monotonic(WISH_NS))
+
+    assert [wishes[0].name, wishes[3].name] == disk.list("downloads")
+    assert {"wishes": 4, "files_given_up": 2} == report.counts
