@@ -157,9 +157,11 @@ class Port:
 
     def room(self) -> int:
         """Publications that may be put on the wire now; 0 without a connection."""
-        if not self.connection.is_up:
-            return 0
-        return max(0, min(PUBLISHED_MAX, self.connection.receive_maximum) - len(self._on_wire))
+        return max(0, self.window() - len(self._on_wire)) if self.connection.is_up else 0
+
+    def window(self) -> int:
+        """Publications that may be on the wire at once, as this broker has it."""
+        return min(PUBLISHED_MAX, self.connection.receive_maximum)
 
     def next_wish(self) -> Monotonic | None:
         """When it wants to be heard again without anything having arrived."""

@@ -12,7 +12,8 @@ from firmware.core.report import Report
 from firmware.core.topics import Topic
 
 ASKING_MAX = 10_000  # A fleet that asks all at once; who finds no room asks again.
-KEPT_FREE = 10  # Publications of a broker's window that acknowledgements and commands find free, whoever asks for files.
+# Publications of a broker's window that acknowledgements and commands find free, whoever asks for files; half of a narrow one.
+KEPT_FREE = 10
 READ_A_STEP = 64  # pieces: 1 MiB read and published before others have their turn
 
 
@@ -42,7 +43,7 @@ class Serving:
     def serve(self, now: Monotonic, *, may: Callable[[Topic], bool] = lambda topic: True) -> None:
         """A piece to each in turn, as far as there is room behind what is more important. may: whether this one may be sent to now."""
         for _ in range(READ_A_STEP):
-            topic = next((topic for topic, (port, _) in self._asking.items() if port.room() > KEPT_FREE), None)
+            topic = next((topic for topic, (port, _) in self._asking.items() if _has_room(port)), None)
             if topic is None:
                 return
             port, want = self._asking.pop(topic)
@@ -65,4 +66,8 @@ class Serving:
 
     def is_busy(self) -> bool:
         """Whether somebody waits, and could be sent something now."""
-        return any(port.room() > KEPT_FREE for port, _ in self._asking.values())
+        return any(_has_room(port) for port, _ in self._asking.values())
+
+
+def _has_room(port: Port) -> bool:
+    return port.room() > min(KEPT_FREE, port.window() // 2)

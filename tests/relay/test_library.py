@@ -51,6 +51,18 @@ def test_a_file_comes_through_the_relay(house):
     assert 700_000 == served == house.hub_station.report.counts["piece_bytes"]
 
 
+@pytest.mark.parametrize("receive_maximum", [10, 1])
+def test_brokers_that_take_few_publications_at_once(house, receive_maximum):
+    """mosquitto's max_inflight_messages, which a site may have set to 1 for the sake of order: files come all the same. (S2-067)"""
+    house.inner.receive_maximum = house.outer.receive_maximum = receive_maximum
+    house.run(2)
+    wish = published(house, 300_000)
+    Spool(house.box.disk, "wanted").publish(wish.name, wish_packed(wish))
+    house.run(300, until=lambda: is_here(house, wish))
+
+    assert is_here(house, wish)
+
+
 def test_the_relay_is_killed_in_the_middle(house):
     """Its next life goes on, and so does the box. (S1-03, S2-070)"""
     house.run(2)
