@@ -212,8 +212,8 @@ class Downloading:
                 self._begin_after(self._wish.name)
                 assert self._wish is not None, "the one in hand is still wanted, if no other is"
         lane = self._wire.lane_for_bulk(now)
-        if lane is None or not is_quiet:
-            return
+        if lane is None or not is_quiet or len(lane) >= lane.connection.receive_maximum:
+            return  # What makes room on it wakes us.
         if lane is not self._lane:
             lane.link.subscribe([self._wire.topic("piece")])
             self._lane = lane

@@ -210,8 +210,9 @@ class Sending:
         return min(lane.connection.receive_maximum, self._settings.window)
 
     def _window_of_pieces(self, lane: Lane) -> int:
-        """Publications on the lane at once: pieces are many for one item, and the pace bounds their bytes."""
-        return lane.connection.receive_maximum - (lane is self._wire.a)
+        """Publications on the lane at once: pieces are many for one item, and the pace bounds their bytes. One is kept for an alarm, or
+        for what is asked for."""
+        return max(1, lane.connection.receive_maximum - 1)
 
     def _piece_bytes_max(self, lane: Lane) -> int:
         return max(1, min(self._settings.chunk_bytes, lane.connection.packet_bytes_max - _CHUNK_HEAD_BYTES))

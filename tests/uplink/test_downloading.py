@@ -135,6 +135,24 @@ def test_a_new_life_goes_on_at_what_was_synced(world, source):
     assert 2 * SYNC_BYTES == source.wants[asked].offset
 
 
+@pytest.mark.parametrize("receive_maximum", [1, 2, 5])
+def test_asking_finds_room_among_bulk(receive_maximum):
+    """What is asked for is a publication like any other: never more than the broker takes at once, and bulk leaves room for it. (S1-03)"""
+    world = World(receive_maximum=receive_maximum, brokers=BROKERS[:1])
+    world.brokers[BROKERS[0]].faults = LinkFaults(delay_ns=30_000_000)
+    source = Source(world, world.noise(100_000))
+    for number in range(10):
+        world.put(3, number, world.noise(100_000))
+    source.wanted()
+    on_wire = []
+    former = world.before_step
+    world.before_step = lambda: (on_wire.append(len(world.station._wire.b)), former())[1]
+    world.run(600, until=source.here)
+
+    assert source.here()
+    assert receive_maximum >= max(on_wire)
+
+
 def test_alarms_go_first(world, source):
     """While an alarm waits nothing is asked for. (S1-03, S2-060)"""
     world.run(60, until=lambda: source.begun_bytes() > 0)

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from drivers.link import Disconnected, LinkRequest
 from firmware.core.envelope import COMMAND_BYTES_MAX
 from firmware.core.presence import unpacked as presence_unpacked
 from simulator.disk import Failing, PowerCut
@@ -91,6 +92,26 @@ def test_window_is_never_exceeded() -> None:
     world.run(60)
 
     assert len(world.hub.envelopes) == 100
+    assert counts(world)["connected"] == 1
+
+
+def test_one_connection_and_one_publication_at_a_time() -> None:
+    """A broker that takes no second connection from us, and one publication at once (mosquitto's max_inflight_messages 1): all of it goes."""
+    world = World(receive_maximum=1, brokers=BROKERS[:1])
+    broker, accept = world.brokers[BROKERS[0]], world.brokers[BROKERS[0]].connect
+
+    def connect(link: SimulatedLink, request: LinkRequest) -> None:
+        if request.client.endswith("/bulk"):
+            link.push(world.timeline.tai_ns, Disconnected("the broker refused: 0x97"))
+        else:
+            accept(link, request)
+
+    broker.connect = connect  # type: ignore[method-assign]
+    for number in range(8):
+        world.put(number % 4 + 1, number)
+    world.run(60)
+
+    assert len(world.hub.envelopes) == 8
     assert counts(world)["connected"] == 1
 
 
