@@ -25,7 +25,7 @@ from firmware.deidentify.evidence import cleaned as cleaned_evidence
 from firmware.deidentify.frames import FrameRules
 from firmware.deidentify.packing import SMALL_BYTES, Packers, Packing
 from firmware.deidentify.settings import DeidentifySettings
-from firmware.deidentify.words import WordRules
+from firmware.deidentify.words import WORD_REMOVED, WordRules, is_harmless_word
 from firmware.deidentify.words import cleaned as cleaned_message
 
 AGAIN_NS = SECOND
@@ -41,7 +41,7 @@ class _Job:
     release: Release
     pieces: Iterator[bytes]
     counts: Counts | None = None
-    facts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, int | str] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
     packing: Packing | None = None
 
@@ -162,7 +162,10 @@ class DeidentifyStation:
             raise BadItem(f"expected a group of at most {BATCH_BYTES_MAX} bytes after removal")
         self.report.count("messages", len(singles))
         self.report.count("parts_removed", removed)
-        job = _Job(item, release, iter(()), facts={"parts_removed": removed}, packing=self._packing(release, content))
+        facts: dict[str, int | str] = {"parts_removed": removed}
+        if not is_harmless_word(str(release.facts.get("event", "")), self._words.names):
+            facts["event"] = WORD_REMOVED
+        job = _Job(item, release, iter(()), facts=facts, packing=self._packing(release, content))
         if len(content) > SMALL_BYTES:
             self._jobs[item.name] = job
             return

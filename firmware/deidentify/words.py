@@ -11,6 +11,7 @@ from firmware.core.sensitive import NAMES, REMOVED, SensitiveNames, find_tags, h
 
 # Reasons given by this station, beside the finder's: a media type nobody allowed; a tag nobody here understands.
 OPAQUE, UNKNOWN = "opaque", "unknown"
+WORD_REMOVED = "removed"  # as REMOVED, where only a word may stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,10 @@ def cleaned(message: Message, rules: WordRules) -> tuple[Message, int]:
     Tags it came with and those found now, from scratch, both count. A tag that points outside its value takes the whole value; one
     that points at nothing a message has takes the whole body, for whoever set it meant something.
     """
+    message, words_removed = _with_harmless_words(message, rules.names)
     found = find_tags(message.text, message.fields, message.attachment, names=rules.names)
     if not found and not message.tags and message.attachment is None:
-        return message, 0
+        return message, words_removed
     tags = _by_path((*message.tags, *found))
     kept: list[Tag] = []
     text = message.text
@@ -55,7 +57,22 @@ def cleaned(message: Message, rules: WordRules) -> tuple[Message, int]:
         kept.append(Tag("attachment", 0, 0, why[0]))
     if any(path != "text" and not path.startswith("fields/") for path in tags) or len(kept) > TAGS_MAX:
         return replace(message, text=REMOVED, fields={}, attachment=None, tags=(Tag("text", 0, 0, UNKNOWN),)), 1
-    return replace(message, text=text, fields=fields, attachment=attachment, tags=tuple(kept)), len(kept)
+    return replace(message, text=text, fields=fields, attachment=attachment, tags=tuple(kept)), len(kept) + words_removed
+
+
+def is_harmless_word(word: str | None, names: SensitiveNames) -> bool:
+    """Whether the name of a process, a kind or an event says nothing sensitive, as `mrn:4711` does."""
+    return word is None or ":" not in word or not find_tags(word, {}, names=names)
+
+
+def _with_harmless_words(message: Message, names: SensitiveNames) -> tuple[Message, int]:
+    """Those of its words that are not, replaced as a whole; no tag says so, for a tag is a place in a text."""
+    words = (message.process, message.kind, message.event)
+    if ":" not in "".join(filter(None, words)):
+        return message, 0  # What it takes to say something of somebody; nearly none has it.
+    process, kind, event = (word if is_harmless_word(word, names) else WORD_REMOVED for word in words)
+    count = sum(word != former for word, former in zip((process, kind, event), words, strict=True))
+    return (replace(message, process=str(process), kind=str(kind), event=event), count) if count else (message, 0)
 
 
 def _free_name(name: str, taken: Container[str]) -> str:

@@ -102,6 +102,18 @@ def test_a_group_goes_out_clean(door: Door) -> None:
     assert ([], ["p1-00000000000000000001-group-1"]) == (door.names("release"), door.names("outbox"))
 
 
+def test_what_a_group_is_about_is_a_word_of_its_messages(door: Door) -> None:
+    """The event an envelope is said to be of leaves as its messages' events do. (S2-085)"""
+    row = Message("robot-1", "arm", "published", Priority.P1, Severity.ERROR, STAMP, STAMP, event="mrn:4711")
+    item = Release("group", Priority.P1, 1, 1, packed([row]), facts={"messages": 1, "event": "mrn:4711"})
+    door.put(name_of(item.priority, 1, "group-1"), release.packed(item))
+    door.steps()
+    (out,) = door.out()
+
+    assert {"messages": 1, "parts_removed": 1, "event": "removed"} == out.facts
+    assert ["removed"] == [message.event for message in unpacked(envelope.content_of(out))]
+
+
 def test_evidence_goes_out_cut(door: Door) -> None:
     """Payload is cut, lengths on the wire are kept, the command that asked is named. (S2-089)"""
     secret = bytes(Ether() / IP() / TCP(dport=104) / b"SECRET")

@@ -1,6 +1,7 @@
 """Messages as they may leave: nothing sensitive, and the rest untouched."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,24 @@ def test_fields_keep_their_names() -> None:
 
     assert {"patient_name": REMOVED, "mrn": REMOVED, "torque": 4.25, "note": "a [removed] c", "ok": True} == clean.fields
     assert {"fields/patient_name", "fields/mrn", "fields/note"} == {tag.path for tag in clean.tags}
+
+
+def test_words_say_nothing_of_anybody() -> None:
+    """A process, a kind or an event whose name reads like a field of a text, as evidence has it: replaced, counted, and clean then. (S2-085)"""
+    words = {"process": "patient:Jane-Doe", "kind": "dob:1961-02-03", "event": "mrn:4711"}
+    clean, removed = cleaned(replace(message("stopped for #phi Jane"), **words), RULES)
+
+    assert ("removed", "removed", "removed", "stopped for [removed]", 4) == (
+        clean.process,
+        clean.kind,
+        clean.event,
+        clean.text,
+        removed,
+    )
+    assert (clean, 1) == cleaned(clean, RULES)
+    for harmless in ("mpps/completed", "fe80::1", "arm:3", "tool-failure"):
+        same = replace(message("stopped"), process=harmless, event=harmless)
+        assert cleaned(same, RULES)[0] is same
 
 
 def test_tags_are_not_trusted_alone() -> None:
