@@ -74,6 +74,13 @@ class SensitiveNames:
         """
         return _is_listed(self.words, path)
 
+    def reading(self, path: str) -> str:
+        """As much of a field's path as may be read: to the end of the first part that is such a name, for below it somebody may be named.
+
+        `patient/4711/bed` is `patient`; of a path whose last parts are such a name together, or that has none, it is all.
+        """
+        return _read_up_to(self.words, path)
+
 
 @lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
 def _is_listed(words: frozenset[str], path: str) -> bool:
@@ -81,6 +88,17 @@ def _is_listed(words: frozenset[str], path: str) -> bool:
     if any(part in words for part in parts):
         return True
     return any("".join(parts[start:]) in words for start in range(len(parts) - 1))
+
+
+@lru_cache(4096)
+def _read_up_to(words: frozenset[str], path: str) -> str:
+    begin = 0
+    for separator in (*_SEPARATOR.finditer(path), None):
+        end = len(path) if separator is None else separator.start()
+        if _plain(path[begin:end]) in words:
+            return path[:end]
+        begin = end if separator is None else separator.end()
+    return path
 
 
 def _plain(name: str) -> str:

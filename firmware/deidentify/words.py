@@ -11,6 +11,7 @@ from firmware.core.sensitive import NAMES, REMOVED, SensitiveNames, find_tags, h
 
 # Reasons given by this station, beside the finder's: a media type nobody allowed; a tag nobody here understands.
 OPAQUE, UNKNOWN = "opaque", "unknown"
+BEGINNING_MAX = 200  # characters of a field's name, which may have 256
 WORD_REMOVED = "removed"  # as REMOVED, where only a word may stand
 
 
@@ -40,8 +41,9 @@ def cleaned(message: Message, rules: WordRules) -> tuple[Message, int]:
     fields: dict[str, Field] = {}
     for position, (name, value) in enumerate(message.fields.items()):
         own = tags.pop(f"fields/{name}", ())
-        # A name can be written by hand as well, and a marker in it says that it must not be read either.
-        shown = _free_name(f"removed-{position}", {*message.fields, *fields}) if has_marker(name) else name
+        shown = _shown(name, position, rules.names)
+        if shown != name:
+            shown = _free_name(shown, {*message.fields, *fields})
         if own and isinstance(value, str):
             fields[shown], more = _without(f"fields/{shown}", value, own)
             kept += more
@@ -73,6 +75,18 @@ def _with_harmless_words(message: Message, names: SensitiveNames) -> tuple[Messa
     process, kind, event = (word if is_harmless_word(word, names) else WORD_REMOVED for word in words)
     count = sum(word != former for word, former in zip((process, kind, event), words, strict=True))
     return (replace(message, process=str(process), kind=str(kind), event=event), count) if count else (message, 0)
+
+
+def _shown(name: str, position: int, names: SensitiveNames) -> str:
+    """A field's name as it may leave.
+
+    It can be written by hand as well, and a marker in it says that it must not be read either. And below a name that is sensitive
+    somebody's own may stand, where a map has an entry for each patient.
+    """
+    if has_marker(name):
+        return f"removed-{position}"
+    beginning = names.reading(name)
+    return name if beginning == name else f"{beginning[:BEGINNING_MAX]}/removed-{position}"
 
 
 def _free_name(name: str, taken: Container[str]) -> str:

@@ -64,6 +64,18 @@ def test_harmless_names(name: str) -> None:
     assert name not in NAMES
 
 
+@pytest.mark.parametrize(
+    ("expected", "path"),
+    [
+        ("patient", "patient/4711/bed"), ("a/Patient", "a/Patient:Jane Doe"), ("patient_id", "patient_id"), ("x.patient", "x.patient"),
+        ("medical/record/number", "medical/record/number"), ("arm/temperature", "arm/temperature"), ("", ""), ("//mrn", "//mrn//1"),
+    ],
+)  # fmt: skip
+def test_a_path_is_read_up_to_the_sensitive_name(expected: str, path: str) -> None:
+    """What stands below it may be somebody."""
+    assert expected == NAMES.reading(path)
+
+
 def test_fields_and_attachments() -> None:
     """Names take the whole value, markers in values their span, in bytes the attachment. (S2-080)"""
     tags = find_tags(None, {"mrn": 4711, "note": "saw #phi Jane", "torque": 1.5}, ("text/plain", b"x #PHI y"))

@@ -49,6 +49,23 @@ def test_fields_keep_their_names() -> None:
     assert {"fields/patient_name", "fields/mrn", "fields/note"} == {tag.path for tag in clean.tags}
 
 
+def test_nobody_is_named_below_a_sensitive_name() -> None:
+    """A map with an entry for each patient: their numbers are names of fields, which end where the sensitive one does. (S2-081, S2-085)"""
+    fields: dict[str, Field] = {
+        "patient/4711/bed": 4, "patient/4711/note": "x", "arm": 1, "arm.Patients.patient[Doe]": 2, "medical/record/number": 3,
+        f"{'x' * 240}/mrn/4711": 5,
+    }  # fmt: skip
+    clean, removed = cleaned(message(None, fields), RULES)
+
+    assert [
+        "patient/removed-0", "patient/removed-1", "arm", "arm.Patients.patient/removed-3", "medical/record/number", f"{'x' * 200}/removed-5",
+    ] == list(clean.fields)  # fmt: skip
+    assert {REMOVED, 1} == set(clean.fields.values())
+    assert 5 == removed
+    assert clean == cleaned(clean, RULES)[0]
+    assert [clean] == unpacked(packed([clean]))
+
+
 def test_words_say_nothing_of_anybody() -> None:
     """A process, a kind or an event whose name reads like a field of a text, as evidence has it: replaced, counted, and clean then. (S2-085)"""
     words = {"process": "patient:Jane-Doe", "kind": "dob:1961-02-03", "event": "mrn:4711"}
