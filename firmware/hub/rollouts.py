@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -172,6 +172,8 @@ class Rollouts:
         found = editions.by_identity(self._repository, row["edition"])
         assert found is not None, "an edition is never removed"
         offered = 0
+        if decision.offer and found[0].until_tai_ns <= stamp:
+            decision = replace(decision, halt=f"its edition has expired, and {len(decision.offer)} boxes were to be offered it")
         if decision.halt:
             self._halt(row, found[0], decision.halt, now)
         else:
@@ -209,6 +211,8 @@ class Rollouts:
         ]  # fmt: skip
         stamp, count = now.timestamp.tai_ns, 0
         edition, data = found
+        if edition.until_tai_ns <= stamp:
+            return 0  # No box takes it, and an order that is over as it is made would be made again at every look.
         for box in (*boxes, *again):
             left_ns = self._hours.left_ns(sites.get(box, ""), now)
             if left_ns == 0:

@@ -110,6 +110,20 @@ def test_silent_boxes_count_neither_way_until_their_time(make_fleet):
     assert "nothing of it being official" in str(next(row for row in fleet.shown()["boxes"] if row["box"] == away.name)["cause"])  # type: ignore[attr-defined]
 
 
+def test_an_edition_that_expires_on_the_way(make_fleet):
+    """Who has not answered by then is ordered it no more; who was never offered it halts the roll-out, for nobody takes it. (S1-16)"""
+    fleet = make_fleet(rollout_phases=("2", "all"), rollout_success_percent=50, rollout_errors_percent=100)
+    fleet.publish(fleet.edition(until_s=300))
+    order = fleet.roll_out()
+    away = next(box for box in fleet.boxes if box.name == fleet.shown(order)["boxes"][1]["box"])  # type: ignore[index]
+    away.is_there = False
+    fleet.run(1200, until=lambda: fleet.state() == "halted")
+
+    assert "its edition has expired, and 18 boxes were to be offered it" == fleet.shown()["cause"]
+    assert {"good": 1, "offered": 1, "waiting": 18} == fleet.shown()["counts"]
+    assert 2 == len(fleet.repository.rows("select 1 from commands"))
+
+
 def test_halted_and_resumed_by_people(make_fleet):
     """Halted, orders nobody has answered are withdrawn and nobody is asked; resumed, it goes on, those that failed left out."""
     fleet = make_fleet(rollout_phases=("2", "all"))
