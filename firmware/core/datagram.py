@@ -20,6 +20,7 @@ OPAQUE = "application/octet-stream"
 # A datagram in RFC 8949's self-described form, tag 55799, or directly a map: 0xA0 to 0xBF never begin a UTF-8 text.
 _CBOR_TAG = b"\xd9\xd9\xf7"
 _BOM = b"\xef\xbb\xbf"
+_LEVELS_MAX = 16  # as decoded_cbor
 _INT64 = 1 << 63
 _NAMES = {
     "emergency": 0, "emerg": 0, "panic": 0, "fatal": 2, "alert": 1, "critical": 2, "crit": 2, "error": 3, "err": 3,
@@ -44,6 +45,43 @@ def decoded(data: bytes) -> Said:
     except UnicodeDecodeError:
         return Said("opaque", attachment=(OPAQUE, data), undecodable=True)
     return Said("text", text=text)
+
+
+def says_each_once(data: bytes) -> bool:
+    """Whether no map of a datagram in CBOR has a name twice, of which `decoded` keeps the last (RFC 8949 §5.6). JSON it does not read then."""
+    is_cbor = data[:3] == _CBOR_TAG or 0xA0 <= (data[0] if data else 0) <= 0xBF
+    try:
+        return not is_cbor or _end(data, len(_CBOR_TAG) if data[:3] == _CBOR_TAG else 0, _LEVELS_MAX) > 0
+    except (BadItem, IndexError):
+        return False
+
+
+def _end(data: bytes, at: int, levels: int) -> int:
+    """Where the item that begins here ends. Raises BadItem where a name stands twice or it is too deep, IndexError where it is cut off."""
+    major, info = data[at] >> 5, data[at] & 31
+    size = 1 << info - 24 if 24 <= info <= 27 else 0
+    value = int.from_bytes(data[at + 1 : at + 1 + size], "big") if size else info
+    at += 1 + size
+    if major in (0, 1, 7):
+        return at
+    if levels == 0 or (major in (2, 3) and info == 31):
+        raise BadItem("expected texts in one piece, and maps in maps no deeper")
+    if major in (2, 3):
+        return at + value
+    if major == 6:
+        return _end(data, at, levels - 1)
+    names: set[object] = set()
+    left = value if info < 31 else len(data)
+    while left and not (info == 31 and data[at] == 0xFF):
+        begin, at = at, _end(data, at, levels - 1)
+        if major == 5:
+            name = decoded_cbor(data[begin:at])
+            if not isinstance(name, str | int) or name in names:
+                raise BadItem("expected each name once")
+            names.add(name)
+            at = _end(data, at, levels - 1)
+        left -= 1
+    return at + (info == 31)
 
 
 def _decoded_json(data: bytes) -> object:

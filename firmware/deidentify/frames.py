@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from firmware.core import frame as headers
 from firmware.core.checksum import ipv4_header_holds, transport_holds
-from firmware.core.datagram import decoded
+from firmware.core.datagram import decoded, says_each_once
 from firmware.core.errors import BadItem
 from firmware.core.frame import Frame, parsed
 from firmware.core.sensitive import NAMES, SensitiveNames, find_tags, holds_marker
@@ -184,7 +184,7 @@ def _up_to(size: int, payload: bytes) -> int:
 def _is_clean(payload: bytes, rules: FrameRules) -> bool:
     """Whether a published message has nothing in it that could be sensitive, seen as bytes and seen as what it says."""
     said = decoded(payload)
-    if said.undecodable or said.attachment is not None or holds_marker(payload):
+    if said.undecodable or said.attachment is not None or holds_marker(payload) or not says_each_once(payload):
         return False
     words = "\n".join(filter(None, (said.device, said.process, said.kind, said.event)))
     return not find_tags(said.text, said.fields, names=rules.names) and not find_tags(words, {}, names=rules.names)

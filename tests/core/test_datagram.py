@@ -5,8 +5,10 @@ import math
 
 import cbor2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from firmware.core.datagram import decoded
+from firmware.core.datagram import decoded, says_each_once
 from firmware.core.message import Priority, Severity
 from firmware.core.sensitive import find_tags
 
@@ -65,6 +67,28 @@ def test_nothing_said_is_overlooked(data: bytes) -> None:
 
     assert ("text", data.decode()) == (said.form, said.text)
     assert [] != list(find_tags(said.text, said.fields))
+
+
+@pytest.mark.parametrize(
+    ("expected", "data"),
+    [
+        (True, cbor2.dumps({"text": "a", "fields": {"text": [1, 2.5, None], "b": {"c": b"d"}}})),
+        (True, cbor2.dumps(cbor2.CBORTag(55799, {"text": "a", "fields": {"x": cbor2.CBORTag(0, "2026-11-22T10:15:00Z")}}))),
+        (True, b"\xbf\x61a\x01\x61b\x9f\x01\xff\xff"), (True, b"text"), (True, b'{"a": 1}'),
+        (False, b"\xa2\x61a\x01\x61a\x02"), (False, b"\xa1\x61x\xa2\x61a\x01\x61a\x02"), (False, b"\xbf\x61a\x01\x61a\x02\xff"),
+        (False, b"\xa1\x61x\x81\xc0\xa2\x61a\x01\x61a\x02"), (False, b"\xa2\x61a\x01\x79\x00\x01a\x02"), (False, b"\xa2\x61a\x01\x78\x01a\x02"),
+        (False, b"\xa2\x61a\x01"), (False, b"\xd9\xd9\xf7"), (False, b"\xa1\x61a" + b"\x81" * 30 + b"\x01"),
+    ],
+)  # fmt: skip
+def test_a_name_twice_in_cbor(expected: bool, data: bytes) -> None:
+    """It is seen in any map, however its text is written; and what cannot be followed is not vouched for."""
+    assert expected == says_each_once(data)
+
+
+@given(st.binary(max_size=60).map(lambda data: b"\xa2" + data) | st.recursive(st.integers() | st.text(max_size=3) | st.none() | st.floats(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)).map(lambda row: cbor2.dumps({"x": row})))  # fmt: skip
+def test_any_cbor_is_followed(data: bytes) -> None:
+    """To its end, or it is said that it cannot be."""
+    assert says_each_once(data) in (True, False)
 
 
 def test_a_parameter_of_syslog_more_than_once() -> None:

@@ -82,6 +82,14 @@ def test_payload_stays(packet: Any) -> None:
     assert len(data) >= 14
 
 
+def test_a_message_that_says_something_twice_stays() -> None:
+    """Of two texts under one name the second is read, and the first stands in the frame as well. (S2-089)"""
+    twice = b"\xa2\x64text\x70patient=Jane Doe\x64text\x62ok"
+    frame = bytes(Ether() / IP() / UDP(dport=47001) / twice)
+
+    assert len(frame) - len(twice) == len(kept(frame))
+
+
 def test_padding_with_memory_stays() -> None:
     """A card that pads with what it had in memory (CVE-2003-0001) tells nothing."""
     frame = Ether() / IP() / TCP(flags="A")
