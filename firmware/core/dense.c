@@ -1159,6 +1159,7 @@ static int get_table(struct join *s, struct table *t)
     if (modes->n - modes->at < t->width)
         return 0;
     int left = CONSTANT;
+    uint32_t rows = t->count - 1;
     for (uint32_t j = 0; j < t->width; j++) {
         uint8_t byte = get1(modes), mode = byte & 15, bucket = byte >> 4;
         if (mode >= MODE_COUNT || bucket >= BUCKETS)
@@ -1166,7 +1167,7 @@ static int get_table(struct join *s, struct table *t)
         if ((mode == DELTA_LE && (j == 0 || left == DELTA_BE)) || (mode == DELTA_BE && j + 1 == t->width))
             return 0;
         left = mode;
-        if (mode == CONSTANT)
+        if (mode == CONSTANT || rows == 0)
             continue;
         if (s->column_count == s->column_room) {
             uint32_t room = s->column_room * 2 + 256;
@@ -1178,7 +1179,6 @@ static int get_table(struct join *s, struct table *t)
             s->columns = more;
             s->column_room = room;
         }
-        uint32_t rows = t->count - 1;
         if (s->in[BUCKET + bucket].n - s->bucket_at[bucket] < rows)
             return 0;
         s->columns[s->column_count++] = (struct column){j, (uint32_t)s->bucket_at[bucket], mode, bucket};
@@ -1214,7 +1214,7 @@ static int get_tables(struct join *s)
         s->flows[i].width = (uint32_t)width;
         s->flows[i].last = s->flows[i].last2 = NONE;
     }
-    uint64_t kinds = get_number(head), frames = 0;
+    uint64_t kinds = get_number(head), frames = 0, room = s->size; /* for frames of the kinds that follow: columns are bounded by it */
     if (head->failed || kinds > most || kinds > head->n)
         return 0;
     s->kinds = calloc(kinds + 1, sizeof *s->kinds);
@@ -1227,8 +1227,12 @@ static int get_tables(struct join *s)
         struct kind *k = s->kinds + i;
         uint64_t flow = get_number(head), size = get_number(head), count = get_number(head);
         uint8_t how = get1(head);
-        if (head->failed || flow >= flows || size > SNAP_MAX || size + s->flows[flow].width > SNAP_MAX || count == 0 || count > most - frames)
+        if (head->failed || flow >= flows || size > SNAP_MAX || size + s->flows[flow].width > SNAP_MAX)
             return 0;
+        uint64_t block = 32 + ((s->flows[flow].width + size + 3) & ~3ull);
+        if (count == 0 || count > room / block)
+            return 0;
+        room -= count * block;
         k->class = (struct class){.flow = (uint32_t)flow, .size = (uint32_t)size, .count = (uint32_t)count, .time = how & 15, .tabled = how >> 4,
                                   .bucket_at = (uint32_t)frames};
         k->table = (struct table){.width = (uint32_t)size, .count = (uint32_t)count, .last = NONE, .last2 = NONE};

@@ -3,6 +3,7 @@
 import resource
 import struct
 import zlib
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -78,6 +79,22 @@ def test_memory_is_bounded():
         assert joined((head, *([b""] * (_dense.STREAMS - 1))), 1 << 20) is None
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+@pytest.mark.parametrize(("count", "size_mib"), [(1, 1), (2, 1), (1, 16)])
+def test_tables_nobody_needs(count, size_mib):
+    """A run of a kilobyte that promises 16 million columns, of frames there is no room for or of a single row: no room is made for them."""
+    kinds, width = 60, b"\x80\x80\x10"  # 1 << 18, as dense.c writes numbers
+    head = b"\x80\x80" + struct.pack("<H", (size_mib & 1) << 6 | 0x80 | size_mib >> 1 << 8) + bytes([1, 1, 0, kinds])
+    streams = [head + (b"\0" + width + bytes([count, 16])) * kinds, *([b""] * (_dense.STREAMS - 1))]
+    streams[8], streams[9], streams[10] = b"\1" * (kinds << 18), bytes(kinds * count), bytes((kinds << 18) * (count - 1))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), before[1]))
+    try:
+        assert joined(tuple(streams), size_mib << 20) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @settings(max_examples=300, deadline=None)
