@@ -627,6 +627,8 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
         for (uint32_t line = 0; line < next && line < AHEAD; line += 64)
             __builtin_prefetch(h + AHEAD + line, 0, 0);
         uint32_t tag = (status & 1u << 4) && captured >= 12 ? 4 : 0;
+        if (captured > SNAP_MAX - tag)
+            captured = SNAP_MAX - tag; /* the section says so, and Wireshark takes no more of a frame */
         uint32_t kept = captured + tag, padded = (kept + 3) & ~3u, total = 32 + padded;
         if (s->used + (Py_ssize_t)total > s->limit) {
             c.why = STRETCH_FULL;

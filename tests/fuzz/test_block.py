@@ -1,11 +1,13 @@
 """A block from the tap may be any bytes: the walk over it never crashes, never reads outside, and accounts for every frame."""
 
 import struct
+from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.tap import BLOCK_HEADER, FRAME_HEADER, HeardFrame, pack_block
+from drivers.tap import BLOCK_HEADER, FRAME_HEADER, STATUS_VLAN_VALID, HeardFrame, pack_block
 from firmware.core import lz4chain, pcapng
 from firmware.core._kernel import Stretch
 
@@ -140,3 +142,16 @@ def test_frame_longer_than_any_tap_keeps():
     stretch.add(bytes(data), 0, 0, 0, 0)
 
     assert (0, 1) == (stretch.frames, stretch.malformed)
+
+
+@pytest.mark.parametrize("size", range(pcapng.SNAP_MAX - 5, pcapng.SNAP_MAX + 1))
+def test_the_longest_frames_with_their_tag_put_back(size):
+    """A frame with the tag the card took out is no longer than what the section says and any reader takes; what is cut off is stated."""
+    frame = bytes(12) + b"\x88\xb5" + Random(size).randbytes(size - 14)
+    data = bytearray(pack_block([HeardFrame(1, frame, size)], sequence=0))
+    struct.pack_into("<I", data, BLOCK_HEADER.size + 20, STATUS_VLAN_VALID)
+    struct.pack_into("<I", data, BLOCK_HEADER.size + 32, 7)
+    written = list(pcapng.packets(pcapng.section_header() + pcapng.interface("x") + bytes(walked(bytes(data)))))
+
+    tagged = frame[:12] + b"\x81\x00\x00\x07" + frame[12:]
+    assert [(tagged[: pcapng.SNAP_MAX], size + 4)] == [(packet.data, packet.wire_bytes) for packet in written]
