@@ -38,13 +38,14 @@ NOTED = "losses"  # of an open segment: noted.py
 COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
 BY_HARDWARE = " (hardware stamps)"
 TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
+_TAG_BYTES = 4  # IEEE 802.1Q
 T = TypeVar("T")
 _NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the frames come from. snap_bytes: longest part of a frame kept. link_type: LINKTYPE_*.
+    """Where the frames come from. snap_bytes: longest part of a frame kept, a tag put back not counted. link_type: LINKTYPE_*.
 
     further: the other interfaces whose frames are in the same segment, numbered from 1 as in its Enhanced Packet Blocks.
     stamps_itself: whether one of them may stamp frames by its own clock. Then each is described twice, and a frame it stamped itself has
@@ -253,20 +254,20 @@ class SegmentWriter:
 
     def _section(self, stretch: Stretch | None) -> bytes:
         counts = stretch.by_interface if stretch is not None else ((0, 0),) * len(self.source.interfaces)
+        # With the tag that a card took out and kernel.c puts back: libpcap refuses a file with a frame longer than it says.
+        longest = min(self.source.snap_bytes + _TAG_BYTES, pcapng.SNAP_MAX)
         described = [
             pcapng.interface(
                 name,
                 link_type=self.source.link_type,
-                snap_bytes=self.source.snap_bytes,
+                snap_bytes=longest,
                 comment=f"time stamps: {_stamped(frames, hardware)}",
             )
             for name, (frames, hardware) in zip(self.source.interfaces, counts, strict=False)
         ]
         if self.source.apart:
             described = [
-                pcapng.interface(
-                    name, link_type=self.source.link_type, snap_bytes=self.source.snap_bytes, comment=f"time stamps: {stamps}"
-                )
+                pcapng.interface(name, link_type=self.source.link_type, snap_bytes=longest, comment=f"time stamps: {stamps}")
                 for stamps, names in (("software", self.source.interfaces), ("hardware", map(by_hardware, self.source.interfaces)))
                 for name in names
             ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Segments: written, read while open, sealed, opened by Wireshark as they lie, and put right after the power went."""
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from random import Random
@@ -10,7 +11,7 @@ import pytest
 
 from drivers.errors import DiskFailed, DiskFull
 from drivers.linux.disk import LinuxDisk
-from drivers.tap import HeardFrame, pack_block
+from drivers.tap import BLOCK_HEADER, STATUS_VLAN_VALID, HeardFrame, pack_block
 from firmware.core import index, pcapng, seal
 from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt
@@ -145,6 +146,41 @@ def test_wireshark_opens_what_is_longer_than_its_buffer(tmp_path, is_cut):
     )
 
     assert "500" == info.stdout.strip().split("\t")[1]
+
+
+@pytest.mark.parametrize("stamps_itself", [False, True])
+@pytest.mark.parametrize("snap_bytes", [64, 96, pcapng.SNAP_MAX])
+def test_frames_are_no_longer_than_the_section_says(tmp_path, snap_bytes, stamps_itself):
+    """The tag the card took out comes to what the kernel kept of a frame; libpcap refuses a file with a frame longer than it says."""
+    disk = LinuxDisk(tmp_path)
+    disk.mkdir("segments")
+    disk.sync_dir("")
+    source = Source("mirror0", snap_bytes=snap_bytes, stamps_itself=stamps_itself)
+    made = SegmentWriter(disk, "segments", sequence=1, first_utc_ns=START, source=source, now=SimulatedClock().now())
+    heard = bytearray(pack_block([HeardFrame(START, bytes(snap_bytes), 300_000)], sequence=0))
+    struct.pack_into("<I", heard, BLOCK_HEADER.size + 20, STATUS_VLAN_VALID)
+    rows = Stretch(1 << 20)
+    rows.add(bytes(heard), 0, 0, 0, 0)
+    made.write(rows)
+    result, _ = made.seal(IDENTITY, previous=None, losses=NOTHING, cause="time", now=SimulatedClock().now())
+    unpacked = lz4.frame.decompress((tmp_path / "segments" / result.name / FRAMES).read_bytes())
+    (packet,) = pcapng.packets(unpacked)
+
+    assert [len(packet.data)] * (1 + stamps_itself) == described_lengths(unpacked)
+    if shutil.which("tcpdump") is not None:
+        (tmp_path / "x.pcapng").write_bytes(unpacked)
+        assert 0 == subprocess.run(["tcpdump", "-nr", str(tmp_path / "x.pcapng")], capture_output=True, timeout=60).returncode
+
+
+def described_lengths(section: bytes) -> list[int]:
+    """The longest frame of each interface described."""
+    found, at = [], 0
+    while at < len(section):
+        kind, size, _, longest = struct.unpack_from("<IIII", section, at)
+        if kind == pcapng.INTERFACE:
+            found.append(longest)
+        at += size
+    return found
 
 
 def test_index_is_the_same_when_made_again():
