@@ -1,6 +1,7 @@
 """The command line: what each command does, and that every error says what was expected, what came and what to do; never a traceback."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -344,6 +345,34 @@ def test_find_begins_with_nothing_of_others(store: Path) -> None:
 
 
 # ---- the bad side
+
+
+@pytest.mark.parametrize("words", [["ls", "STORE"], ["--help"], ["find", "STORE", "--since", "2100-01-01T00:00:00", "--count"]])
+def test_a_reader_who_has_gone(store: Path, words: list[str]) -> None:
+    """What fits into a buffer meets the closed pipe at the very end: the status is the command's, and nobody complains."""
+    command = [str(store) if word == "STORE" else word for word in words]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe, end = os.pipe()
+    os.close(pipe)
+    ended = subprocess.run(
+        [sys.executable, "-m", "firmware.cli", *command], stdout=end, stderr=subprocess.PIPE, env=environment, check=False
+    )
+    os.close(end)
+
+    assert (1 if "--count" in words else 0, b"") == (ended.returncode, ended.stderr.strip())
+
+
+def test_standard_output_that_takes_nothing(store: Path) -> None:
+    """A full disk behind `>` is said, with status 2."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "firmware.cli", "ls", str(store)],
+            stdout=full, stderr=subprocess.PIPE, env=environment, check=False,
+        )  # fmt: skip
+
+    assert 2 == ended.returncode
+    assert b"scrubjay: expected standard output to take what was said, the system says: No space left on device\n" == ended.stderr
 
 
 def test_one_recorder_a_store(store: Path) -> None:

@@ -29,13 +29,30 @@ SUBJECTS = {  # in the order of the help; each module with its commands
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    parsed = parser(words[0] if words else None).parse_args(words)
-    work: Callable[[argparse.Namespace], int] = parsed.work
     try:
+        status = _status(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as end:  # argparse's own, after its help or its complaint
+        status = int(str(end.code or 0))
+    try:
+        if sys.stdout is not None:
+            # Here, where it can be said: at the interpreter's end a reader who has gone would make it a complaint and status 120.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()
+    except OSError as problem:
+        _nobody_reads()
+        print(f"{PROGRAM}: expected standard output to take what was said, the system says: {problem.strerror}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _status(words: Sequence[str]) -> int:
+    try:
+        parsed = parser(words[0] if words else None).parse_args(words)
+        work: Callable[[argparse.Namespace], int] = parsed.work
         return work(parsed)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Our reader has seen enough; that is no error.
+        _nobody_reads()
         return 0
     except (Trouble, ValueError) as problem:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
@@ -48,6 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _nobody_reads() -> None:
+    """Our reader has seen enough; that is no error. What we have still to say goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
