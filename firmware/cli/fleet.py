@@ -159,8 +159,10 @@ def _advise(a: argparse.Namespace) -> int:
 def _rules(a: argparse.Namespace) -> int:
     from firmware.hub.fleet import Fleet, understood
 
+    # Read before a hub is asked: what is wrong with the file is not what is wrong with the hub.
+    text = text_of(a.file, "a file of rules (TOML)") if a.file is not None else None
     with understood(a.hub):
-        found = Fleet(a.hub).rules(text_of(a.file, "a file of rules (TOML)") if a.file else None)
+        found = Fleet(a.hub).rules(text)
         print(json.dumps(found, indent=1) if a.json else found["text"].rstrip())
     return 0 if found["trouble"] is None else 1
 
