@@ -451,6 +451,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("expected a store with a directory segments/", ["verify", "EMPTY"]),
         ("NOWHERE: expected a public key, it cannot be read", ["verify", "STORE", "--key", "NOWHERE"]),
         ("TEXT: expected a public key of 64 hexadecimal digits", ["verify", "STORE", "--key", "TEXT"]),
+        ("expected a public key, it cannot be read", ["verify", "STORE", "--key", ""]),
         ("expected a store with a directory segments/", ["ls", "EMPTY"]),
         ("NOWHERE: expected a file of a store, it cannot be read", ["show", "NOWHERE"]),
         ("TEXT: expected a seal, receipt, index", ["show", "TEXT"]),

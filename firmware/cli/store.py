@@ -82,7 +82,7 @@ def _verify(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.core.verify import as_json, lines, verify
 
-    key = key_of(a.key) if a.key else own_key_of(a.directory)
+    key = key_of(a.key) if a.key is not None else own_key_of(a.directory)
     verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key)
     print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
     return 0 if verdict.ok else 1
