@@ -362,6 +362,18 @@ def test_a_reader_who_has_gone(store: Path, words: list[str]) -> None:
     assert (1 if "--count" in words else 0, b"") == (ended.returncode, ended.stderr.strip())
 
 
+@pytest.mark.parametrize("words", [["--help"], ["find", "--help"]])
+def test_a_terminal_that_knows_ascii_only(words: list[str]) -> None:
+    """What it has no sign for is marked; the rest is said, and the status is the command's."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "firmware.cli", *words],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False,
+    )  # fmt: skip
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+    assert b"?" in ended.stdout
+
+
 def test_standard_output_that_takes_nothing(store: Path) -> None:
     """A full disk behind `>` is said, with status 2."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -444,6 +456,10 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--message: expected something to look for, it is empty", ["find", "STORE", "--message", ""]),
         ("--filter: expected something to look for, it is empty", ["find", "STORE", "-f", ""]),
         ("--contains: expected something to look for, it is empty", ["find", "STORE", "--contains", ""]),
+        (r"expected text in UTF-8, got '\udcff'", ["find", "STORE", "--contains", "\udcff"]),
+        (r"expected text in UTF-8, got '\udcff'", ["find", "STORE", "-f", "\udcff"]),
+        (r"expected text in UTF-8, got '\udcff'", ["publish", "\udcff", "--to", "127.0.0.1"]),
+        (r"expected text in UTF-8, got '\udcff'", ["fleet", "sessions", "--box", "\udcff", "--hub", "http://127.0.0.1:1"]),
         ("expected a text, or 0x and an even number of hexadecimal digits", ["find", "STORE", "--contains", "0x"]),
         ("expected a time such as 2026-11-22T10:15:00", ["find", "STORE", "--until", ""]),
         ("expected a time such as 2026-11-22T10:15:00", ["ls", "STORE", "--since", ""]),

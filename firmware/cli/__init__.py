@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from firmware.cli.commands import PROGRAM, Commands
 from firmware.core.errors import Trouble
@@ -26,9 +27,14 @@ SUBJECTS = {  # in the order of the help; each module with its commands
     "simulated": ("demo", "replay", "sim", "bench"),
 }
 
+SHOWN_MAX = 80  # characters of what came, where it is no text
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that has no ± shows a mark in its place; it is no reason to say nothing.
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = _status(sys.argv[1:] if arguments is None else arguments)
     except SystemExit as end:  # argparse's own, after its help or its complaint
@@ -54,6 +60,9 @@ def _status(words: Sequence[str]) -> int:
     except BrokenPipeError:
         _nobody_reads()
         return 0
+    except UnicodeEncodeError as problem:  # The shell hands over any bytes.
+        print(f"{PROGRAM}: expected text in UTF-8, got {problem.object[:SHOWN_MAX]!r}", file=sys.stderr)
+        return 2
     except (Trouble, ValueError) as problem:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
         return 2

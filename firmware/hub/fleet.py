@@ -34,6 +34,8 @@ def understood(address: str) -> Iterator[None]:
     """Whatever answers at this address in another way than a hub of this version does: HubFailed instead of our surprise at it."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise  # of what was to be asked, not of the answer
     except (KeyError, TypeError, ValueError, AttributeError, http.client.HTTPException) as problem:
         raise HubFailed(
             f"expected the answers of a hub of this version at {address}, got others ({type(problem).__name__}); is it the hub's page?"
