@@ -387,6 +387,27 @@ def test_standard_output_that_takes_nothing(store: Path) -> None:
     assert b"scrubjay: expected standard output to take what was said, the system says: No space left on device\n" == ended.stderr
 
 
+@pytest.mark.parametrize("words", [["find", "STORE"], ["record", "lo", "-q", "-t", "0.3"]])
+def test_frames_to_a_standard_output_that_is_closed(store: Path, words: list[str]) -> None:
+    """Refused in a sentence."""
+    command = [str(store) if word == "STORE" else word for word in words]
+    shell = 'exec "$0" -m firmware.cli "$@" -w - >&-'
+    ended = subprocess.run(["sh", "-c", shell, sys.executable, *command], stderr=subprocess.PIPE, check=False)
+
+    assert (2, b"scrubjay: -w -: expected a pipe or a file at standard output, it is closed\n") == (
+        ended.returncode,
+        ended.stderr,
+    )
+
+
+def test_frames_onto_a_full_disk(run: Run, store: Path) -> None:
+    """The message names the file that could not take them."""
+    status, out, err = run("find", store, "-w", "/dev/full")
+
+    assert (2, "") == (status, out)
+    assert "/dev/full: expected it to be usable, the system says: No space left on device" in err
+
+
 def test_one_recorder_a_store(store: Path) -> None:
     """A second one is told so, beside the box's as beside another; the box's own hand over to each other."""
     refused = pytest.raises(ValueError, match="expected a store into which nobody else records")
@@ -437,6 +458,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--trust hub-1: expected a public key of 64 hexadecimal digits", ["identity", "--root", "NOWHERE", "--trust", "hub-1=" + "z" * 64]),
         ("expected a pcap-filter(7) expression", ["record", "lo", "-o", "NOWHERE", "-f", "port eleventy", "-t", "1"]),
         ("expected a time such as 90, 10m, 2h or 1d, got 'nan'", ["record", "lo", "-o", "NOWHERE", "-t", "nan"]),
+        (": expected a file to write, in a directory that is there", ["record", "lo", "-o", "NOWHERE", "-t", "1", "-w", ""]),
         ("TEXT: expected a directory, or a place for one", ["record", "lo", "-o", "TEXT", "-t", "1"]),
         ("NOWHERE: No such file", ["replay", "NOWHERE"]),
         ("expected a pcap or pcapng file", ["replay", "TEXT"]),

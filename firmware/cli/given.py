@@ -65,23 +65,29 @@ class Output:
     def __init__(self, path: str | None) -> None:
         if path not in (None, "-") and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
             raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+        if path == "-" and sys.stdout is None:
+            raise ValueError("-w -: expected a pipe or a file at standard output, it is closed")
         self._path = path
         self._file: RawIOBase | None = None
 
     def write(self, data: Buffer) -> int:
         if self._path is None:
             return len(data)
-        if self._path == "-":
-            # Unbuffered: whoever reads it shows the first frames while we search on, and no Ctrl-C finds half of one in a buffer.
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(sys.stdout.fileno(), rest) :]
+        try:
+            if self._path == "-":
+                # Unbuffered: whoever reads it shows the first frames while we search on, and no Ctrl-C finds half of one in a buffer.
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(sys.stdout.fileno(), rest) :]
+                return len(data)
+            self._file = self._file or Path(self._path).open("wb", buffering=0)  # noqa: SIM115  (closed by `close`)
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) or 0 :]
             return len(data)
-        self._file = self._file or Path(self._path).open("wb", buffering=0)  # noqa: SIM115  (closed by `close`)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) or 0 :]
-        return len(data)
+        except OSError as problem:
+            problem.filename = problem.filename or ("standard output" if self._path == "-" else self._path)
+            raise
 
     def close(self) -> None:
         if self._file is not None:

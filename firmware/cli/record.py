@@ -66,7 +66,7 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
         ) from None
     except TapFailed as problem:
         raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
-    if a.write:
+    if a.write is not None:
         _check_outlet(a.write)
     stack.enter_context(recording_into(a.root))
     # Last: a recording that cannot begin leaves the former file as it was.
@@ -121,6 +121,8 @@ def _interfaces(a: argparse.Namespace) -> int:
 def _check_outlet(path: str) -> None:
     if path != "-" and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
         raise ValueError(f"{path}: expected a file to write, in a directory that is there")
+    if path == "-" and sys.stdout is None:
+        raise ValueError("-w -: expected a pipe or a file at standard output, it is closed")
     if path == "-" and sys.stdout.isatty():
         raise ValueError("-w -: expected a pipe or a file at standard output, this is a terminal; pcapng is no text")
 
