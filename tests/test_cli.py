@@ -408,6 +408,16 @@ def test_frames_onto_a_full_disk(run: Run, store: Path) -> None:
     assert "/dev/full: expected it to be usable, the system says: No space left on device" in err
 
 
+def test_a_reason_obeys_no_terminal_and_makes_no_lines(run: Run, store: Path) -> None:
+    """What a pin's reason holds of control characters is shown as such: one line is one segment that is held."""
+    segment = sorted((store / "segments").iterdir())[0].name
+    run("pin", store, segment, "--reason", "case 17\n20260101T000000Z-000099\x1b[2J")
+    status, out, _ = run("pins", store)
+
+    assert (0, 1) == (status, len(out.splitlines()))
+    assert "\x1b" not in out and out.startswith(segment)
+
+
 def test_one_recorder_a_store(store: Path) -> None:
     """A second one is told so, beside the box's as beside another; the box's own hand over to each other."""
     refused = pytest.raises(ValueError, match="expected a store into which nobody else records")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
 from firmware.cli.given import bytes_of, key_of, own_key_of, store_at
 from firmware.core.errors import BadItem
+from firmware.core.terminal import printable
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def _pins(a: argparse.Namespace) -> int:
             json.dumps([{"segment": entry.segment, "reason": entry.reason, "pinned": entry.pinned} for entry in held], indent=1)
         )
     else:
-        print("\n".join(f"{entry.segment}  {entry.pinned}  {entry.reason}" for entry in held) or "nothing is pinned")
+        rows = (f"{entry.segment}  {printable(entry.pinned)}  {printable(entry.reason)}" for entry in held)
+        print("\n".join(rows) or "nothing is pinned")
     return 0
 
 
