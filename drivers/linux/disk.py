@@ -354,6 +354,8 @@ class _Troubles:
             raise DiskFull(f"expected room on the disk, the kernel answered {name}") from None
         if problem.errno in _MISSING:
             raise Missing("expected a file or directory, there is none") from None
+        if problem.errno == errno.EACCES:
+            raise DiskFailed("expected the right to this store, the kernel answered EACCES; its owner and root have it") from None
         raise DiskFailed(f"expected the disk to obey, the kernel answered {name}") from None
 
 

@@ -49,7 +49,8 @@ class LinuxIdentity:
             self._name = _settled(directory / "name", f"box-{public[:12]}")
             self._site = _settled(directory / "site", "unassigned")
         except OSError as problem:
-            raise DiskFailed(f"expected an identity in {directory}, got {type(problem).__name__}") from None
+            said = problem.strerror or type(problem).__name__
+            raise DiskFailed(f"expected an identity in {directory}, or to make one there, the system says: {said}") from None
         for what, value in (("name", self._name), ("site", self._site)):
             if not _NAME.fullmatch(value):
                 raise DiskFailed(f"expected [a-z0-9][a-z0-9-]{{2,62}} in {directory / what}")

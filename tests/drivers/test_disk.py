@@ -435,6 +435,21 @@ def test_a_root_that_may_be_walked_through_and_not_listed() -> None:
         assert b"12" == (root / "ours/file").read_bytes()
 
 
+def test_a_right_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not its owner is told who may: it is not the disk that fails."""
+    disk = LinuxDisk(tmp_path / "store")
+
+    def refused(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+
+    with pytest.raises(
+        DiskFailed, match="expected the right to this store, the kernel answered EACCES; its owner and root have it"
+    ):
+        disk.read("state/clock")
+
+
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     """A link somebody put into the store leads nowhere: neither read through nor written through."""
     (tmp_path / "outside").write_bytes(b"secret")

@@ -108,3 +108,13 @@ def test_a_seed_is_a_machine() -> None:
 
     assert (one.public_key(), one.entropy(8)) == (same.public_key(), same.entropy(8))
     assert one.public_key() != other.public_key()
+
+
+def test_a_place_for_no_identity_is_named(tmp_path: Path) -> None:
+    """With what the system says of it, in its words and not in Python's."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(
+        DiskFailed, match=r"expected an identity in .*/file, or to make one there, the system says: Not a directory"
+    ):
+        LinuxIdentity(tmp_path / "file")
