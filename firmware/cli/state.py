@@ -110,9 +110,12 @@ def _publish(a: argparse.Namespace) -> int:
     for pair in a.field:
         if not pair.partition("=")[0] or "=" not in pair:
             raise ValueError(f"--field: expected NAME=VALUE, got {pair!r}")
+    names = [pair.partition("=")[0] for pair in a.field]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--field: expected each name once, got {max(names, key=names.count)!r} more often")
     for option, token in (("--process", a.process), ("--event", a.event)):
         if token is not None and not is_token(token):
-            raise ValueError(f"{option}: expected a word without spaces, got {token!r}")
+            raise ValueError(f"{option}: expected a word of 1 to 64 characters [A-Za-z0-9._:/-], got {token!r}")
     try:
         socket.getaddrinfo(a.to or "?", None, socket.AF_INET)
     except (OSError, UnicodeError):
