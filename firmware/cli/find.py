@@ -7,8 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, Commands, frames_arguments
-from firmware.cli.given import Output, settings_of, store_at
-from firmware.core.timestamp import parse_utc
+from firmware.cli.given import Output, interval_of, settings_of, store_at
 
 if TYPE_CHECKING:
     from firmware.core.sift import Sift
@@ -134,9 +133,10 @@ def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
 def _query(a: argparse.Namespace) -> "Query":
     from firmware.core.store import Query
 
+    since, until = interval_of(a)
     return Query(
-        since_utc_ns=parse_utc(a.since) if a.since is not None else None,
-        until_utc_ns=parse_utc(a.until) if a.until is not None else None,
+        since_utc_ns=since,
+        until_utc_ns=until,
         hosts=tuple(a.host),
         ports=tuple(a.port),
         macs=tuple(a.mac),

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from firmware.cli.commands import Commands, frames_arguments
-from firmware.cli.given import Output, text_of
+from firmware.cli.given import Output, interval_of, text_of
 from firmware.cli.rollout import register as register_rollout
 from firmware.core.advice import ADVICE
-from firmware.core.timestamp import parse_utc
 
 
 def register(commands: Commands) -> None:
@@ -185,12 +184,13 @@ def _retrieve(a: argparse.Namespace) -> int:
 
     if not a.about and not (a.since and a.until):
         raise ValueError("expected --about a message's identity, or --since and --until")
+    since, until = interval_of(a)
     wish = Wish(
         box=a.box,
         about=a.about,
         around_s=a.around,
-        since_utc_ns=parse_utc(a.since) if a.since else None,
-        until_utc_ns=parse_utc(a.until) if a.until else None,
+        since_utc_ns=since,
+        until_utc_ns=until,
         hosts=a.host,
         ports=a.port,
         reduce=a.reduce,

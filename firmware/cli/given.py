@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from drivers.disk import Buffer
 from firmware.cli.commands import PROGRAM
 from firmware.core.errors import BadSettings
+from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
@@ -47,6 +48,15 @@ def own_key_of(root: str) -> bytes | None:
     """The public key of the box whose store this is, as it lies there; None where it does not."""
     path = store_at(root) / "identity" / "key.pub"
     return key_of(str(path)) if path.exists() else None
+
+
+def interval_of(a: argparse.Namespace) -> tuple[int | None, int | None]:
+    """--since and --until, UTC ns. Two that were exchanged would ask for nothing, and get it."""
+    since = parse_utc(a.since) if a.since is not None else None
+    until = parse_utc(a.until) if a.until is not None else None
+    if since is not None and until is not None and until < since:
+        raise ValueError(f"--until: expected a moment that is not before --since {a.since}, got {a.until}")
+    return since, until
 
 
 def directory_for(path: str) -> Path:

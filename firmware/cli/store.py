@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
-from firmware.cli.given import bytes_of, key_of, own_key_of, store_at
+from firmware.cli.given import bytes_of, interval_of, key_of, own_key_of, store_at
 from firmware.core.errors import BadItem
 from firmware.core.terminal import printable
-from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
     from drivers.disk import Disk
@@ -93,11 +92,8 @@ def _ls(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.core.shelf import as_json, each, lines
 
-    rows = each(
-        LinuxDisk(store_at(a.directory)),
-        since_utc_ns=parse_utc(a.since) if a.since is not None else None,
-        until_utc_ns=parse_utc(a.until) if a.until is not None else None,
-    )
+    since, until = interval_of(a)
+    rows = each(LinuxDisk(store_at(a.directory)), since_utc_ns=since, until_utc_ns=until)
     for line in [json.dumps(as_json(rows), indent=1)] if a.json else lines(rows):
         print(line)
     return 0
@@ -149,7 +145,8 @@ def _pin(a: argparse.Namespace) -> int:
         segments = a.segment
         _known(disk, segments)
     elif a.since and a.until and not a.segment:
-        since, until = parse_utc(a.since), parse_utc(a.until)
+        since, until = interval_of(a)
+        assert since is not None and until is not None, "both were given"
         segments, opened = overlapping(disk, since_utc_ns=since, until_utc_ns=until), still_open(disk, until_utc_ns=until)
     else:
         raise ValueError("expected segments, or --since and --until")
