@@ -516,6 +516,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--to: expected an IPv4 address or a host's name", ["publish", "x", "--to", ""]),
         ("at most 65507 bytes", ["publish", "x" * 70_000, "--to", "127.0.0.1"]),
         ("expected --seed from 0 and --count from 1", ["sim", "storm", "--count", "0"]),
+        ("expected the store's key in NOWHERE, there is none", ["vault", "open", "--root", "EMPTY", "--key", "NOWHERE"]),
+        ("expected a key of 64 bytes in TEXT, got 14", ["vault", "open", "--root", "EMPTY", "--key", "TEXT"]),
         ("expected the hub's address as http://host:port", ["fleet", "list", "--hub", "hub"]),
         ("expected a hub at http://127.0.0.1:1, got no answer", ["fleet", "list", "--hub", "http://127.0.0.1:1"]),
         ("expected the answers of a hub", ["fleet", "list", "--hub", "http://a b"]),

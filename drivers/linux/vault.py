@@ -88,11 +88,11 @@ class LinuxVault:
         try:
             key = self._key.read_bytes()
         except FileNotFoundError:
-            raise VaultShut("expected the store's key, there is none") from None
+            raise VaultShut(f"expected the store's key in {self._key}, there is none") from None
         except OSError as problem:
-            raise VaultShut(f"expected the store's key, it cannot be read: {problem.strerror}") from None
+            raise VaultShut(f"expected the store's key in {self._key}, it cannot be read: {problem.strerror}") from None
         if len(key) != KEY_BYTES:
-            raise VaultShut(f"expected a key of {KEY_BYTES} bytes, got {len(key)}")
+            raise VaultShut(f"expected a key of {KEY_BYTES} bytes in {self._key}, got {len(key)}")
         return key
 
     def _identifier(self) -> bytes | None:
