@@ -516,6 +516,11 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--to: expected an IPv4 address or a host's name", ["publish", "x", "--to", ""]),
         ("at most 65507 bytes", ["publish", "x" * 70_000, "--to", "127.0.0.1"]),
         ("expected --seed from 0 and --count from 1", ["sim", "storm", "--count", "0"]),
+        ("TEXT: expected an edition, as `scrubjay update edition` signs it: expected CBOR", ["fleet", "update", "publish", "TEXT", "TEXT"]),
+        ("TEXT: expected a signed order, as `scrubjay update order` makes it: expected CBOR", ["update", "rollback", "TEXT", "--root", "STORE"]),
+        ("TEXT: expected a bundle, this is none", ["update", "install", "TEXT", "--root", "STORE"]),
+        ("TEXT: expected a bundle, this is none", ["update", "edition", "TEXT", "-w", "x", "--root", "STORE"]),
+        ("TEXT: expected a bundle, this is none", ["update", "make", "1", "--number", "1", "--base", "TEXT", "-w", "x", "--root", "STORE"]),
         ("expected the store's key in NOWHERE, there is none", ["vault", "open", "--root", "EMPTY", "--key", "NOWHERE"]),
         ("expected a key of 64 bytes in TEXT, got 14", ["vault", "open", "--root", "EMPTY", "--key", "TEXT"]),
         ("expected the hub's address as http://host:port", ["fleet", "list", "--hub", "hub"]),
@@ -534,6 +539,8 @@ def test_errors(run: Run, store: Path, tmp_path: Path, expected: str, arguments:
     (tmp_path / "NOISE").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "PCAP").write_bytes(PCAP_OF_OTHERS)
     (tmp_path / "EMPTY").mkdir()
+    (store / "updates").mkdir()
+    (store / "identity" / "key.pub").unlink()  # Some sign, with a key of their own.
     places = {name: str(tmp_path / name) for name in ("NOWHERE", "TEXT", "NOISE", "PCAP", "EMPTY")} | {
         "STORE": str(store),
         "HERE": str(tmp_path),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
 from firmware.cli.commands import PROGRAM
-from firmware.core.errors import BadSettings
+from firmware.core.errors import BadItem, BadSettings
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ def bytes_of(path: str, what: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as problem:
         raise ValueError(f"{path}: expected {what}, it cannot be read: {problem.strerror}") from None
+
+
+@contextmanager
+def about(path: str, what: str = "") -> Iterator[None]:
+    """Which file it is that makes no sense, and what it should have been; several may have been named."""
+    try:
+        yield
+    except BadItem as problem:
+        raise ValueError(f"{path}: expected {what}: {problem}" if what else f"{path}: {problem}") from None
 
 
 def text_of(path: str, what: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware.cli.commands import PROGRAM, Commands
-from firmware.cli.given import bytes_of
+from firmware.cli.given import about, bytes_of
 
 
 def register(fleet: Commands) -> None:
@@ -68,7 +68,8 @@ def _publish(a: argparse.Namespace) -> int:
     from firmware.hub.fleet import Fleet, understood
 
     data = bytes_of(a.edition, "an edition")
-    wanted = {bundle.wish.name: bundle for bundle in read(data)[0].bundles}
+    with about(a.edition, f"an edition, as `{PROGRAM} update edition` signs it"):
+        wanted = {bundle.wish.name: bundle for bundle in read(data)[0].bundles}
     places = {}
     for path in map(Path, a.bundles):
         try:

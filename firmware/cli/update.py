@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
-from firmware.cli.given import bytes_of, store_at
+from firmware.cli.given import about, bytes_of, store_at
 from firmware.core.errors import BadItem, DiskFailed
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _install(a: argparse.Namespace) -> int:
             raise DiskFailed(f"{a.file}: expected bundles to be read, the system says: {problem.strerror}") from None
     else:
         data = bytes_of(a.file, "a bundle")
-    manifest = install(LinuxDisk(root), data, trusted)
+    with about(a.file):
+        manifest = install(LinuxDisk(root), data, trusted)
     row = {
         "version": manifest.version,
         "number": manifest.counter,
@@ -137,7 +138,8 @@ def _rollback(a: argparse.Namespace) -> int:
     from firmware.update.page import carry
 
     data = bytes_of(a.order, "a signed order")
-    order = order_unpacked(command_unpacked(data).order)
+    with about(a.order, f"a signed order, as `{PROGRAM} update order` makes it"):
+        order = order_unpacked(command_unpacked(data).order)
     carry(LinuxDisk(store_at(a.root, holds="updates")), data)
     said = f"an order said to be signed by {order.signer} is with the command station, which checks it"
     print(json.dumps({"command": order.identity.hex()}) if a.json else said)
@@ -188,7 +190,8 @@ def _edition(a: argparse.Namespace) -> int:
                 digest = hashlib.file_digest(source, "sha256").digest()
         else:
             data = bytes_of(path, "a bundle")
-            manifest = opened(data, {identity.name: identity.public_key()}).manifest
+            with about(path):
+                manifest = opened(data, {identity.name: identity.public_key()}).manifest
             base, digest = manifest.base, hashlib.sha256(data).digest()
             said.add((manifest.version, manifest.counter, manifest.board))
         offered.append(Offered(digest, Path(path).stat().st_size, base))
@@ -236,7 +239,8 @@ def _make(a: argparse.Namespace) -> int:
     slots = _slots(Path(a.root))
     base, base_files = None, {}
     if a.base:
-        former = opened(bytes_of(a.base, "a bundle"), {identity.name: identity.public_key()})
+        with about(a.base):
+            former = opened(bytes_of(a.base, "a bundle"), {identity.name: identity.public_key()})
         base, base_files = former.manifest.version, {file.path: data for file, data in former.contents(lambda path: b"")}
     now_ns = LinuxClock().now().timestamp.tai_ns
     data = made(
