@@ -523,6 +523,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("TEXT: expected a bundle, this is none", ["update", "make", "1", "--number", "1", "--base", "TEXT", "-w", "x", "--root", "STORE"]),
         ("expected the store's key in NOWHERE, there is none", ["vault", "open", "--root", "EMPTY", "--key", "NOWHERE"]),
         ("expected a key of 64 bytes in TEXT, got 14", ["vault", "open", "--root", "EMPTY", "--key", "TEXT"]),
+        ("expected --box and --advice with --about, --device and --reason", ["fleet", "advise", "--device", "arm-2", "--reason", "x"]),
         ("expected the hub's address as http://host:port", ["fleet", "list", "--hub", "hub"]),
         ("expected a hub at http://127.0.0.1:1, got no answer", ["fleet", "list", "--hub", "http://127.0.0.1:1"]),
         ("expected the answers of a hub", ["fleet", "list", "--hub", "http://a b"]),

@@ -97,7 +97,8 @@ def _sessions(a: argparse.Namespace) -> int:
 
     with understood(a.hub):
         rows = Fleet(a.hub).sessions(a.box)
-        print(json.dumps(rows, indent=1) if a.json else "\n".join(map(session_line, rows)) or "the hub has heard of no session")
+        none = "the hub has heard of no session" + (f" of {a.box}" if a.box else "")
+        print(json.dumps(rows, indent=1) if a.json else "\n".join(map(session_line, rows)) or none)
     return 0
 
 
@@ -136,6 +137,8 @@ def _advise(a: argparse.Namespace) -> int:
 
     if (a.box is None) != (a.advice is None):
         raise ValueError("expected --box and --advice together, or neither")
+    if a.advice is None and (a.about, a.device, a.reason) != (None, None, None):
+        raise ValueError("expected --box and --advice with --about, --device and --reason; without all of them the list is shown")
     with understood(a.hub):
         fleet = Fleet(a.hub)
         if a.advice is None:

@@ -137,7 +137,6 @@ def _history(a: argparse.Namespace) -> int:
 
     with understood(a.hub):
         rows = Fleet(a.hub).update_history(a.box)
-        print(
-            json.dumps(rows, indent=1) if a.json else "\n".join(map(switch_line, rows)) or "no box has said anything of versions"
-        )
+        none = f"{a.box or 'no box'} has " + ("said nothing" if a.box else "said anything") + " of versions"
+        print(json.dumps(rows, indent=1) if a.json else "\n".join(map(switch_line, rows)) or none)
     return 0
