@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, Commands, frames_arguments
 from firmware.cli.given import Output, interval_of, settings_of, store_at
+from firmware.core.errors import BadItem
 
 if TYPE_CHECKING:
     from firmware.core.sift import Sift
@@ -131,9 +132,22 @@ def _asked(a: argparse.Namespace) -> "tuple[Query, Sift]":
 
 
 def _query(a: argparse.Namespace) -> "Query":
+    from firmware.core.query import terms_of
     from firmware.core.store import Query
 
     since, until = interval_of(a)
+    each = (
+        *(("--host", value, Query(hosts=(value,))) for value in a.host),
+        *(("--port", value, Query(ports=(value,))) for value in a.port),
+        *(("--mac", value, Query(macs=(value,))) for value in a.mac),
+        *(("--proto", value, Query(protocols=(value,))) for value in a.proto),
+        *(("--vlan", value, Query(vlans=(value,))) for value in a.vlan),
+    )
+    for option, value, query in each:
+        try:
+            terms_of(query)
+        except BadItem as problem:  # Of several, which it is.
+            raise ValueError(f"{option}: {problem}, got {value!r}") from None
     return Query(
         since_utc_ns=since,
         until_utc_ns=until,

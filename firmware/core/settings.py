@@ -70,11 +70,15 @@ class Settings:
 def layer_from_assignments(assignments: Sequence[str]) -> tuple[str, str]:
     """`--set section.key=value` arguments as a layer. A value that is not TOML is taken as text."""
     lines: dict[str, list[str]] = {}
+    given: set[str] = set()
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         section, dot, key = path.strip().partition(".")
         if not (equals and dot):
             raise BadSettings(f"--set: expected section.key=value, got {assignment!r}")
+        if path.strip() in given:
+            raise BadSettings(f"--set: expected {path.strip()} once, got it again")
+        given.add(path.strip())
         lines.setdefault(section, []).append(f"{key} = {_as_toml(value.strip())}")
     return "--set", "\n".join(f"[{section}]\n" + "\n".join(rows) for section, rows in lines.items())
 
