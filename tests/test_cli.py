@@ -467,6 +467,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--trust: expected SIGNER=64 hexadecimal", ["identity", "--root", "NOWHERE", "--trust", "hub"]),
         ("--trust hub-1: expected a public key of 64 hexadecimal digits", ["identity", "--root", "NOWHERE", "--trust", "hub-1=" + "z" * 64]),
         ("expected a pcap-filter(7) expression", ["record", "lo", "-o", "NOWHERE", "-f", "port eleventy", "-t", "1"]),
+        ("--keep: expected a time such as 14d or a size such as 100MB, got 'x'", ["record", "lo", "-o", "NOWHERE", "--keep", "x"]),
+        ("--keep: expected whole days, such as 14d, or a size such as 10GB, got '60s'", ["record", "lo", "-o", "NOWHERE", "--keep", "60s"]),
         ("expected a time such as 90, 10m, 2h or 1d, got 'nan'", ["record", "lo", "-o", "NOWHERE", "-t", "nan"]),
         (": expected a file to write, in a directory that is there", ["record", "lo", "-o", "NOWHERE", "-t", "1", "-w", ""]),
         ("TEXT: expected a directory, or a place for one", ["record", "lo", "-o", "TEXT", "-t", "1"]),

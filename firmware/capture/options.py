@@ -92,7 +92,7 @@ def keep(a: argparse.Namespace) -> Keep | None:
     if given.size and given.size < KEPT_BYTES_MIN:
         raise BadSettings(f"--keep: expected at least {KEPT_BYTES_MIN >> 20} MiB, got {given.size} bytes")
     if given.seconds and given.seconds % 86_400:
-        raise BadSettings("--keep: expected whole days, such as 14d, or a size")
+        raise BadSettings(f"--keep: expected whole days, such as 14d, or a size such as 10GB, got {', '.join(a.keep)!r}")
     return Keep(given.size, given.seconds // 86_400)
 
 
@@ -139,7 +139,8 @@ def _either(texts: Sequence[str], option: str) -> _Given:
             else:
                 seconds = max(1, round(duration_s(text)))
         except argparse.ArgumentTypeError:
-            raise BadSettings(f"{option}: expected a time such as 60s or a size such as 100MB, got {text!r}") from None
+            time = "14d" if option == "--keep" else "60s"  # Kept are whole days.
+            raise BadSettings(f"{option}: expected a time such as {time} or a size such as 100MB, got {text!r}") from None
     return _Given(size, seconds)
 
 

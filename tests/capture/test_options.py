@@ -103,7 +103,7 @@ def test_amounts_that_make_no_sense(text):
         (("e", "-w", "x", "--keep", "1GB"), "--keep: expected -o DIR"),
         (("e", "-o", "x", "--keep", "1MB"), "--keep: expected at least 8 MiB, got 1000000 bytes"),
         (("e", "-o", "x", "--keep", "36h"), "--keep: expected whole days"),
-        (("e", "-o", "x", "--keep", "much"), "--keep: expected a time such as 60s or a size such as 100MB, got 'much'"),
+        (("e", "-o", "x", "--keep", "much"), "--keep: expected a time such as 14d or a size such as 100MB, got 'much'"),
         (("e", "-o", "x", "--segment", ""), "--segment: expected a time such as"),
         (("e", "e", "-o", "x"), "expected 1 to 8 different interfaces"),
         (("e", "-o", "x", "-s", "10"), "snap_bytes: expected 64 to 262144, got 10"),
