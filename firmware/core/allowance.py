@@ -19,9 +19,13 @@ class Allowance:
             self._filled = now
         gained = now.since(self._filled) // self._every_ns
         if gained:
-            self._left = min(self._at_once, self._left + gained)
+            self._left = max(self._left, min(self._at_once, self._left + gained))
             self._filled = self._filled.after(gained * self._every_ns)
         if self._left == 0:
             return False
         self._left -= 1
         return True
+
+    def earn(self, count: int) -> None:
+        """So many more at once, in a full bucket too; of those earned earlier no more are left than it holds."""
+        self._left = min(self._at_once, self._left) + count

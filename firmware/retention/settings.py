@@ -26,8 +26,11 @@ class RetentionSettings:
     )
     sent_bytes_max: int = setting(2 << 30, "Room for copies of what the hub has; likewise.", low=1 << 20, high=1 << 50)
     # A box makes 12 segments an hour as it comes: five times that clears a backlog in days, and a wrong clock has done little
-    # harm by the time somebody reads the first of its messages.
-    age_deletions_per_hour: int = setting(60, "Segments deleted for their age in an hour, at most.", low=1, high=100_000)
+    # harm by the time somebody reads the first of its messages. Those that come are beside it, or on a wire so busy that their size
+    # cuts them more would come than may go.
+    age_deletions_per_hour: int = setting(
+        60, "Segments deleted for their age in an hour, at most, beside one for each that comes.", low=1, high=100_000
+    )
     receipts_max: int = setting(
         20_000, "Receipts of deleted segments kept one by one; one signed sum accounts for older ones.", low=10, high=1_000_000
     )

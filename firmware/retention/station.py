@@ -118,6 +118,8 @@ class RetentionStation:
             del self._names[name]
             self._held.drop(name)
             self._cold.discard(name)
+        if self._names:  # A first look finds what came before anybody looked.
+            self._age_allowance.earn(len(new))
         self._names |= dict.fromkeys(new)
         return bool(new or gone)
 

@@ -212,6 +212,42 @@ def test_deletions_by_age_are_rationed(steward: Steward) -> None:
     assert 30 >= len(steward.segments()) >= 28
 
 
+def test_a_busy_wire_is_kept_up_with_however_long(steward: Steward) -> None:
+    """Segments cut by their size, twice as many as may go for age by themselves: what comes makes way for itself. (S2-094)"""
+    steward.boot(RetentionSettings(retain_days=1, age_deletions_per_hour=1))
+    for _ in range(4 * 48):
+        steward.record(1, every_ns=HOUR // 2, size=10)
+        steward.work()
+
+    assert 48 <= len(steward.segments()) <= 50
+    assert steward.verdict().ok
+
+
+def test_however_much_comes_a_wrong_clock_takes_no_more_of_the_past(steward: Steward) -> None:
+    """The clock of another year, believed: the store gets no smaller in an hour than by what may go for age, on a busy wire too, and
+    what came long ago earns nothing. (S2-094)"""
+    steward.boot(RetentionSettings(age_deletions_per_hour=10))
+    for _ in range(100):
+        steward.record(1, every_ns=60 * SECOND, size=10)
+        steward.work()
+    steward.board.clock.advance(365 * DAY)
+    for _ in range(60):
+        steward.record(1, every_ns=60 * SECOND, size=10)
+        steward.work()
+
+    assert 80 <= len(steward.segments()) <= 90
+
+
+def test_what_is_found_at_the_start_earns_nothing(steward: Steward) -> None:
+    """A store of many segments is not what came just now: a restart is no reason to delete more of them. (S2-094)"""
+    steward.record(100, every_ns=30 * SECOND, size=10)
+    steward.board.clock.advance(365 * DAY)
+    steward.boot(RetentionSettings(age_deletions_per_hour=10))
+    steward.work(seconds=60)
+
+    assert 90 == len(steward.segments())
+
+
 def test_full_disk_can_still_be_relieved(steward: Steward) -> None:
     """On a disk full to the last byte receipts are paid from the reserve, and the reserve is filled again."""
     steward.record(10, size=50_000)
