@@ -5,6 +5,7 @@ Of the oldest, where there are too many, one sum stays (`receipts/sum`): which p
 their ends, and the receipt it ends with, so that both chains go on from it. What it does not keep is when each one was deleted.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,6 +89,11 @@ class Sum:
     def signed_by(self, public_key: bytes) -> bool:
         """Whether this key made its signature."""
         return is_signed_by(public_key, self.signature, self.body())
+
+    def accounts_for(self, sequence: int) -> bool:
+        """Whether the segment of this sequence is among them."""
+        place = bisect_left(self.runs, sequence, key=lambda run: run.last)
+        return place < len(self.runs) and self.runs[place].first <= sequence
 
 
 def summed(former: Sum | None, rows: Sequence[Receipt], *, number: int, digest: bytes, made: Timestamp) -> Sum:

@@ -7,7 +7,7 @@ What no chain can show from within is that its newest end was cut off: compare t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -137,8 +137,13 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
             opened.append(name)
         elif (link := _sealed(disk, path, name, verdict)) is not None:
             links.append(link)
+    # Receipts first, for whoever sums up meanwhile removes them when the sum is written: one that is not read here is in the sum.
+    read = _read(disk, receipts, verdict)
     total = _sum(disk, receipts, verdict)
-    for row in _receipts(disk, receipts, total, verdict):
+    if total is not None:
+        # Deleted since it was verified, and summed up already.
+        links = [link for link in links if not total.accounts_for(link.sequence) or disk.exists(f"{path}/{link.name}")]
+    for row in _receipts(read, receipts, total, verdict):
         links.append(_Link(row.sequence, row.segment, _known(row.seal_digest), None))
     if total is not None:
         links += [_Link(run.last, f"{receipts}/{SUM}", _known(run.seal_digest), None, run.first) for run in total.runs]
@@ -415,23 +420,34 @@ def _sum(disk: Disk, path: str, verdict: Verdict) -> Sum | None:
     return made
 
 
-def _receipts(disk: Disk, path: str, total: Sum | None, verdict: Verdict) -> list[Receipt]:
-    rows: dict[bytes, tuple[str, Receipt]] = {}
+def _read(disk: Disk, path: str, verdict: Verdict) -> dict[str, bytes | DiskFailed]:
+    """Every receipt by its name, or why the disk does not give it back."""
+    found: dict[str, bytes | DiskFailed] = {}
     for name in _names(disk, path, verdict):
-        number = name.partition("-")[0]
-        # One that the sum accounts for is on its way out.
-        if name.startswith(".") or name == SUM or (total is not None and number.isdecimal() and int(number) <= total.number):
+        if name.startswith(".") or name == SUM:
             continue
         try:
-            data = disk.read(f"{path}/{name}")
-            row = receipt.unpacked(data)
+            found[name] = disk.read(f"{path}/{name}")
         except Missing:
             continue
+        except DiskFailed as problem:
+            found[name] = problem
+    return found
+
+
+def _receipts(read: Mapping[str, bytes | DiskFailed], path: str, total: Sum | None, verdict: Verdict) -> list[Receipt]:
+    rows: dict[bytes, tuple[str, Receipt]] = {}
+    for name, data in read.items():
+        number = name.partition("-")[0]
+        if total is not None and number.isdecimal() and int(number) <= total.number:
+            continue  # One that the sum accounts for is on its way out.
+        if isinstance(data, DiskFailed):
+            verdict.found(name, "unreadable", f"receipt: {data}")
+            continue
+        try:
+            row = receipt.unpacked(data)
         except BadItem as problem:
             verdict.found(name, "altered", f"receipt: {problem}")
-            continue
-        except DiskFailed as problem:
-            verdict.found(name, "unreadable", f"receipt: {problem}")
             continue
         if verdict.public_key is not None and not row.signed_by(verdict.public_key):
             verdict.found(name, "unsigned", "receipt: expected the box's signature, this is another's or the receipt was altered")

@@ -226,8 +226,9 @@ class Search:
     def _deleted(self) -> Mapping[int, int]:
         """The first moment of each deleted segment that may have held something of the interval, from the receipts' names: <number>-<segment>."""
         earliest, latest = compact(self.plan.from_ns - DAY_NS), compact(self.plan.until_ns + DAY_NS)
+        names = self._disk.list("receipts")  # before the sum, which is there before they go
         deleted = self._summed()
-        for name in self._disk.list("receipts"):
+        for name in names:
             segment = name.partition("-")[2]
             if earliest <= segment[:16] <= latest:
                 sequence, begin = sequence_of(segment), _begin_of(segment)

@@ -11,6 +11,7 @@ from firmware.core.receipt import SUM
 from firmware.core.timestamp import SECOND
 from firmware.retention.settings import RetentionSettings
 from simulator.disk import PowerCut
+from simulator.meanwhile import Meanwhile
 
 Steward = Any  # conftest's; a fixture's class cannot be imported here
 DAY = 86_400 * SECOND
@@ -121,6 +122,32 @@ def test_power_lost_at_any_operation_of_summing_up(make_steward: Callable[[], St
             assert cut_at >= 6  # the sum written, synced and renamed, its directory synced, two receipts removed
             return
         cut_at += 1
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["of segments gone before", "of segments verified a moment ago"])
+def test_summed_up_while_the_store_is_verified(make_steward: Callable[[], Steward], is_there: bool) -> None:
+    """At whatever moment receipts go into the sum, with segments that were there when it began or without: nothing is missing. (S2-094)"""
+    for moment in range(200):
+        steward = make_steward()
+        steward.record(13, every_ns=DAY)
+        steward.board.clock.advance(0 if is_there else 13 * DAY)
+        steward.boot(RetentionSettings(age_deletions_per_hour=1000))
+        steward.work()
+
+        def goes_on(steward: Steward = steward) -> None:
+            steward.board.clock.advance(30 * DAY if is_there else 0)
+            steward.boot(FEW)
+            steward.work(seconds=10)
+
+        meanwhile = Meanwhile(steward.board.disk, moment, goes_on)
+        verdict = steward.verdict()
+
+        assert [] == verdict.findings, f"summed up before look {moment}"
+        if meanwhile.looks <= moment:
+            break
+    assert 10 < moment < 199
+    goes_on()
+    assert steward.board.disk.exists(f"receipts/{SUM}")
 
 
 def test_it_is_what_the_format_says(steward: Steward) -> None:
