@@ -17,7 +17,9 @@ from firmware.hub.repository import EvidenceState, HeldPart, Repository
 
 EVIDENCE = "evidence"
 HELD = "held"
-PARTS_AHEAD_MAX = 256  # A part is at most 4 MiB: at most 1 GiB waits for one that is missing.
+PARTS_AHEAD_MAX = 256  # of one command
+# Of one box, which may make up any number of commands: a part is at most 4 MiB, at most 1 GiB waits for those that are missing.
+PARTS_HELD_MAX = 256
 PARTS_MAX = 100_000
 _READ_BYTES = 1 << 20
 _INT64 = 1 << 63
@@ -58,6 +60,8 @@ class Evidence:
         if held.part - state.parts > PARTS_AHEAD_MAX:
             raise TooFarAhead(f"expected part {state.parts}, got {held.part}")
         if held.part > state.parts:
+            if self._repository.held_parts(envelope.box) >= PARTS_HELD_MAX:
+                raise TooFarAhead(f"expected part {state.parts}, got {held.part}, and {PARTS_HELD_MAX} of this box wait already")
             durable.replace(self._disk, HELD, f"{command.hex()}-{held.part:06d}", content)
             self._repository.hold_part(command, held)
         else:

@@ -261,6 +261,11 @@ class Repository:
             (command, held.part, int(held.is_last), held.frames, held.since_utc_ns, held.until_utc_ns),
         )
 
+    def held_parts(self, box: str) -> int:
+        """How many parts of this box, of whatever commands, are held before their turn."""
+        row = self._do("select count(*) from held_parts join evidence using (command) where box = ?", (box,)).fetchone()
+        return int(row[0])
+
     def take_held_part(self, command: bytes, part: int) -> HeldPart | None:
         """The part whose turn it is, if it came before; it is held no longer."""
         row = self._do(

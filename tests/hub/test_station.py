@@ -28,6 +28,7 @@ from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.presence import packed as presence_packed
 from firmware.core.timestamp import SECOND
+from firmware.hub.evidence import PARTS_HELD_MAX
 from firmware.hub.repository import Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
@@ -352,6 +353,23 @@ def test_parts_in_any_order_make_one_file(world: World, order: tuple[int, ...]) 
     assert len(list(pcapng.packets(content))) == 6
     assert b'"frames": 6' in world.disk.read(f"evidence/{COMMAND.hex()}.json")
     assert [] == world.disk.list("held")
+
+
+def test_one_box_cannot_fill_the_hub_with_parts_before_their_turn(world: World) -> None:
+    """However many commands it makes up, so many of its parts wait and no more; what has its turn is taken, and makes room. (S2-107)"""
+    commands = [number.to_bytes(16, "big") for number in range(1, PARTS_HELD_MAX + 2)]
+    for command in commands:
+        world.say("p2", packed(part(1, last=True, asked_by=command, content=section(1, 1))))
+    world.run()
+    assert PARTS_HELD_MAX == len(world.disk.list("held"))
+    assert {"evidence_too_far_ahead": 1} == world.drops
+    assert PARTS_HELD_MAX == len(world.committed())
+
+    for number, command in ((0, commands[0]), (1, commands[-1]), (0, commands[-1])):
+        world.say("p2", packed(part(number, last=number == 1, asked_by=command, content=section(number, 1))))
+        world.run()
+    whole = [f"{command.hex()}.pcapng" for command in (commands[0], commands[-1])]
+    assert whole == [name for name in world.disk.list("evidence") if name.endswith(".pcapng") and not name.startswith(".")]
 
 
 def test_evidence_appended_and_not_committed_is_appended_once(world: World) -> None:
