@@ -48,6 +48,7 @@ class LinuxSupervisor:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         self._kept = _inherited(self._environment)
+        self._owed: list[tuple[str, str]] = []  # (title, what is to be said of it), for which the keeper's queue had no room
         self._elder = _elder(self._environment)
         self._elder_id = os.getppid()
         self._hands_over = False
@@ -95,12 +96,14 @@ class LinuxSupervisor:
         self._say(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
+        self._say_owed()
         self._say("WATCHDOG=1")
         if self._is_reborn and os.getppid() != self._elder_id:
             self._is_reborn = False
             self._follow_keeper()
 
     def stopping(self) -> None:
+        self._say_owed()
         self._say("STOPPING=1")
 
     def stop_requested(self) -> bool:
@@ -145,14 +148,18 @@ class LinuxSupervisor:
         # Removed first: under one title systemd would keep both, and hand out both. A crash between the two costs the next life this
         # descriptor, as if it had come a moment earlier.
         self.forget(title)
-        self._say(f"FDSTORE=1\nFDPOLL=0\nFDNAME={title}", descriptor)
         self._kept[title] = os.dup(descriptor)  # ours too, for an heir
+        self._owed.append((title, f"FDSTORE=1\nFDPOLL=0\nFDNAME={title}"))
+        self._say_owed()
 
     def forget(self, title: str) -> None:
         if self.keeps:
-            self._say(f"FDSTOREREMOVE=1\nFDNAME={title}")
             if title in self._kept:
                 os.close(self._kept.pop(title))
+            # What was owed of it is void: at most two sentences a title are.
+            self._owed = [owed for owed in self._owed if owed[0] != title]
+            self._owed.append((title, f"FDSTOREREMOVE=1\nFDNAME={title}"))
+            self._say_owed()
 
     def kept(self) -> Mapping[str, int]:
         return dict(self._kept)
@@ -161,15 +168,27 @@ class LinuxSupervisor:
         self._stop = True
         self._ring()
 
-    def _say(self, text: str, descriptor: int | None = None) -> None:
+    def _say_owed(self) -> None:
+        """In its order, as far as there is room: a ring that stays with the keeper unasked tells the next life that nothing is missing."""
+        while self._owed:
+            title, text = self._owed[0]
+            if not self._say(text, self._kept.get(title) if text.startswith("FDSTORE=") else None):
+                return
+            del self._owed[0]
+
+    def _say(self, text: str, descriptor: int | None = None) -> bool:
+        """False when the keeper's queue is full: what must not be lost is said again."""
         if self._socket is None:
-            return
+            return True
         attached = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
         try:
             # Not socket.send_fds: it forgets flags and address (so in CPython 3.11).
             self._socket.sendmsg([text.encode()], attached, socket.MSG_DONTWAIT, self._address)
+        except BlockingIOError:
+            return False
         except OSError:
-            pass  # Nobody listens, or not fast enough: a process does not end because its watcher did.
+            pass  # Nobody listens: a process does not end because its watcher did.
+        return True
 
 
 class LinuxHeir:

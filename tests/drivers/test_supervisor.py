@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,50 @@ def test_a_keeper_that_keeps_nothing_is_asked_nothing(notify: tuple[socket.socke
             os.close(descriptor)
     without.close()
     keeping.close()
+
+
+def test_what_finds_the_keepers_queue_full_is_said_when_there_is_room(notify: tuple[socket.socket, str]) -> None:
+    """A ring to be forgotten is not kept because the keeper was busy, nor is another under its title; the last word of each counts."""
+    server, address = notify
+    server.setblocking(False)
+    supervisor = LinuxSupervisor({"NOTIFY_SOCKET": address, "FDSTORE": "8"})
+    supervisor.keep("ring/eth1", server.fileno())
+    _fill(server)
+    for _ in range(3):
+        supervisor.keep("ring/eth1", server.fileno())
+        supervisor.forget("ring/eth1")
+    supervisor.keep("ring/eth2", server.fileno())
+    supervisor.alive()
+    _drained(server)
+    supervisor.alive()
+    said = _drained(server)
+    supervisor.alive()
+
+    assert [
+        ("FDSTOREREMOVE=1\nFDNAME=ring/eth1", 0), ("FDSTOREREMOVE=1\nFDNAME=ring/eth2", 0),
+        ("FDSTORE=1\nFDPOLL=0\nFDNAME=ring/eth2", 1), ("WATCHDOG=1", 0),
+    ] == said  # fmt: skip
+    assert [("WATCHDOG=1", 0)] == _drained(server)
+    supervisor.close()
+
+
+def _fill(server: socket.socket) -> None:
+    """As many have spoken as the kernel keeps for who does not listen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
+        while True:
+            other.sendmsg([b"X=1"], [], socket.MSG_DONTWAIT, server.getsockname())
+
+
+def _drained(server: socket.socket) -> list[tuple[str, int]]:
+    """What was said, and how many descriptors came with it."""
+    said = []
+    with suppress(BlockingIOError):
+        while True:
+            text, descriptors, _, _ = socket.recv_fds(server, 4096, 2)
+            said.append((text.decode(), len(descriptors)))
+            for descriptor in descriptors:
+                os.close(descriptor)
+    return said
 
 
 def test_what_is_kept_may_be_forgotten_while_it_is_looked_through(notify: tuple[socket.socket, str]) -> None:
