@@ -50,6 +50,10 @@ _QUOTED_NAME = re.compile(r"[\"']([A-Za-z][\w .@:/-]{0,63})\\?[\"']\s*[:=]")
 _BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})(?:[ \t]+|\s)?[=:](?!//)\s*")
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
+# After a surname: `Doe, Jane`, in capitals or in a script that has none, and not `Doe, Bed 4`, `Doe, Bed: 4` or `Doe, bed 4`. Such a comma
+# ends no value of words alone.
+_GIVEN_NAME = re.compile(r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\d])")
+_WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:|^</\x00-\x1f]*+", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
@@ -202,7 +206,16 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
             continue
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
-        stop = _VALUE_END.search(text, least)
-        covered = stop.start() if stop is not None else len(text)
+        covered = _value_end(text, start, least)
         if text[start:covered].strip() not in ("", REMOVED):
             yield Tag(path, start, covered, "field")
+
+
+def _value_end(text: str, start: int, least: int) -> int:
+    """Where the value that begins at `start` ends. least: where it does at the earliest, for its quotation marks."""
+    stop = _VALUE_END.search(text, least)
+    if least == start and stop is not None and _WORDS.fullmatch(text, start, stop.start()):
+        # Somebody's name, for all we know. To its last separator and not only over the given name: cleaned again it is the same.
+        while stop is not None and (given := _GIVEN_NAME.match(text, stop.start())) and not given[1][0].islower():
+            stop = _VALUE_END.search(text, given.end())
+    return stop.start() if stop is not None else len(text)

@@ -88,6 +88,19 @@ def test_fields_and_attachments() -> None:
     [
         (["Jane Doe"], "patient_name=Jane Doe arm=3"),
         (["Jane Doe"], "moved; Patient: Jane Doe, bed 4"),
+        (["Doe, Jane bed 4"], "moved; Patient: Doe, Jane bed 4"),
+        (["Doe, Jane"], "Patient: Doe, Jane, bed 4"),
+        (["van der Berg, J.-M. Anna"], "patient_name=van der Berg, J.-M. Anna arm=3"),
+        (["Doe, Jane"], "Patient: Doe, Jane"),
+        (["欧阳, 鸦鸣春"], "patient=欧阳, 鸦鸣春; arm=3"),
+        (["Doe,Jane, Roe, Ann"], "patients seen\npatient: Doe,Jane, Roe, Ann\nBed: 4"),
+        (["Jane Doe"], "Patient: Jane Doe, Bed 4"),
+        (["Jane Doe"], "Patient: Jane Doe, Bed: 4, Arm stopped"),
+        (["Jane Doe"], "patient=Jane Doe, Bed=4"),
+        (["SJ-4711"], "patient_id=SJ-4711, Arm stopped"),
+        (['"Jane Doe"'], 'patient="Jane Doe", Arm stopped'),
+        ([], "patient=[removed], Arm stopped"),
+        ([], "patient=, Arm stopped"),
         (["1961-02-03"], "dob=1961-02-03"),
         (['"Jane Doe"'], '{name="Jane Doe"}'),
         (['"Doe, Jane"'], 'patient_name="Doe, Jane" arm=3'),
@@ -187,7 +200,18 @@ def test_many_spans_become_whole_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["name:" * 13_000, "#phi" * 16_000, "<" * 65_000, '"a' * 30_000, "name=" + " " * 60_000, "\r\nPID" * 13_000]
+    "text",
+    [
+        "name:" * 13_000,
+        "#phi" * 16_000,
+        "<" * 65_000,
+        '"a' * 30_000,
+        "name=" + " " * 60_000,
+        "\r\nPID" * 13_000,
+        "name=A" + ", A" * 20_000,
+        "name=A" + ",  A 1" * 10_000,
+        "name=" + "a" * 60_000 + "1, A",
+    ],
 )
 @pytest.mark.timeout(5)
 def test_hostile_texts_cost_little(text: str) -> None:
