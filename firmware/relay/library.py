@@ -2,9 +2,9 @@
 
 from drivers.clock import Monotonic
 from drivers.disk import Disk
-from firmware.core.download import DOWNLOADS, WANTED, Wish, wish_packed
+from firmware.core.download import DOWNLOADS, WANTED, WISH_BYTES_MAX, Wish, wish_packed, wish_unpacked
 from firmware.core.durable import make_directory
-from firmware.core.errors import Missing
+from firmware.core.errors import BadItem, Missing
 from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
@@ -13,7 +13,7 @@ WISHES_MAX = (
     8  # Of what was never asked for before; a box that asks for anything at all must not fill the disk, nor keep out others.
 )
 WISH_NS = 600 * SECOND  # A wish nobody has repeated for so long is taken back: a box asks once a minute at least.
-LOOK_NS = 60 * SECOND
+LOOK_NS = 10 * SECOND  # So long a file may come before room is made for it.
 
 
 class Library:
@@ -40,17 +40,19 @@ class Library:
             if len(waiting) >= WISHES_MAX or wish.size > self._bytes_max:
                 self._report.drop("wish_refused")
                 return
-            self._make_room(wish.size)
+            if self._disk.free_bytes() < wish.size + self._bytes_max:
+                # Beside the others it would never begin: who fetches it sees to it that all of it has room.
+                self._make_room(wish.size)
             self._wanted.publish(wish.name, wish_packed(wish))
             self._report.count("wishes")
         self._asked[wish.name] = now
 
     def keep_house(self, now: Monotonic) -> None:
-        """Take back what nobody asks for any more; and of files that came together, for each of which there was room alone, the oldest."""
+        """Take back what nobody asks for any more, and make room for what has begun to come: what has not may be nowhere."""
         if now < self._look_due:
             return
         self._look_due = now.after(LOOK_NS)
-        self._make_room(0)
+        self._make_room(sum(map(self._coming_bytes, self._wanted.names())))
         self._asked = {name: at for name, at in self._asked.items() if name in self._wanted.names() or name in self._files()}
         for name in self._wanted.names():
             if now.since(self._asked.setdefault(name, now)) >= WISH_NS:
@@ -69,6 +71,15 @@ class Library:
                 pass
             held.pop(name)
             self._report.count("files_given_up")
+
+    def _coming_bytes(self, name: str) -> int:
+        """The whole size of a file of which something is here, else 0."""
+        part = f"{DOWNLOADS}/.{name}"
+        try:
+            has_begun = self._disk.exists(part) and self._disk.size(part) > 0
+            return wish_unpacked(self._wanted.peek(name, size=WISH_BYTES_MAX + 1) or b"").size if has_begun else 0
+        except (BadItem, Missing):
+            return 0  # Whole by now, or no wish of ours.
 
     def _files(self) -> list[str]:
         return [name for name in self._disk.list(DOWNLOADS) if not name.startswith(".")]

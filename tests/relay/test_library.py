@@ -123,10 +123,33 @@ def test_room_is_made_for_what_is_asked_for():
     library.wanted(wishes[0], Monotonic(5))
     library.wanted(wishes[2], Monotonic(6))
     library.wanted(Wish(b"x" * 32, 1001), Monotonic(7))
+    disk.write(f"downloads/.{wishes[2].name}", b"its first piece")
+    library.keep_house(Monotonic(8))
 
-    assert [wishes[0].name] == disk.list("downloads")
+    assert [f".{wishes[2].name}", wishes[0].name] == disk.list("downloads")
     assert [wishes[2].name] == disk.list("wanted")
     assert {"wish_refused": 1} == report.drops
+
+
+@pytest.mark.parametrize("is_tight", [False, True])
+def test_a_file_nobody_has_costs_no_other_its_place(is_tight):
+    """Whoever asks for a large file that does not exist empties nothing: there is room beside, until it begins to come. (S1-03)
+
+    On a disk that has no room beside, it would never begin.
+    """
+    disk, report = SimulatedDisk(), Report("relay")
+    library = Library(disk, report, bytes_max=1000)
+    library.start(Monotonic(0))
+    here, nowhere = Wish(b"h" * 32, 400), Wish(b"n" * 32, 1000)
+    disk.write(f"downloads/{here.name}", bytes(400))
+    library.wanted(here, Monotonic(1))
+    disk.fill(leave_bytes=1999 if is_tight else 1 << 20)
+    library.wanted(nowhere, Monotonic(2))
+    disk.write(f"downloads/.{nowhere.name}", b"")
+    library.keep_house(Monotonic(3))
+
+    assert [nowhere.name] == disk.list("wanted")
+    assert (not is_tight) == disk.exists(f"downloads/{here.name}")
 
 
 def test_files_that_come_together_find_no_more_room_than_others():
