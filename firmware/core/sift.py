@@ -14,6 +14,7 @@ from firmware.core.errors import BadItem
 from firmware.core.frame import parsed
 from firmware.core.hit import Hit
 from firmware.core.pcapng import Packet
+from firmware.core.store import Store
 
 Question = Callable[[Packet], bool]
 _HEAD = struct.Struct("<IIIII")  # kind, size, interface, stamp high, low: pcapng's Enhanced Packet Block
@@ -25,6 +26,7 @@ class Sift:
 
     sources, destinations: IP and MAC addresses as in a frame (`address`), one of them. pattern: bytes anywhere in the frame.
     accept: a compiled filter. questions: any further ones; each is asked of every frame in the order heard, for some remember.
+    complete: adds to a hit, before it is sifted, what is of it and cannot be found by the query.
     """
 
     sources: tuple[bytes, ...] = ()
@@ -32,11 +34,16 @@ class Sift:
     pattern: bytes = b""
     accept: Callable[[bytes], bool] | None = None
     questions: tuple[Question, ...] = ()
+    complete: Callable[[Hit, Store], Hit] | None = None
 
     @property
     def asks_nothing(self) -> bool:
         """Whether every frame is welcome."""
         return not (self.sources or self.destinations or self.pattern or self.accept or self.questions)
+
+    def completed(self, hit: Hit, store: Store) -> Hit:
+        """The hit, with what is of it elsewhere in the store."""
+        return hit if self.complete is None else self.complete(hit, store)
 
     def takes(self, packet: Packet) -> bool:
         """Whether this frame is wanted."""

@@ -2,7 +2,7 @@
 
 devices, senders, receivers   names of devices, or addresses     ▶ index, and direction by the frame
 kinds                         kinds.py                           ▶ ports where a kind has some, and the frame
-message, event, process       of a published message             ▶ ports, and the message that the frame carries
+message, event, process       of a published message             ▶ ports, and the message that the frame carries, or several together
 contains, filter              a text or bytes, a pcap-filter(7)  ▶ the frame alone
 """
 
@@ -14,6 +14,7 @@ from firmware.core.devices import Devices
 from firmware.core.errors import BadFilter, BadItem
 from firmware.core.message import Message, is_token
 from firmware.core.pcapng import Packet
+from firmware.core.pieces import Pieces
 from firmware.core.query import Query
 from firmware.core.sift import Question, Sift, address, pattern
 from firmware.core.streams.unrelated import Unrelated
@@ -61,8 +62,12 @@ class Interpreter:
         if wording.kinds:
             questions.append(kinds.asks(wording.kinds, self.unrelated))
         either_ports = narrowed.ports
+        pieces: Pieces | None = None
         if wording.message is not None or wording.event is not None or wording.process is not None:
-            questions.append(self._carries(wording.message, wording.event, wording.process))
+            carries = self._carries(wording.message, wording.event, wording.process)
+            asked = replace(query, parties=parties, senders_or_receivers=senders or receivers)
+            own = pieces = Pieces(asked, lambda rows: any(map(carries, rows)))
+            questions.append(lambda packet: carries(packet) or own.holds(packet))
             # A message is a message whatever kinds were asked for as well; both must hold, so the narrower may stand.
             either_ports = either_ports or tuple(sorted(self.unrelated.message_ports))
         query = replace(
@@ -76,6 +81,7 @@ class Interpreter:
             sources=tuple(map(address, senders)), destinations=tuple(map(address, receivers)),
             pattern=pattern(wording.contains) if wording.contains else b"",
             accept=self._compiled(wording.filter), questions=tuple(questions),
+            complete=pieces.completed if pieces is not None else None,
         )  # fmt: skip
         return query, sift
 

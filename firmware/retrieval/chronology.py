@@ -67,7 +67,7 @@ def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now
         if isinstance(step, Damage):
             damages.add(step)
             continue
-        hit = None if step is None else sifted(step, sift) if sift is not None else step
+        hit = None if step is None else sifted(sift.completed(step, store), sift) if sift is not None else step
         for packet in () if hit is None else _packets(hit):
             datagram = hearing.datagram(packet.data, packet.stamp_ns)
             if hit is None or datagram is None or len(packet.data) != packet.wire_bytes:

@@ -83,7 +83,8 @@ def find(
     whole section. ahead: who looks into the stretches, without it this thread. Raises BadItem for a query that cannot be understood,
     before anything is written.
     """
-    walk = Store(disk, summary=Summary(disk)).walk(query, newest_first=newest_first, ahead=ahead)
+    store = Store(disk, summary=Summary(disk))
+    walk = store.walk(query, newest_first=newest_first, ahead=ahead)
     began = spoken = clock.now().monotonic
     section = Section()
     sink(section.head)
@@ -97,7 +98,9 @@ def find(
     for looked, step in enumerate(walk, start=1):
         if isinstance(step, Damage):
             damages.add(step)
-        hit = None if step is None or isinstance(step, Damage) else sifted(step, sift) if sift is not None else step
+        hit = None if step is None or isinstance(step, Damage) else step
+        if hit is not None and sift is not None:
+            hit = sifted(sift.completed(hit, store), sift)
         if hit is not None:
             data = section.of(hit)
             sink(data)

@@ -131,7 +131,7 @@ class Search:
             if isinstance(step, Damage):
                 self._damages.add(step)
             elif step is not None:
-                hit = self._numbering.of(step)
+                hit = self._numbering.of(self.plan.sift.completed(step, self._store))
                 if not self.plan.sift.asks_nothing:
                     self._to_sift.extend(split(hit, FRAMES_A_PIECE))
                     return []
