@@ -224,13 +224,23 @@ def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
     key = identity.public_key()
 
     def keep(data: bytes) -> None:
-        with kept.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        keep_outside(kept, data)
         disk.close()
 
     done = erase(disk, vault, identity=identity, now=now, confirmed=a.confirm, keep=keep)
     row = erased(done, now, public_key=key, kept=str(kept))
     print(json.dumps(row, indent=1) if a.json else "\n".join(f"{name}: {value}" for name, value in row.items()))
     return 0
+
+
+def keep_outside(path: Path, data: bytes) -> None:
+    """A file that was not there before, durable on return: its bytes, and then its name."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

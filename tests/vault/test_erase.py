@@ -1,7 +1,11 @@
 """Erasing: the receipt first, never what is pinned, and afterwards nothing."""
 
+import os
+import stat
+
 import pytest
 
+from firmware.cli.store import keep_outside
 from firmware.core import receipt, seal
 from firmware.core.errors import DiskFailed, VaultShut
 from firmware.core.store import Store
@@ -114,3 +118,18 @@ def test_open_files_are_said(box):
 
 def _never(data: bytes) -> None:
     raise AssertionError("expected nothing to be kept")
+
+
+def test_a_receipt_outside_is_durable_with_its_name(tmp_path, monkeypatch):
+    """The key goes when the receipt is kept: its bytes and its place in the directory, and never over another. (S2-094)"""
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(stat.S_IFMT(os.fstat(descriptor).st_mode)) or real(descriptor)
+    )
+    keep_outside(tmp_path / "receipt", b"word")
+
+    assert [stat.S_IFREG, stat.S_IFDIR] == synced
+    assert b"word" == (tmp_path / "receipt").read_bytes()
+    with pytest.raises(FileExistsError):
+        keep_outside(tmp_path / "receipt", b"another")
