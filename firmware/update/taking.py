@@ -12,7 +12,7 @@ from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import SECOND
 from firmware.core.versions import GROUND, IMAGE, VERSIONS
-from firmware.update.bundle import Bundle, Form, opened
+from firmware.update.bundle import Bundle, Form, Manifest, opened
 from firmware.update.ledger import ALL, UPDATES, Ledger
 from firmware.update.record import Phase
 
@@ -94,9 +94,9 @@ class Taking:
         item, bundle, _ = self._copying
         self._copying = None
         try:
-            version, counter = bundle.manifest.version, bundle.manifest.counter
+            version = bundle.manifest.version
             self._remove_hidden(version)
-            if self._ledger.is_there(version) and self._ledger.standing.counters.get(version) != counter:
+            if self._ledger.is_there(version) and not self._is_copied(bundle.manifest):
                 # It had its name, and there was no room to write that down: left there, it would have its own bundle refused.
                 self._ledger.remove(version)
             self._received.put_back(item)
@@ -109,13 +109,25 @@ class Taking:
             return False
         try:
             bundle = opened(item.data, self._board.identity.trusted())
+            if item.attempt > 1 and self._is_copied(bundle.manifest):
+                # The end came between the standing and this; its copy is on trial since, or more.
+                self._received.settle(item)
+                self._report.count("settled_late")
+                self._done(item.name)
+                return False
             self._check(bundle, now)
         except BadItem as problem:
             self._refuse(item, str(problem), now)
             return False
+        self._board.disk.sync_dir(RECEIVED)  # That it was attempted: what is given again when it is here is somebody's mistake.
         self._copying = item, bundle, self._copied(bundle)
         self._report.gauge("copying", bundle.manifest.version)
         return True
+
+    def _is_copied(self, manifest: Manifest) -> bool:
+        """Whether this very version is here, and written down."""
+        version = manifest.version
+        return self._ledger.is_there(version) and self._ledger.standing.counters.get(version) == manifest.counter
 
     def _check(self, bundle: Bundle, now: Now) -> None:
         """Raises BadItem: what was signed, and still is not for this box now."""

@@ -61,6 +61,35 @@ def _marked(box: Box, process: str) -> str:
     return official(box.disk, process)
 
 
+@pytest.mark.parametrize("is_again", [False, True], ids=["as it was", "given once more"])
+def test_the_end_between_the_standing_and_the_bundle(is_again):
+    """A bundle that is here and was not settled is not refused when it is met again; one that somebody gives again is. (S1-10)"""
+    box = Box()
+    bundle = box.bundle("v2")
+    box.give(bundle)
+
+    def before(count: int, what: str, path: str) -> None:
+        if what == "remove" and path.startswith("updates/received/"):
+            raise PowerCut
+
+    box.disk.before = before
+    with pytest.raises(PowerCut):
+        box.run(45)
+    box.disk.before = None
+    assert box.versions() == ["v2"]
+    box.disk.power_cut(Random(1))
+    box.disk.mkdir("state")
+    box.start()
+    box.run(80)
+    if is_again:
+        box.give(bundle)
+        box.run(5)
+
+    assert is_again == any("refused" in text for text in box.said()), box.said()
+    assert {"v2"} == {mark for name, mark in box.marks().items() if name != "update"}
+    assert [] == box.disk.list("updates/received")
+
+
 def test_a_trial_that_is_always_cut_short_is_given_up():
     """A version with which the machine loses its power again and again is not tried for ever. (S1-16)"""
     box = Box()
