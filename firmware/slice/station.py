@@ -9,13 +9,13 @@ from firmware.core.allowance import Allowance
 from firmware.core.devices import Devices
 from firmware.core.disk_pause import DiskPause
 from firmware.core.durable import make_directory
-from firmware.core.envelope import Order, order_packed
+from firmware.core.envelope import COMMAND_BYTES_MAX, Order, order_packed, order_unpacked
 from firmware.core.errors import BadItem
 from firmware.core.message import Field, Message, Priority, Severity, unpacked
 from firmware.core.notices import Notices
 from firmware.core.query import Query
 from firmware.core.report import Report
-from firmware.core.request import Request, as_parameters
+from firmware.core.request import Request, as_parameters, from_parameters
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
 from firmware.core.tray import Tray
@@ -145,8 +145,12 @@ class SliceStation:
     def _order(self, message: Message, rule: Rule, wording: Wording, stretch: Wanted, now: Now) -> None:
         identity = _identity(message, rule)
         send = rule.send or message.priority
-        query = Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns)
-        self._publish(identity, Request(query, send, wording=wording), now)
+        before = self._ordered(identity)
+        if before is None:
+            query = Query(since_utc_ns=stretch.since_utc_ns, until_utc_ns=stretch.until_utc_ns)
+            self._publish(identity, Request(query, send, wording=wording), now)
+        else:
+            stretch = before
         self._say(
             now, send, Severity.NOTICE, f"evidence of an event is on its way ({rule.name})",
             {
@@ -155,6 +159,17 @@ class SliceStation:
             },
             event=message.event, origin_ns=message.received_time.tai_ns,
         )  # fmt: skip
+
+    def _ordered(self, identity: bytes) -> Wanted | None:
+        """What the order of a life before asks for, where it waits still: a leap second may have come since, and UTC is another now."""
+        data = self._orders.peek(f"cmd-{identity.hex()}", size=COMMAND_BYTES_MAX)
+        try:
+            query = from_parameters(order_unpacked(data).parameters).query if data is not None else Query()
+        except BadItem:
+            return None
+        if query.since_utc_ns is None or query.until_utc_ns is None:
+            return None
+        return Wanted(query.since_utc_ns, query.until_utc_ns)
 
     def _publish(self, identity: bytes, asked: Request, now: Now) -> None:
         me, made = self._board.identity.name, now.timestamp.tai_ns

@@ -218,6 +218,27 @@ def test_power_lost_before_each_disk_operation(make_slicer: Callable[..., Slicer
     raise AssertionError("expected an end to the operations")
 
 
+def test_the_power_goes_and_a_leap_second_comes(slicer: Slicer) -> None:
+    """What is ordered again asks for what the order on the disk asks for, and says it in the same words (storm seed 32)."""
+    slicer.notice(slicer.message("patient-injury"))
+
+    def before(number: int, what: str, path: str) -> None:
+        if path.startswith("slice/"):
+            raise PowerCut
+
+    slicer.board.disk.before = before
+    with pytest.raises(PowerCut):
+        slicer.work()
+    slicer.board.disk.before = None
+    slicer.board.clock.leap()
+    slicer.boot()
+    slicer.work()
+
+    (request,) = slicer.requests()
+    assert {slicer.said()[0].identity} == {row.identity for row in slicer.said()}
+    assert {request.query.since_utc_ns} == {row.fields["since_utc_ns"] for row in slicer.said()}
+
+
 @pytest.mark.parametrize("failing", [Failing.READ_ONLY, Failing.GONE])
 def test_a_sick_disk_waits(slicer: Slicer, failing: Failing) -> None:
     """Nothing is lost and nothing goes to quarantine while the disk takes nothing, however long that is."""
