@@ -225,7 +225,7 @@ class _Storm:
         self.began_ns = self.world.now_ns
         layers = [("storm", BOX_SETTINGS)]
         if self.seed % TAPS_EVERY == TAPS_EVERY - 1:
-            self.world.wire = Wire(("eth1", "eth2"))
+            self.world.wire = Wire(("eth1", "eth2"), self.world)
             layers.append(("storm", TAP_SETTINGS))
         if self.relayed:
             self.world.begin_house(self.seed ^ 0x5EED)

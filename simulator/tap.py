@@ -6,7 +6,7 @@ newest and counts them, as the kernel's does. For a recording in real time, with
 
 import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pcapy
@@ -20,6 +20,7 @@ from simulator.recorded_tap import RecordingTap
 __all__ = ["RecordingTap", "SimulatedTap"]
 
 LINK_ETHERNET = 1
+RETIRES = 2  # The kernel's timer hands a block over when it finds the same one at two of its ticks: after up to twice the time.
 EARLY_NS, LATE_NS = 200_000_000, 1_000_000  # as drivers/linux/hardware_stamps.py, and from when the frames really came
 
 
@@ -29,10 +30,17 @@ class SimulatedTap:
     store: what the keeper keeps; as long as this tap is in it, who closes it only leaves it.
     hardware: the clock the interface stamps by, where it has one and is asked to. missed: each so-manieth frame it stamps not, like a
     card whose registers were full; 0: none.
+    now_ns: true time, where it passes: a block that is not full is handed over when its own is over, as late as the kernel may. Without
+    it every look finds what was heard.
     """
 
     def __init__(
-        self, request: TapRequest, *, store: Mapping[str, int] | None = None, hardware: SimulatedHardwareClock | None = None
+        self,
+        request: TapRequest,
+        *,
+        store: Mapping[str, int] | None = None,
+        hardware: SimulatedHardwareClock | None = None,
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
         """Raises BadFilter."""
         self._hardware = hardware if request.hardware_stamps else None
@@ -47,6 +55,8 @@ class SimulatedTap:
         self._ready: deque[Block] = deque()
         self._filling: list[HeardFrame] = []
         self._filling_bytes = 0
+        self._filling_until_ns = 0
+        self._now_ns = now_ns
         self._handed: deque[list[Block]] = deque()  # the blocks of each run
         self._is_taken_over = False
         self._sequence = 0
@@ -78,9 +88,16 @@ class SimulatedTap:
                 self._dropped += 1
                 continue
             self._received += 1
+            if not self._filling and self._now_ns is not None:
+                self._filling_until_ns = self._now_ns() + self.late_ns
             self._filling.append(kept)
             self._heard_ns.append(frame.stamp_ns)
             self._filling_bytes += size
+
+    @property
+    def late_ns(self) -> int:
+        """How long after its first frame a block that is not full is handed over at the latest."""
+        return RETIRES * self._request.retire_ms * 1_000_000
 
     def break_off(self) -> None:
         """The interface goes away; what was heard before is still handed out."""
@@ -122,22 +139,21 @@ class SimulatedTap:
         return -1
 
     def next(self, most: int = 1) -> Block | None:
-        if self._filling and len(self._ready) < most:
+        if self._is_over() and len(self._ready) < most:
             self._retire()
         if self._ready:
             run = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
             self._handed.append(run)
             return run[0] if len(run) == 1 else self._joined(run)
-        if self._gone:
+        if self._gone and not self._filling:
             raise TapFailed(f"expected interface {self._request.interface!r}, it went away")
         return None
 
     def is_filling(self) -> bool:
-        """Never: `next` hands out whatever was heard."""
-        return False
+        return bool(self._filling) and not self._is_over()
 
     def ready_count(self) -> int:
-        return len(self._ready) + bool(self._filling)
+        return len(self._ready) + self._is_over()
 
     def release(self, block: Block) -> None:
         assert self._handed and self._handed[0][0].handle == block.handle, "blocks are released in the order handed out"
@@ -148,10 +164,13 @@ class SimulatedTap:
         return TapCounters(self._received, {"ring_full": self._dropped - self._told_before}, self.has_carrier, self._refused)
 
     def catch_up(self) -> None:
-        return
+        """Waited for, in no time of the world's."""
+        if self._filling:
+            self._retire()
 
     def finish(self) -> None:
         self._finished = True
+        self.catch_up()
 
     def close(self) -> None:
         if self.title in self._store:
@@ -170,6 +189,10 @@ class SimulatedTap:
         )  # a frame may be longer than a block should be
         data = b"".join(bytes(block.data).ljust(stride, b"\0") for block in run)
         return Block(memoryview(data), run[0].sequence, sum(block.frame_count for block in run), run[0].handle, stride)
+
+    def _is_over(self) -> bool:
+        """Whether the block being filled has frames, and its time is over."""
+        return bool(self._filling) and (self._now_ns is None or self._now_ns() >= self._filling_until_ns)
 
     def _retire(self) -> None:
         data = bytearray(pack_block(self._filling, sequence=self._sequence))

@@ -59,11 +59,13 @@ class Life:
 class Wire:
     """The mirror port, or the two ports of a passive tap: what passes is heard by every tap open on its port at that moment.
 
-    ports: their names; a frame passes one of them, by who sends it.
+    ports: their names; a frame passes one of them, by who sends it. world: where time passes, so that blocks come as late as the
+    kernel may hand them over; None: at once.
     """
 
-    def __init__(self, ports: Sequence[str] = ("eth1",)) -> None:
+    def __init__(self, ports: Sequence[str] = ("eth1",), world: "World | None" = None) -> None:
         self.ports = tuple(ports)
+        self._world = world
         self._down: set[str] = set()
         self._taps: list[tuple[SimulatedTap, Callable[[], None]]] = []
 
@@ -71,7 +73,8 @@ class Wire:
         """A tap; `ring` wakes who listens; store: as SimulatedTap's. Several names with commas between them are heard as one. Raises TapFailed or BadFilter."""
         if _names(request) <= self._down:
             raise TapFailed("expected the interface, it is gone")
-        tap = SimulatedTap(request, store=store)
+        world = self._world
+        tap = SimulatedTap(request, store=store, now_ns=None if world is None else lambda: world.now_ns)
         self._taps.append((tap, ring))
         return tap
 
@@ -81,6 +84,8 @@ class Wire:
             heard = _names(tap.request) - self._down
             tap.hear([frame for frame in frames if self._port(frame) in heard])
             ring()
+            if self._world is not None and tap.is_filling():
+                self._world.later(tap.late_ns, lambda tap=tap: self._ring(tap))  # type: ignore[misc]
 
     def break_off(self, *ports: str) -> None:
         """These go, or all; whoever listens to nothing else finds out at the next look."""
@@ -90,10 +95,18 @@ class Wire:
         for tap, ring in gone:
             tap.break_off()
             ring()
+            if self._world is not None and tap.is_filling():
+                self._world.later(tap.late_ns, ring)
 
     def restore(self) -> None:
         """All of them are there."""
         self._down.clear()
+
+    def _ring(self, tap: SimulatedTap) -> None:
+        """A block's time is over: whoever has the tap by now is woken."""
+        for other, ring in self._taps:
+            if other is tap:
+                ring()
 
     def _port(self, frame: HeardFrame) -> str:
         sender = frame.data[11] if len(frame.data) > 11 else 0
@@ -266,8 +279,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.timeline = Timeline()
-        self.wire = Wire()
-        self.room_wire = Wire((ROOM_INTERFACE,))
+        self.wire = Wire(world=self)
+        self.room_wire = Wire((ROOM_INTERFACE,), self)
         self.broker = SimulatedBroker(self.timeline, seed=seed)
         self.inside: SimulatedBroker | None = None  # the house's own, where a relay stands between the two
         self.machines: list[Machine] = []

@@ -4,8 +4,9 @@ import pytest
 
 from drivers.errors import TapFailed
 from drivers.tap import HeardFrame, TapRequest
+from firmware.core.timestamp import MS
 from simulator.tap import SimulatedTap
-from simulator.world import Wire
+from simulator.world import Wire, World
 
 FRAMES = [HeardFrame(n, bytes(11) + bytes([n]) + bytes(48), 60) for n in range(10)]
 
@@ -48,3 +49,20 @@ def test_one_port_goes():
     again = wire.open(TapRequest("eth2"), lambda: None)
     wire.put(FRAMES)
     assert (5, 10) == (heard(again), heard(both))
+
+
+def test_a_block_that_is_not_full_comes_when_its_time_is_over():
+    """Where time passes frames come as late as the kernel may hand them over, an interface that goes hands them over before it is gone."""
+    world, rung = World(1), []
+    tap = world.wire.open(TapRequest("eth1", retire_ms=100), lambda: rung.append(world.now_ns))
+    world.wire.put(FRAMES)
+    world.wire.break_off()
+
+    assert (0, True, 0) == (heard(tap), tap.is_filling(), tap.ready_count())
+    began = world.now_ns
+    world.run(199 * MS)
+    assert 0 == heard(tap)
+    world.run(1 * MS)
+    assert (began + 200 * MS, False, 1, 10) == (rung[-1], tap.is_filling(), tap.ready_count(), tap.next().frame_count)
+    with pytest.raises(TapFailed):
+        tap.next()
