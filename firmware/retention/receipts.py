@@ -61,9 +61,12 @@ class Receipts:
                 self._previous = digest(disk.read(f"{RECEIPTS}/{newest}"))
             except DiskFailed:
                 self._previous = UNREAD  # verify names both
-        for name in disk.list(TRASH):
-            if f"{TRASH}/{name}" != RESERVE:
-                self._throw_away(name)
+        thrown = [name for name in disk.list(TRASH) if f"{TRASH}/{name}" != RESERVE]
+        if thrown:
+            # Likewise its way here: were its files gone for good and that not, a segment would come back without its seal.
+            disk.sync_dir(SEGMENTS)
+        for name in thrown:
+            self._throw_away(name)
         self._fill_reserve()
 
     def has(self, segment: str) -> bool:
