@@ -15,6 +15,7 @@ from drivers.disk import Buffer, parts
 from drivers.errors import DiskFailed, DiskFull, Missing
 
 _PAGE = 4096
+NAMES_A_BLOCK = 32  # of a directory; one more takes another block, whose room has to be there. An empty directory has its first.
 
 
 class PowerCut(BaseException):
@@ -133,6 +134,7 @@ class SimulatedDisk:
         for name in parts(path):
             child = directory.entries.get(name)
             if child is None:
+                self._check_room_for_name(directory, is_directory=True)
                 child = _Directory()
                 _change(directory, {name: child})
             if not isinstance(child, _Directory):
@@ -164,6 +166,8 @@ class SimulatedDisk:
             raise DiskFailed("expected a free name for a directory, it is taken")
         if node is replaced:
             return
+        if replaced is None:
+            self._check_room_for_name(target)
         if source is target:
             _change(source, {old_name: None, new_name: node})
         else:
@@ -180,12 +184,17 @@ class SimulatedDisk:
         target, new_name = self._parent(new)
         if new_name in target.entries:
             return
+        self._check_room_for_name(target)
         _change(target, {new_name: file})
         file.names += 1
         self._notice(new)
         self._done("link", new)
 
     def remove(self, path: str) -> None:
+        # File by file, as the kernel wants it: the end may come in the middle, and what is left has lost any of its files.
+        node = self._node(path)
+        for name in sorted(node.entries, reverse=True) if isinstance(node, _Directory) else ():
+            self.remove(f"{path}/{name}")
         self._operation("remove", path)
         self._unlink(path)
 
@@ -282,6 +291,8 @@ class SimulatedDisk:
         former = directory.entries.get(name)
         if isinstance(former, _Directory):
             raise DiskFailed("expected a file, a directory has this name")
+        if former is None:
+            self._check_room_for_name(directory)
         file = _File(names=1)
         _change(directory, {name: file})
         if former is not None:
@@ -302,6 +313,12 @@ class SimulatedDisk:
         file.names -= 1
         if file.names == 0:
             self.used_bytes -= len(file.data)
+
+    def _check_room_for_name(self, directory: _Directory, *, is_directory: bool = False) -> None:
+        """Raises DiskFull. A file's bytes are not all that takes room: a directory does, and so does its next block of names."""
+        wants_block = is_directory or (directory.entries and len(directory.entries) % NAMES_A_BLOCK == 0)
+        if wants_block and not self._has_room(_PAGE):
+            raise DiskFull(f"expected room for one more name, {self.free_bytes()} bytes are left")
 
     def _has_room(self, size: int) -> bool:
         return self.used_bytes + size <= self.capacity_bytes

@@ -15,7 +15,7 @@ from drivers.disk import Disk
 from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import DIRECT_BYTES_MIN, SLOW_APPENDS, SLOW_S, LinuxDisk
 from firmware.core.durable import make_directory, replace
-from simulator.disk import Failing, PowerCut, SimulatedDisk
+from simulator.disk import NAMES_A_BLOCK, Failing, PowerCut, SimulatedDisk
 
 NOBODY = 65_534
 
@@ -580,18 +580,67 @@ def test_the_power_can_be_cut_before_any_operation() -> None:
     assert not issubclass(PowerCut, Exception)
 
 
+def test_a_directory_goes_file_by_file() -> None:
+    """The end may come in the middle of its removal; what is left lacks any of its files, and a second removal takes the rest."""
+    left = []
+    for operations in range(4):
+        disk = SimulatedDisk()
+        disk.mkdir("a/b")
+        for name in ("a/one", "a/b/two"):
+            disk.write(name, b"x")
+        first = disk.operations
+
+        def cut(number: int, _what: str, _path: str, at: int = first + operations) -> None:
+            if number == at:
+                raise PowerCut
+
+        disk.before = cut
+        with pytest.raises(PowerCut):
+            disk.remove("a")
+        disk.before = None
+        left.append(disk.list("a"))
+        disk.remove("a")
+        assert [] == disk.list("")
+
+    assert [["b", "one"], ["b"], ["b"], []] == [sorted(names) for names in left]
+
+
+def test_names_take_room_as_well() -> None:
+    """On a disk without any a directory is not made, and a name finds its place only where the directory's last block has one."""
+    disk = SimulatedDisk()
+    disk.mkdir("a")
+    for number in range(NAMES_A_BLOCK):
+        disk.write(f"a/{number}", b"")
+    disk.mkdir("b")
+    disk.fill(leave_bytes=0)
+    for deed in (
+        lambda: disk.mkdir("c"),
+        lambda: disk.create("a/new"),
+        lambda: disk.link("a/0", "a/new"),
+        lambda: disk.rename("a/0", "a/new"),
+        lambda: disk.write("a/new", b""),
+    ):
+        with pytest.raises(DiskFull):
+            deed()
+    disk.rename("a/0", "b/0")
+    disk.rename("a/2", "a/1")
+    disk.write("a/3", b"")
+
+    assert (["0"], NAMES_A_BLOCK - 2) == (disk.list("b"), len(disk.list("a")))
+
+
 def test_room_is_accounted_for() -> None:
     """Replacing, removing and renaming over give the room back, links count once."""
-    disk = SimulatedDisk(capacity_bytes=100)
+    disk = SimulatedDisk(capacity_bytes=10_000)
     disk.mkdir("d")
     disk.write("d/a", b"x" * 10)
     disk.link("d/a", "d/b")
     disk.write("c", b"y" * 20)
     disk.rename("c", "d/a")
 
-    assert 70 == disk.free_bytes()
+    assert 9_970 == disk.free_bytes()
     disk.remove("d")
-    assert 100 == disk.free_bytes()
+    assert 10_000 == disk.free_bytes()
 
 
 def test_sync_without_waiting(disk: Disk) -> None:
