@@ -113,7 +113,11 @@ class LinuxSupervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             own = {**self._environment, **environment, HEIR_VARIABLE: str(theirs.fileno())}
-            process = subprocess.Popen(list(command), env=own, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+            process: subprocess.Popen[bytes] | None
+            try:
+                process = subprocess.Popen(list(command), env=own, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+            except OSError:
+                process = None  # No program there, or no process to be had (TasksMax, memory): its end of the wire is closed, so it failed.
         ours.setblocking(False)
         return LinuxHeir(self, process, ours)
 
@@ -194,7 +198,7 @@ class LinuxSupervisor:
 class LinuxHeir:
     """A process started by its elder. They speak over a socket of their own: "ready", and once the turn with all descriptors."""
 
-    def __init__(self, elder: LinuxSupervisor, process: "subprocess.Popen[bytes]", wire: socket.socket) -> None:
+    def __init__(self, elder: LinuxSupervisor, process: "subprocess.Popen[bytes] | None", wire: socket.socket) -> None:
         self._elder = elder
         self._process = process
         self._wire = wire
@@ -215,7 +219,7 @@ class LinuxHeir:
         return self._standing
 
     def announce(self) -> None:
-        assert self._standing is Standing.READY, "who is not ready does not take over"
+        assert self._standing is Standing.READY and self._process is not None, "who is not ready does not take over"
         self._elder._hands_over = True
         # Before the turn is handed over: were we to end in between, the keeper would start a third one beside the heir.
         self._elder._say(f"MAINPID={self._process.pid}")
@@ -231,8 +235,9 @@ class LinuxHeir:
 
     def dismiss(self) -> None:
         self._standing = Standing.FAILED
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._wire.close()
 
 

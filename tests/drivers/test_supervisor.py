@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers.linux.supervisor import LinuxKeeper, LinuxSupervisor
-from drivers.supervisor import Ended, Keeper, Ready, Supervisor
+from drivers.supervisor import Ended, Keeper, Ready, Standing, Supervisor
 from simulator.supervisor import SimulatedKeeper, SimulatedSupervisor
 
 # A child in plain Python: the protocol is sd_notify's, and needs nothing of ours at its other end.
@@ -292,4 +292,15 @@ def test_what_is_kept_may_be_forgotten_while_it_is_looked_through(notify: tuple[
         supervisor.forget(title)
 
     assert {} == supervisor.kept()
+    supervisor.close()
+
+
+def test_an_heir_that_cannot_be_started_has_failed() -> None:
+    """No such program, or no process to be had: who asked for it works on, and may end it as any other."""
+    supervisor = LinuxSupervisor({})
+    heir = supervisor.bequeath(["/nowhere/python"], {})
+
+    assert Standing.FAILED is heir.standing()
+    heir.dismiss()
+    assert (Standing.FAILED, -1) == (heir.standing(), heir.fileno())
     supervisor.close()
