@@ -36,6 +36,7 @@ class LinuxDisk:
     """A directory tree below `root`, which is made when it is not there. monotonic: seconds, to notice a slow disk by."""
 
     def __init__(self, root: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._root = -1
         with _TROUBLES:
             root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             # A place to start from, not to read: on the box a process may walk through the root of the store and not list it.
@@ -177,6 +178,9 @@ class LinuxDisk:
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
+
+    def __del__(self) -> None:
+        self.close()  # As with any file of Python's: a stick that nobody reads any more is not held, or it could never be unmounted.
 
     def _open(self, path: str, flags: int) -> int:
         return os.open(_plain(path) or ".", flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._root)

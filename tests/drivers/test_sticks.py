@@ -77,6 +77,26 @@ def test_what_is_plugged_in_is_named_and_takes_files(port: Port) -> None:
     assert ["sdb1"] == port.sticks.names()
 
 
+def test_a_stick_is_let_go_of(tmp_path: Path) -> None:
+    """Looked at and written to it is held by nobody: its file system can be unmounted, and no descriptor is left of it. (S2-108)"""
+    if not _may_mount(tmp_path):
+        pytest.skip("expected the privilege to mount a file system, there is none")
+    (tmp_path / "sda1").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path / "sda1")], check=True)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    sticks = LinuxSticks(tmp_path)
+    stick = sticks.open("sda1")
+    file = stick.create("x")
+    file.append([b"evidence"])
+    file.close()
+    del stick, file
+    for _ in range(3):
+        sticks.open("sda1").free_bytes()
+
+    assert before == sorted(Path("/proc/self/fd").iterdir())
+    assert 0 == subprocess.run(["umount", str(tmp_path / "sda1")], check=False).returncode
+
+
 @pytest.mark.parametrize("name", ["sdc1", "", ".", "..", "a/b", "/etc"])
 def test_what_is_not_there_is_missing(port: Port, name: str) -> None:
     """No other place can be meant by a stick's name."""
