@@ -12,6 +12,8 @@ from drivers.errors import NotConnected, TooLarge
 from drivers.link import Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused
 from simulator.clock import Timeline
 
+MUTE_NS = 30_000_000_000  # one and a half times the keep-alive; drivers/linux/link.py finds out after 20 s of sending
+
 
 @dataclass(frozen=True, slots=True)
 class LinkFaults:
@@ -20,6 +22,8 @@ class LinkFaults:
     refuse: a connection attempt. drop: the connection, at a publication. quota: PUBACK 0x97 instead of taking it.
     twice: a second PUBACK, later. never: taken, but no PUBACK. late: the PUBACK overtaken by others. lose: PUBACK, then the broker
     dies with what it took. again: a subscriber is given the same publication twice. delay_ns: longest way one way.
+    mute: the path of a connection dies at a publication. Nothing passes any more in either direction, what the broker sends there it has
+    sent, and both ends find out up to MUTE_NS later.
     """
 
     refuse: float = 0.0
@@ -30,6 +34,7 @@ class LinkFaults:
     late: float = 0.0
     lose: float = 0.0
     again: float = 0.0
+    mute: float = 0.0
     delay_ns: int = 0
 
 
@@ -42,6 +47,7 @@ class _Client:
     filters: list[str]
     unacknowledged: set[int]
     arrives_ns: int = 0  # nothing it is sent may arrive before what was sent earlier
+    mute_until_ns: int | None = None
 
 
 class SimulatedBroker:
@@ -84,6 +90,7 @@ class SimulatedBroker:
 
     def connect(self, link: "SimulatedLink", request: LinkRequest) -> None:
         """An attempt arrives."""
+        self._miss_the_mute()
         arrives = self._after()
         if not self.up or self._happens(self.faults.refuse):
             link.push(arrives, Disconnected("the broker refused: 0x88"))
@@ -98,11 +105,13 @@ class SimulatedBroker:
         """A link says goodbye, or (will) simply goes."""
         client = self._client(link)
         if client is not None:
-            self._end(client, "we left", will=will)
+            self._end(client, "we left", will=will or client.mute_until_ns is not None)  # The farewell does not arrive.
 
     def subscribe(self, link: "SimulatedLink", topics: Sequence[str]) -> None:
         """Filters of one client; retained publications that match come at once."""
         client = self._must(link)
+        if client.mute_until_ns is not None:
+            return
         for topic_filter in topics:
             client.filters = [*[entry for entry in client.filters if entry != topic_filter], topic_filter]
             for topic, payload in self._retained.items():
@@ -111,10 +120,16 @@ class SimulatedBroker:
 
     def publish(self, link: "SimulatedLink", token: int, topic: str, payload: bytes, *, retain: bool) -> None:
         """A publication arrives, QoS 1."""
+        self._miss_the_mute()
         client = self._must(link)
         if len(payload) + len(topic) + 10 > self.packet_bytes_max:
             raise TooLarge(f"expected a packet of at most {self.packet_bytes_max} bytes, the payload has {len(payload)}")
         client.unacknowledged.add(token)
+        if client.mute_until_ns is None and self._happens(self.faults.mute):
+            client.mute_until_ns = self.timeline.tai_ns + self._random.randrange(MUTE_NS)
+            link.fall_silent(client.mute_until_ns)
+        if client.mute_until_ns is not None:
+            return
         if len(client.unacknowledged) > self.receive_maximum:
             self._end(client, "the broker ended the connection: 0x93", will=True)
             return
@@ -147,19 +162,35 @@ class SimulatedBroker:
                 self._give(subscriber, topic, payload)
         return bool(subscribers)
 
+    def _miss_the_mute(self) -> None:
+        """Whoever has said nothing for too long is gone, and its will speaks."""
+        for client in [
+            entry for entry in self._clients if (entry.mute_until_ns or self.timeline.tai_ns + 1) <= self.timeline.tai_ns
+        ]:
+            self._clients.remove(client)
+            self._say_will(client)
+
     def _give(self, client: _Client, topic: str, payload: bytes) -> None:
+        if client.mute_until_ns is not None:
+            return
         client.arrives_ns = max(client.arrives_ns, self._after())
         client.link.push(client.arrives_ns, Received(topic, payload))
 
     def _answer(self, client: _Client, token: int, event: Acknowledged | Refused) -> None:
         client.unacknowledged.discard(token)
+        if client.mute_until_ns is not None:
+            return
         late = self._random.randrange(self.faults.delay_ns + 1_000_000) if self._happens(self.faults.late) else 0
         client.link.push(self._after() + late, event)
 
     def _end(self, client: _Client, reason: str, *, will: bool) -> None:
         self._clients.remove(client)
         client.link.lose(Disconnected(reason))
-        if will and client.request.will_topic is not None:
+        if will:
+            self._say_will(client)
+
+    def _say_will(self, client: _Client) -> None:
+        if client.request.will_topic is not None:
             self._route(client.request.will_topic, client.request.will_payload, retain=True)
 
     def _after(self) -> int:
@@ -249,6 +280,13 @@ class SimulatedLink:
         heapq.heapify(self._coming)
         self._broker = None
         self.push(now, event)
+
+    def fall_silent(self, until_ns: int) -> None:
+        """The path has died: nothing arrives any more, and then this side finds out."""
+        now = self._timeline.tai_ns
+        self._coming = [entry for entry in self._coming if entry[0] <= now]
+        heapq.heapify(self._coming)
+        self.push(until_ns, Disconnected("the connection was lost"))
 
     def crash(self) -> None:
         """The process on this side was killed: the broker sees the connection lost, and nobody is told here."""

@@ -454,7 +454,7 @@ class _Storm:
         faults = LinkFaults(
             refuse=self.random.choice((0.0, 0.5)), drop=self.random.choice((0.0, 0.05)), quota=self.random.choice((0.0, 0.1)),
             twice=0.2, never=self.random.choice((0.0, 0.1)), late=0.2, lose=self.random.choice((0.0, 0.03)), again=0.2,
-            delay_ns=self.random.choice((0, 50 * MS, 2 * SECOND)),
+            mute=self.random.choice((0.0, 0.02)), delay_ns=self.random.choice((0, 50 * MS, 2 * SECOND)),
         )  # fmt: skip
 
         broker = self.random.choice(self.world.brokers) if self.relayed else self.world.broker

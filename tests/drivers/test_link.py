@@ -15,7 +15,7 @@ from drivers.link import Acknowledged, Connected, Disconnected, Link, LinkEvent,
 from drivers.linux.link import PahoLink
 from simulator.broker import RealBroker, free_port
 from simulator.clock import Timeline
-from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink, matches
+from simulator.link import MUTE_NS, LinkFaults, SimulatedBroker, SimulatedLink, matches
 
 
 class World(Protocol):
@@ -321,3 +321,24 @@ def test_topic_filters() -> None:
     assert not matches("a/+", "a/b/c")
     assert not matches("a/+/c", "a/b")
     assert not matches("a/b", "a/b/c")
+
+
+def test_a_path_that_dies_takes_what_is_on_it() -> None:
+    """Only simulated: nothing arrives in either direction, both ends find out later, and the will speaks then."""
+    timeline = Timeline()
+    broker = SimulatedBroker(timeline, faults=LinkFaults(mute=1.0))
+    box, hub = (SimulatedLink({"broker:1": broker}, timeline) for _ in range(2))
+    for link, request in ((box, LinkRequest("broker:1", "box", "state", b"lost")), (hub, LinkRequest("broker:1", "hub"))):
+        link.connect(request)
+        link.events()
+        link.subscribe(["ack" if link is box else "#"])
+    box.publish("p1", b"an alarm")
+    broker.faults = LinkFaults()
+    token = hub.publish("ack", b"to nobody any more")
+
+    assert Acknowledged(token) in hub.events()
+    assert ([], ["ack"]) == (box.events(), [topic for topic, _ in broker.published])
+    timeline.advance(MUTE_NS)
+    assert [Disconnected("the connection was lost")] == box.events()
+    hub.publish("ack", b"again")
+    assert Received("state", b"lost") in hub.events()
