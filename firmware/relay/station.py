@@ -8,7 +8,7 @@ from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import presence
 from firmware.core.download import DOWNLOADS, want_unpacked
-from firmware.core.durable import make_directory
+from firmware.core.durable import make_directory, read_or_none
 from firmware.core.envelope import chunk_unpacked, packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.incoming import Incoming
@@ -182,6 +182,9 @@ class RelayStation:
         except BadItem:
             self.report.drop("bad_presence")
             return
+        if said.state != "online" and self._is_former(topic.box, said):
+            self.report.count("late_wills")
+            return
         if said.state == "online":
             self._ports[number].greet(topic)
             for identity in [identity for identity, box in self._delivered.items() if box == topic.box][-SAID_AGAIN_MAX:]:
@@ -189,6 +192,14 @@ class RelayStation:
         # Not synced: it is about now, and said again at the next birth.
         self._board.disk.write(f"{PRESENCE}/.{topic.box}", payload)
         self._board.disk.rename(f"{PRESENCE}/.{topic.box}", f"{PRESENCE}/{topic.box}")
+
+    def _is_former(self, box: str, said: presence.Presence) -> bool:
+        """Whether this is the end of another connection than the one it was heard of last: a will may come after the next birth."""
+        before = read_or_none(self._board.disk, f"{PRESENCE}/{box}", size=presence.PRESENCE_BYTES_MAX)
+        try:
+            return before is not None and presence.unpacked(before).epoch != said.epoch
+        except BadItem:
+            return False
 
     def _take_want(self, number: int, topic: Topic, payload: bytes, now: Monotonic) -> None:
         """A file a box is to have: from here if it is here, and otherwise fetched once for the whole house."""

@@ -12,6 +12,8 @@ from drivers.link import Acknowledged, LinkRequest
 from firmware.core import message, release
 from firmware.core.envelope import Chunk, Envelope, ack_unpacked, chunk_packed, packed, sealed_envelope
 from firmware.core.message import Message, Priority, Severity
+from firmware.core.presence import Presence
+from firmware.core.presence import packed as presence_packed
 from firmware.core.presence import unpacked as presence_unpacked
 from firmware.core.query import Query
 from firmware.core.request import Request
@@ -462,6 +464,27 @@ def test_presence_through_a_relay_is_the_boxs_own(house: House) -> None:
 
     assert ("scrubjay/v1/site-1/relay-1/state", "online") in states
     assert ("scrubjay/v1/site-1/relay-1/via/box-1/state", "online") in states
+
+
+def test_a_late_will_is_not_passed_on_for_the_boxs_word(house: House) -> None:
+    """The will of an earlier connection comes after the next one's birth, by another broker of the house, while the hub is away."""
+    house.run(5)
+    (row,) = house.repository.rows("select * from boxes where name = 'box-1'")
+    house.outer.up = False
+    house.outer.kill()
+    house.inner.drop("site-1/box-1")
+    house.run(10)
+    stranger = SimulatedLink({INNER: house.inner}, house.timeline)
+    stranger.connect(LinkRequest(INNER, "another broker"))
+    house.run(1, until=lambda: bool(stranger.events()))
+    will = presence_packed(Presence("lost", row["epoch"], house.timeline.tai_ns))
+    stranger.publish("scrubjay/v1/site-1/box-1/state", will, retain=True)
+    house.run(5)
+    house.outer.up = True
+    house.run(60)
+
+    (state,) = house.repository.rows("select * from boxes where name = 'box-1'")
+    assert ("online", False) == (state["state"], state["epoch"] == row["epoch"])
 
 
 def test_it_speaks_of_itself_as_a_box_does(house: House) -> None:
