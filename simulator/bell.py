@@ -19,6 +19,7 @@ class SimulatedBell:
         self.rung = False
 
     def watch_directory(self, path: str) -> None:
+        """Raises Missing."""
         self._disk.watch(path, self.ring)
 
     def watch_descriptors(self, descriptors: Collection[int]) -> None:

@@ -79,7 +79,7 @@ class SimulatedDisk:
         self.used_bytes = 0
         self._root = _Directory()
         self._power = 0  # grows with every cut: handles of an earlier life are dead
-        self._watchers: dict[tuple[str, ...], list[Callable[[], None]]] = {}
+        self._watchers: list[tuple[_Directory, Callable[[], None]]] = []
 
     # The contract.
 
@@ -240,13 +240,18 @@ class SimulatedDisk:
             self.used_bytes += len(file.data)
 
     def watch(self, path: str, ring: Callable[[], None]) -> None:
-        """Call `ring` when a name that is not hidden appears in this directory."""
-        self._watchers.setdefault(parts(path), []).append(ring)
+        """Call `ring` when a name that is not hidden appears in this directory: in this one, and in no other that has its name later.
+
+        Raises Missing.
+        """
+        node = self._node(path)
+        if not isinstance(node, _Directory):
+            raise Missing("expected a directory to watch, there is none")
+        self._watchers.append((node, ring))
 
     def forget_watchers(self, rings: set[Callable[[], None]]) -> None:
         """These waiters are gone (their process ended)."""
-        for path, known in self._watchers.items():
-            self._watchers[path] = [ring for ring in known if ring not in rings]
+        self._watchers = [(directory, ring) for directory, ring in self._watchers if ring not in rings]
 
     # The small print.
 
@@ -334,8 +339,10 @@ class SimulatedDisk:
     def _notice(self, path: str) -> None:
         *directory, name = parts(path)
         if not name.startswith("."):
-            for ring in self._watchers.get(tuple(directory), ()):
-                ring()
+            node = self._node("/".join(directory))
+            for watched, ring in self._watchers:
+                if watched is node:
+                    ring()
 
 
 class SimulatedFile:

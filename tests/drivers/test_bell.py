@@ -97,12 +97,22 @@ def test_ring_before_the_wait_is_not_missed(place: Place) -> None:
     assert place.waited_until(place.soon(2_000_000))
 
 
-def test_a_missing_directory_cannot_be_watched(tmp_path: Path) -> None:
+def test_a_missing_directory_cannot_be_watched(place: Place) -> None:
     """It must exist."""
-    bell = LinuxBell(tmp_path)
     with pytest.raises(Missing):
-        bell.watch_directory("nowhere")
-    bell.close()
+        place.bell.watch_directory("nowhere")
+
+
+def test_another_directory_of_the_same_name_is_not_watched(place: Place) -> None:
+    """The watch is of the directory, and ends with it."""
+    place.disk.mkdir("spool")
+    place.bell.watch_directory("spool")
+    place.disk.remove("spool")
+    place.waited_until(place.soon(2_000_000))  # Its end may ring.
+    place.disk.mkdir("spool")
+    place.disk.write("spool/item", b"x")
+
+    assert place.waited_until(place.soon(2_000_000))
 
 
 def test_descriptors_ring_while_they_are_readable(tmp_path: Path) -> None:
