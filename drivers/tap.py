@@ -28,6 +28,7 @@ STATUS_USER = 1  # TP_STATUS_USER: ours to read
 STATUS_HARDWARE_STAMP = 1 << 31  # TP_STATUS_TS_RAW_HARDWARE
 STATUS_STAMP_TRANSLATED = 1 << 30  # TP_STATUS_TS_SYS_HARDWARE: such a stamp as the system's clock would show it; set by `to_utc`
 STATUS_VLAN_VALID = 1 << 4
+RETURN_S = 4  # A tap tries what is away once a second, when it is asked for frames; a process asks every two seconds at least.
 STATUS_VLAN_PROTOCOL_VALID = 1 << 6
 
 
@@ -79,12 +80,14 @@ class TapCounters:
 
     has_carrier: whether there is a cable, and somebody at its other end, now. Without one an interface stays open and is silent.
     stamps_refused: frames whose hardware stamp was of no moment at which they can have come; kept, with a software stamp.
+    returned: how often one of several interfaces heard as one was there again, and heard up to RETURN_S later: others may have heard it before.
     """
 
     received: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     has_carrier: bool = True
     stamps_refused: int = 0
+    returned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

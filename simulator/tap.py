@@ -65,6 +65,7 @@ class SimulatedTap:
         self._told = self._told_before = 0  # of these, to this owner and those before, and to those before
         self._gone = False
         self.has_carrier = True
+        self.returned = 0
         self._closed = False
         self._finished = False
 
@@ -161,7 +162,8 @@ class SimulatedTap:
 
     def counters(self) -> TapCounters:
         self._told = self._dropped
-        return TapCounters(self._received, {"ring_full": self._dropped - self._told_before}, self.has_carrier, self._refused)
+        dropped = {"ring_full": self._dropped - self._told_before}
+        return TapCounters(self._received, dropped, self.has_carrier, self._refused, self.returned)
 
     def catch_up(self) -> None:
         """Waited for, in no time of the world's."""

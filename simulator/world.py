@@ -15,7 +15,7 @@ from drivers.asker import Asker
 from drivers.daemon import Daemon
 from drivers.errors import TapFailed, Trouble
 from drivers.link import LinkRequest
-from drivers.tap import HeardFrame, Tap, TapRequest
+from drivers.tap import RETURN_S, HeardFrame, Tap, TapRequest
 from firmware.core import report
 from firmware.core.settings import Settings
 from firmware.core.station import Loop
@@ -67,6 +67,7 @@ class Wire:
         self.ports = tuple(ports)
         self._world = world
         self._down: set[str] = set()
+        self._away: set[tuple[SimulatedTap, str]] = set()  # who listens to several ports, and has not opened this one again
         self._taps: list[tuple[SimulatedTap, Callable[[], None]]] = []
 
     def open(self, request: TapRequest, ring: Callable[[], None], store: Mapping[str, int] | None = None) -> SimulatedTap:
@@ -81,7 +82,7 @@ class Wire:
     def put(self, frames: Sequence[HeardFrame]) -> None:
         """A burst passes."""
         for tap, ring in self._taps:
-            heard = _names(tap.request) - self._down
+            heard = _names(tap.request) - self._down - {port for other, port in self._away if other is tap}
             tap.hear([frame for frame in frames if self._port(frame) in heard])
             ring()
             if self._world is not None and tap.is_filling():
@@ -92,6 +93,8 @@ class Wire:
         self._down |= set(ports or self.ports)
         gone = [(tap, ring) for tap, ring in self._taps if _names(tap.request) <= self._down]
         self._taps = [entry for entry in self._taps if entry not in gone]
+        for tap, _ in self._taps if self._world is not None else ():
+            self._away |= {(tap, port) for port in _names(tap.request) & self._down}
         for tap, ring in gone:
             tap.break_off()
             ring()
@@ -99,8 +102,17 @@ class Wire:
                 self._world.later(tap.late_ns, ring)
 
     def restore(self) -> None:
-        """All of them are there."""
+        """All of them are there. Who listens to several opens what was away a little later, as drivers/linux/joined_tap.py."""
         self._down.clear()
+        for tap, port in sorted(self._away, key=lambda row: row[1]):
+            assert self._world is not None, "where no time passes nobody is late"
+            self._world.later(self._world.random.randrange(RETURN_S * SECOND), lambda tap=tap, port=port: self._return(tap, port))  # type: ignore[misc]
+
+    def _return(self, tap: SimulatedTap, port: str) -> None:
+        if port not in self._down and (tap, port) in self._away:
+            self._away.discard((tap, port))
+            tap.returned += 1
+            self._ring(tap)
 
     def _ring(self, tap: SimulatedTap) -> None:
         """A block's time is over: whoever has the tap by now is woken."""

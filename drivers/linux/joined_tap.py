@@ -36,10 +36,12 @@ class JoinedTap:
         self._next = 0
         self._sequence = 0
         self._trouble = ""
+        self._returned = 0
         self._epoll = select.epoll()
         try:
             self._open_those_away()
             self._check()
+            self._returned = 0
         except Trouble:
             self.close()
             raise
@@ -98,7 +100,7 @@ class JoinedTap:
             total = _sum(total, member.before)
             if member.tap is not None:
                 total = _sum(total, member.tap.counters())
-        return total
+        return replace(total, returned=self._returned)
 
     def catch_up(self) -> None:
         for member in self._members:
@@ -138,6 +140,7 @@ class JoinedTap:
             except TapFailed as trouble:
                 self._trouble = str(trouble)
                 continue
+            self._returned += 1
             self._epoll.register(member.tap.fileno(), select.EPOLLIN)
 
     def _lose(self, member: _Member, tap: Tap) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.tap import Block, Tap, TapRequest
+from drivers.tap import RETURN_S, Block, Tap, TapRequest
 from firmware.core import arrivals, clock_page, missed
 from firmware.core.arrivals import Arrivals
 from firmware.core.certificate import DeviceOffset, account_from
@@ -84,6 +84,7 @@ class IntakeStation:
         self._behind_utc_ns: int | None = None  # stamp of the last frame heard, while the ring has more
         self._tap: Tap | None = None
         self._lost_before: dict[str, int] = {}
+        self._returned_before = 0
         self._tap_again = Monotonic(0)
         self._offsets: dict[str, DeviceOffset] = {}
         self._arrivals = Arrivals()
@@ -150,7 +151,7 @@ class IntakeStation:
             return
         self._coverage.owe_since_mark(cause, now)
         self._mark_at, self._has_news = now.monotonic, True
-        self._lost_before = {}
+        self._lost_before, self._returned_before = {}, 0
         self.report.gauge("tap", "open")
         self.report.gauge("tap_trouble", "none")
 
@@ -190,7 +191,15 @@ class IntakeStation:
         return True
 
     def _count_losses(self, tap: Tap, now: Now) -> None:
-        for cause, count in tap.counters().dropped.items():
+        counters = tap.counters()
+        if counters.returned > self._returned_before:
+            # One of several interfaces, while the others were heard and the mark went on: the recorder may have had it before us.
+            since_ns = now.utc_ns - RETURN_S * SECOND
+            behind_ns = self._coverage.mark.utc_ns if self._coverage.mark is not None else since_ns
+            self._has_news = True
+            self._coverage.owe(min(since_ns, behind_ns), now.utc_ns, "tap_failed")
+        self._returned_before = counters.returned
+        for cause, count in counters.dropped.items():
             if (more := count - self._lost_before.get(cause, 0)) > 0:
                 self.report.drop(cause, more)
                 if cause in RECOVERABLE:

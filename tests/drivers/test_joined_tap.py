@@ -58,7 +58,7 @@ def test_both_directions_are_heard(line, tmp_path: Path):
     line.send([frame(n) for n in range(100, 200)], end=wire.SENDS_TOO)
 
     assert list(range(200)) == sorted(heard(tap, 200))
-    assert (200, True, 1) == (tap.counters().received, tap.counters().has_carrier, tap.link_type)
+    assert (200, True, 0, 1) == (tap.counters().received, tap.counters().has_carrier, tap.counters().returned, tap.link_type)
     tap.close()
     tap.close()
 
@@ -81,6 +81,7 @@ def test_one_goes_the_other_is_heard(line):
 
     assert 3 in rows
     assert tap.counters().received >= 4
+    assert 1 == tap.counters().returned
     tap.close()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.errors import TapFailed
+from drivers.tap import RETURN_S
 from firmware.core import missed
 from firmware.core.missed import Missed
 from firmware.core.spool import Spool
@@ -98,6 +99,21 @@ def test_an_interface_that_was_gone(room: Room) -> None:
 
 def refuse(request: object) -> Any:
     raise TapFailed("expected an interface")
+
+
+def test_one_interface_of_several_that_is_there_again(room: Room) -> None:
+    """The others were heard all the time; of this one the recorder may have heard seconds more than we. Once for each return. (S2-034)"""
+    room.say(b"x")
+    room.step(2_000)
+    room.taps[-1].returned = 1
+    back = room.board.clock.now().utc_ns
+    room.step(0)
+    for _ in range(4):
+        room.say(b"y")
+        room.step(2_000)
+    (debt,) = debts(room)
+
+    assert ("tap_failed", True) == (debt.cause, debt.from_utc_ns <= back - RETURN_S * SECOND and debt.until_utc_ns >= back)
 
 
 def test_what_the_ring_had_no_room_for(room: Room) -> None:

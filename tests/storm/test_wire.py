@@ -3,8 +3,8 @@
 import pytest
 
 from drivers.errors import TapFailed
-from drivers.tap import HeardFrame, TapRequest
-from firmware.core.timestamp import MS
+from drivers.tap import RETURN_S, HeardFrame, TapRequest
+from firmware.core.timestamp import MS, SECOND
 from simulator.tap import SimulatedTap
 from simulator.world import Wire, World
 
@@ -66,3 +66,21 @@ def test_a_block_that_is_not_full_comes_when_its_time_is_over():
     assert (began + 200 * MS, False, 1, 10) == (rung[-1], tap.is_filling(), tap.ready_count(), tap.next().frame_count)
     with pytest.raises(TapFailed):
         tap.next()
+
+
+def test_who_listens_to_several_opens_what_was_away_a_little_later():
+    """In between whoever listens to that one alone may hear what he does not; it is counted when he does."""
+    world = World(1)
+    world.wire = wire = Wire(("eth1", "eth2"), world)
+    both = wire.open(TapRequest("eth1,eth2"), lambda: None)
+    wire.break_off("eth2")
+    wire.restore()
+    one = wire.open(TapRequest("eth2"), lambda: None)
+    wire.put(FRAMES)
+    world.run(1)
+    counted = both.counters().received, one.counters().received, both.counters().returned
+    world.run(RETURN_S * SECOND)
+    wire.put(FRAMES)
+
+    assert (5, 5, 0) == counted
+    assert (15, 1) == (both.counters().received, both.counters().returned)
