@@ -53,5 +53,8 @@ class Slots(Protocol):
         ...
 
     def begin_trial(self, version: str, processes: Sequence[str]) -> Trial:
-        """Start these processes of a version (a copy in the store) in the store shadow/, which is empty."""
+        """Start these processes of a version (a copy in the store) in the store shadow/, which is empty.
+
+        Raises DiskFull or DiskFailed: they could not be started, and nothing of them runs.
+        """
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from drivers.errors import Missing
+from drivers.errors import Missing, Trouble
 from drivers.slots import Usage
 
 BOARD = "simulated"
@@ -38,6 +38,7 @@ class SimulatedSlots:
     def __init__(self, image: Mapping[str, bytes] | None = None) -> None:
         self.image = dict(image or {"firmware/__init__.py": b'"""The image."""\n'})
         self.trials: list[SimulatedTrial] = []
+        self.trouble: Trouble | None = None  # what keeps a trial from being started
         self.when_begun: Callable[[str], None] = lambda version: None
         self.when_ended: Callable[[str], None] = lambda version: None
 
@@ -58,6 +59,8 @@ class SimulatedSlots:
         return sorted(self.image)
 
     def begin_trial(self, version: str, processes: Sequence[str]) -> SimulatedTrial:
+        if self.trouble is not None:
+            raise self.trouble
         self.trials.append(SimulatedTrial(processes, lambda: self.when_ended(version)))
         self.when_begun(version)
         return self.trials[-1]

@@ -1,5 +1,6 @@
 """Versions on Linux: the image's files are those this program runs from or came from, a trial is processes of their own."""
 
+import errno
 import os
 import sys
 import sysconfig
@@ -7,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from drivers.disk import parts
-from drivers.errors import Missing
+from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.supervisor import LinuxKeeper
 from drivers.slots import Usage
 from drivers.supervisor import Ended, Ready
@@ -56,9 +57,17 @@ class LinuxSlots:
 
     def begin_trial(self, version: str, processes: Sequence[str]) -> "LinuxTrial":
         environment = {**os.environ, **self._environment(version)}
-        return LinuxTrial(
-            LinuxKeeper(self._root / "shadow" / "logs"), {name: self._command(name) for name in processes}, environment
-        )
+        try:
+            keeper = LinuxKeeper(self._root / "shadow" / "logs")
+            try:
+                return LinuxTrial(keeper, {name: self._command(name) for name in processes}, environment)
+            except OSError:
+                keeper.close()
+                raise
+        except OSError as problem:
+            # No room for a log or a socket, no process to be had (TasksMax, memory).
+            kind = DiskFull if problem.errno in (errno.ENOSPC, errno.EDQUOT) else DiskFailed
+            raise kind(f"expected a trial to be started, the kernel answered {type(problem).__name__}") from None
 
 
 class LinuxTrial:

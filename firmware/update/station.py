@@ -134,7 +134,11 @@ class UpdateStation:
                 self._ledger.stay_test(version, f"{standing.trials} trials were begun and none could be finished", now)
                 return now.monotonic
             self._ledger.keep(replace(standing, trials=standing.trials + 1))
-            self._trial = Trial(self._board, self._slots, self._settings, version, now)
+            try:
+                self._trial = Trial(self._board, self._slots, self._settings, version, now)
+            except DiskFull:
+                self._ledger.keep(standing)  # Not the version's fault: this one does not count.
+                raise
             self.report.count("trials")
         faults = self._trial.look(now)
         if faults is None:

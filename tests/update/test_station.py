@@ -323,6 +323,19 @@ def test_a_full_disk_waits_and_leaves_no_half_a_copy(box):
     assert all_of("v2") == box.marks()
 
 
+def test_a_full_disk_is_not_the_version_s_fault(box):
+    """No room for the trial's logs: it is begun when there is room, however often that was tried. (S1-10)"""
+    box.slots.trouble = DiskFull("no room")
+    box.give(box.bundle("v2"))
+    box.run(60)
+    assert (0, ["v2"]) == (len(box.slots.trials), box.versions())
+    assert box.station.report.drops["disk_full"] >= 5
+    box.slots.trouble = None
+    box.run(60)
+
+    assert all_of("v2") == box.marks()
+
+
 @pytest.mark.parametrize("trouble", [DiskFull, DiskFailed])
 def test_a_disk_that_takes_the_copy_and_not_what_is_said_of_it(box, trouble):
     """The last byte of the copy had room, the standing had none: the bundle waits and is taken, and not refused for being here. (S1-10)"""

@@ -1,6 +1,7 @@
 """How a start finds its version: the command line's part, on a real disk, the exec itself stood in for."""
 
 import argparse
+import errno
 import os
 import select
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.errors import Missing
+from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import LinuxDisk
 from drivers.linux.slots import LinuxSlots
 from firmware.cli import main, versions
@@ -97,6 +98,22 @@ def test_the_image_is_what_this_program_is(tmp_path):
     for path in ("firmware/none.py", "tests/x.py"):
         with pytest.raises(Missing):
             slots.image_file(path)
+
+
+def test_a_trial_that_cannot_be_started_is_the_disk_s_trouble(tmp_path, monkeypatch):
+    """No room for its logs, no program: nothing of it runs, and who asked for it tries again later instead of ending."""
+    before = set(Path("/proc/self/fd").iterdir())
+    slots = LinuxSlots(tmp_path, lambda name: ["sleep", "60"] if name == "capture" else ["/nowhere/python"], lambda version: {})
+    with pytest.raises(DiskFailed):
+        slots.begin_trial("v2", ["capture", "gate"])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DiskFull):
+        slots.begin_trial("v2", ["capture"])
+    assert before == set(Path("/proc/self/fd").iterdir())
 
 
 def test_a_trial_s_command_line(tmp_path):
