@@ -149,7 +149,13 @@ class _Connection:
         self._client = self._new_client(MQTTv5)
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # TasksMax, memory: an attempt that failed costs less than to end.
+            self._closed = True
+            self._wake.close()
+            self._woken.close()
+            self._push(self, Disconnected("no thread is to be had"), 0)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         code, _ = self._client.subscribe([(topic, 1) for topic in topics])

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -311,6 +312,25 @@ def test_a_mistake_in_a_callback_ends_the_connection(tmp_path: Path, monkeypatch
     finally:
         link.close()
         broker.stop()
+
+
+def test_a_link_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt has failed, as any other may; the next one may do better."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    link = PahoLink()
+    with monkeypatch.context() as nowhere:
+        nowhere.setattr(threading.Thread, "start", refuse)
+        link.connect(LinkRequest("127.0.0.1:1", "box"))
+    ready = select.select([link.fileno()], [], [], 0)[0]
+
+    assert ([link.fileno()], [Disconnected("no thread is to be had")]) == (ready, link.events())
+    link.connect(LinkRequest("127.0.0.1:1", "box"))
+    select.select([link.fileno()], [], [], 5)
+    assert [Disconnected("ConnectionRefusedError")] == link.events()
+    link.close()
 
 
 def test_topic_filters() -> None:
