@@ -215,10 +215,15 @@ class Spool:
         self._make_room_in_quarantine()
 
     def _make_room_in_quarantine(self) -> None:
-        items = [entry for entry in self.disk.list(self.quarantine) if not entry.endswith(".reason")]
-        sizes = {entry: self.disk.size(f"{self.quarantine}/{entry}") for entry in items}
+        sizes: dict[str, int] = {}
+        for entry in self.disk.list(self.quarantine):
+            if not entry.endswith(".reason"):
+                try:
+                    sizes[entry] = self.disk.size(f"{self.quarantine}/{entry}")
+                except Missing:
+                    continue  # A person has just taken it, or has made a directory here.
         size = sum(sizes.values())
-        for entry in sorted(items, reverse=True):
+        for entry in sorted(sizes, reverse=True):
             if len(sizes) <= QUARANTINE_ITEMS_MAX and size <= QUARANTINE_BYTES_MAX:
                 return
             # The item first: its reason alone says that there was one.

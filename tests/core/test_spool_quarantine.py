@@ -41,3 +41,25 @@ def test_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert 10 == sum(not name.endswith(".reason") for name in disk.list("quarantine/outbox"))
     assert ["quarantine_full"] * 10 == lost
+
+
+def test_what_a_person_does_there_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person may empty it while it is looked through, and may make a directory in it to put things aside; neither counts."""
+    disk = SimulatedDisk()
+    box = Spool(disk, "outbox")
+    box.start(lambda cause: None)
+    rejected(box, 2)
+    disk.mkdir("quarantine/outbox/seen")
+    listed = disk.list
+
+    def emptied(path: str) -> list[str]:
+        names = listed(path)
+        if path == "quarantine/outbox" and disk.exists("quarantine/outbox/p4-00000"):
+            disk.remove("quarantine/outbox/p4-00000")
+        return names
+
+    monkeypatch.setattr(disk, "list", emptied)
+    rejected(box, 1, prefix="p3")
+
+    assert ["p3-00000", "p4-00001", "seen"] == [name for name in listed("quarantine/outbox") if not name.endswith(".reason")]
+    assert [] == box.names()
