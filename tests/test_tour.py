@@ -39,6 +39,4 @@ def test_every_command_of_the_readme_is_one(capsys: pytest.CaptureFixture[str]) 
 
     assert len(commands) >= 8
     for command in commands:
-        with pytest.raises(SystemExit) as ended:
-            main([command, "--help"])
-        assert 0 == ended.value.code
+        assert 0 == main([command, "--help"])
