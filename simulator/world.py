@@ -9,6 +9,7 @@ import itertools
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from drivers.asker import Asker
@@ -86,7 +87,7 @@ class Wire:
             tap.hear([frame for frame in frames if self._port(frame) in heard])
             ring()
             if self._world is not None and tap.is_filling():
-                self._world.later(tap.late_ns, lambda tap=tap: self._ring(tap))  # type: ignore[misc]
+                self._world.later(tap.late_ns, partial(self._ring, tap))
 
     def break_off(self, *ports: str) -> None:
         """These go, or all; whoever listens to nothing else finds out at the next look."""
@@ -104,9 +105,10 @@ class Wire:
     def restore(self) -> None:
         """All of them are there. Who listens to several opens what was away a little later, as drivers/linux/joined_tap.py."""
         self._down.clear()
-        for tap, port in sorted(self._away, key=lambda row: row[1]):
+        # In the order opened: a set's own order is another in each run, and a seed is to give the same storm again.
+        for tap, port in [(tap, port) for tap, _ in self._taps for port in self.ports if (tap, port) in self._away]:
             assert self._world is not None, "where no time passes nobody is late"
-            self._world.later(self._world.random.randrange(RETURN_S * SECOND), lambda tap=tap, port=port: self._return(tap, port))  # type: ignore[misc]
+            self._world.later(self._world.random.randrange(RETURN_S * SECOND), partial(self._return, tap, port))
 
     def _return(self, tap: SimulatedTap, port: str) -> None:
         if port not in self._down and (tap, port) in self._away:
