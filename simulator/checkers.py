@@ -22,12 +22,12 @@ from firmware.core.cold import Cold
 from firmware.core.digest import of_file
 from firmware.core.envelope import ack_unpacked, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, Corrupt, Missing
+from firmware.core.layout import FRAMES, SEAL
 from firmware.core.message import Message
 from firmware.core.message import unpacked as messages_of
 from firmware.core.receipt import unpacked as receipt_of
 from firmware.core.seal import Seal
 from firmware.core.seal import unpacked as seal_of
-from firmware.core.segment import FRAMES, SEAL
 from firmware.core.spool import ATTEMPTS_MAX
 from firmware.core.store import Store
 from firmware.core.thaw import restored

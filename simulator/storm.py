@@ -20,13 +20,12 @@ from time import perf_counter
 from drivers.clock import ClockState
 from drivers.link import LinkRequest
 from firmware.core.advice import ADVICE
-from firmware.core.cold import COLD
 from firmware.core.durable import make_directory, replace
 from firmware.core.envelope import Command, Order, command_packed, order_packed
+from firmware.core.layout import COLD, sequence_of
 from firmware.core.message import Priority
 from firmware.core.query import Query
 from firmware.core.request import Request, as_parameters
-from firmware.core.segment import sequence_of
 from firmware.core.settings import Settings
 from firmware.core.spool import Spool
 from firmware.core.store import Store

@@ -12,9 +12,10 @@ from firmware.core import pcapng
 from firmware.core.errors import OutletClosed
 from firmware.core.follow import Follow
 from firmware.core.hit import Hit, Section
+from firmware.core.layout import sequence_of
 from firmware.core.merge import Merge
 from firmware.core.report import Report
-from firmware.core.segment import cause_at, is_by_hardware, sequence_of
+from firmware.core.segment import cause_at, is_by_hardware
 from firmware.core.store import Store
 from firmware.core.timestamp import MS
 

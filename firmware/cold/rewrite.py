@@ -15,11 +15,11 @@ import lz4
 from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import cold, dense, lz4chain, seal
-from firmware.core.cold import COLD, COLD_SEAL, Cold, ColdSeal, Link, Run
+from firmware.core.cold import Cold, ColdSeal, Link, Run
 from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt
+from firmware.core.layout import COLD, COLD_SEAL, FRAMES, SEAL
 from firmware.core.seal import Seal
-from firmware.core.segment import FRAMES, SEAL
 from firmware.core.timestamp import Timestamp
 
 # The file is as long as a segment; synced in one go at its end, a gigabyte on a busy disk took longer than the watchdog waits.

@@ -9,8 +9,9 @@ from firmware.cold.settings import ColdSettings
 from firmware.core.digest import PIECE_BYTES
 from firmware.core.durable import make_directory
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
+from firmware.core.layout import FRAMES, SEAL
 from firmware.core.report import Report
-from firmware.core.segment import FRAMES, SEAL, Segment
+from firmware.core.segment import Segment
 from firmware.core.store import Store
 from firmware.core.timestamp import SECOND
 

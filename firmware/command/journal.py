@@ -16,9 +16,9 @@ from enum import Enum
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.envelope import Order
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 
 VERSION = 2
 JOURNAL_BYTES_MAX = 65_536

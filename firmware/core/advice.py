@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.envelope import Order, is_name
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor, is_token
+from firmware.core.message import is_token
 
 DEED = "feedback"
 VERSION = 1

@@ -28,12 +28,12 @@ import cbor2
 from drivers.disk import Disk
 from firmware.core import dense, lz4chain, pcapng
 from firmware.core._kernel import Stretch
+from firmware.core.cbor import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.errors import BadItem, Corrupt
-from firmware.core.message import decoded_record, stamp_as_list, stamp_from_list
+from firmware.core.layout import COLD, COLD_SEAL
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
-COLD, COLD_SEAL = "frames.cold", "cold"
 VERSION = 1
 RUN_BYTES = 4 << 20  # 8 MiB is 0.7 % denser; 4 are restored in a hundredth of a second and rewritten in a third of one.
 DENSE, AS_IT_WAS = 0, 1

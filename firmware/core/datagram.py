@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from firmware.core import syslog
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem
-from firmware.core.message import FIELDS_MAX, Priority, Severity, decoded_cbor, is_token
+from firmware.core.message import FIELDS_MAX, Priority, Severity, is_token
 from firmware.core.said import Form, Said, clean_text, flattened
 from firmware.core.timestamp import parse_utc_us
 

@@ -15,10 +15,10 @@ from typing import Literal
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.download import DIGEST_SIZE, DOWNLOAD_BYTES_MAX, Wish
 from firmware.core.envelope import is_name
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 from firmware.core.signature import SIGNATURE_SIZE, is_signed_by
 from firmware.core.versions import IMAGE, is_version
 

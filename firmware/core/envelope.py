@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import cbor2
 
 from firmware.core import compression
+from firmware.core.cbor import decoded_cbor
 from firmware.core.compression import CODECS, DICTIONARIES, DICTIONARY, Choice, Codec, Conditions
 from firmware.core.errors import BadItem
-from firmware.core.message import Priority, decoded_cbor
+from firmware.core.message import Priority
 from firmware.core.release import BODY_BYTES_MAX, KINDS, Kind, checked_facts, checked_identity, is_figure
 
 VERSION = 1

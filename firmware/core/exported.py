@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import cbor2
 
+from firmware.core.cbor import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.signature import SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 

@@ -11,7 +11,7 @@ from firmware.core import lz4chain, pcapng
 from firmware.core._kernel import scan
 from firmware.core.errors import BadItem, Corrupt, Missing
 from firmware.core.hit import Hit
-from firmware.core.segment import FRAMES, sequence_of
+from firmware.core.layout import FRAMES, sequence_of
 
 NEVER = (1 << 64) - 1
 

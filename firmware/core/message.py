@@ -6,16 +6,14 @@ Stored as deterministic CBOR (RFC 8949 §4.2.1); `message.cddl` beside this file
 import hashlib
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
-from io import BytesIO
-from typing import Any
 
 import cbor2
 
+from firmware.core.cbor import INT64, cbor_head, decoded_cbor, stamp_from_list
 from firmware.core.errors import BadItem
 from firmware.core.timestamp import ClockState, Timestamp
 
@@ -25,9 +23,6 @@ TEXT_MAX = 262_144  # characters; four times the largest UDP datagram, so nothin
 FIELDS_MAX = 1_024
 TAGS_MAX = 4_096
 _TOKEN = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-_INT64 = 1 << 63
-_STATES: Mapping[str, ClockState] = {state.value: state for state in ClockState}
-_HEAD_16, _HEAD_32, _HEAD_64 = struct.Struct(">BH"), struct.Struct(">BI"), struct.Struct(">BQ")
 
 Field = int | float | bool | str | None
 
@@ -136,80 +131,9 @@ def unpacked_rows(data: bytes) -> list[Unpacked]:
     return [_from_map(row) for row in rows]
 
 
-def decoded_cbor(data: bytes) -> Any:  # Any: foreign CBOR is anything until somebody has looked at it
-    """One CBOR item and nothing after it, from foreign bytes. Raises BadItem."""
-    stream = BytesIO(data)
-    try:
-        value = cbor2.CBORDecoder(stream, max_depth=16).decode()
-    except (
-        cbor2.CBORError,
-        ValueError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-        AttributeError,
-    ) as problem:
-        raise BadItem(f"expected CBOR, the decoder stopped with {type(problem).__name__}") from None
-    if stream.read(1):
-        raise BadItem("expected one CBOR item, more bytes follow it")
-    return value
-
-
-def decoded_record(data: bytes) -> Any:  # Any: as decoded_cbor
-    """As `decoded_cbor`, for what is signed and shown to people: no number of it has more than 64 bits. Raises BadItem.
-
-    CBOR has numbers of any length. Ours have not, and Python neither divides nor prints the longest.
-    """
-    value = decoded_cbor(data)
-    waiting, left = [value], len(data)
-    while waiting:
-        left -= 1
-        if left < 0:
-            raise BadItem("expected at most an item a byte, some refer to others")  # or to themselves
-        match waiting.pop():
-            case int(number) if abs(number) >= _INT64 * 2:
-                raise BadItem("expected numbers of at most 64 bits")
-            case list(rows) | tuple(rows):
-                waiting += rows
-            case dict(rows):
-                waiting += [*rows, *rows.values()]
-    return value
-
-
 def is_token(value: object) -> bool:
     """Whether this may be a device, process, kind or event name."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
-
-
-def stamp_as_list(stamp: Timestamp) -> list[int | str]:
-    """A timestamp as stored in messages, seals and envelopes."""
-    return [stamp.tai_ns, stamp.uncertainty_ns, stamp.source, stamp.state.value]
-
-
-def stamp_from_list(row: object) -> Timestamp:
-    """The reverse; raises BadItem."""
-    # Not `match`, and not `ClockState(state)`: two stamps a message, at ten thousand messages a second.
-    if isinstance(row, list) and len(row) == 4:
-        tai, uncertainty, source, word = row
-        if isinstance(tai, int) and isinstance(uncertainty, int) and isinstance(source, str) and isinstance(word, str):
-            state = _STATES.get(word)
-            if state is not None and uncertainty >= 0 and len(source) <= 16 and abs(tai) < _INT64:
-                return Timestamp(tai, uncertainty, source, state)
-    raise BadItem("expected a stamp [tai, uncertainty, source, state]")
-
-
-def cbor_head(major: int, count: int) -> bytes:
-    """The first bytes of a CBOR item in the shortest form (RFC 8949 §3): its major type and its value or length, below 2**64."""
-    if count < 24:
-        return bytes((major << 5 | count,))
-    if count < 1 << 8:
-        return bytes((major << 5 | 24, count))
-    if count < 1 << 16:
-        return _HEAD_16.pack(major << 5 | 25, count)
-    if count < 1 << 32:
-        return _HEAD_32.pack(major << 5 | 26, count)
-    return _HEAD_64.pack(major << 5 | 27, count)
 
 
 def _identified(message: Message) -> tuple[bytes, bytes]:
@@ -277,7 +201,7 @@ def _from_map(row: object) -> Unpacked:
     event, sequence, text = row.get(8), row.get(4), row.get(11)
     if event is not None and not is_token(event):
         raise BadItem("expected event (key 8) of 1 to 64 characters [A-Za-z0-9._:/-]")
-    if sequence is not None and not (_is_int(sequence) and 0 <= sequence < _INT64 * 2):
+    if sequence is not None and not (_is_int(sequence) and 0 <= sequence < INT64 * 2):
         raise BadItem("expected sequence (key 4) as an unsigned integer of 64 bits")
     if text is not None and not (isinstance(text, str) and len(text) <= TEXT_MAX):
         raise BadItem(f"expected text (key 11) of at most {TEXT_MAX} characters")
@@ -311,7 +235,7 @@ def checked_fields(value: object) -> dict[str, Field]:
             if math.isnan(entry):
                 raise BadItem("expected numbers in fields, got not-a-number")
         elif isinstance(entry, int):
-            if abs(entry) >= _INT64:
+            if abs(entry) >= INT64:
                 raise BadItem("expected integers of at most 63 bits in fields")
         elif entry is not None:
             raise BadItem("expected numbers, texts, true, false or null in fields")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 
 MISSED = "missed"
 VERSION = 1

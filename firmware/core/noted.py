@@ -8,10 +8,11 @@ As stored: deterministic CBOR, [drops, gaps] as under the keys 11 and 12 of a se
 import cbor2
 
 from drivers.disk import Disk
+from firmware.core.cbor import decoded_record
 from firmware.core.errors import BadItem, Missing
-from firmware.core.message import decoded_record
+from firmware.core.layout import NOTED
 from firmware.core.seal import SEAL_BYTES_MAX, drops_from, gaps_as_list, gaps_from
-from firmware.core.segment import NOTED, Losses
+from firmware.core.segment import Losses
 
 
 def note(disk: Disk, hidden: str, losses: Losses) -> None:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 
 VERSION = 1
 EPOCH_SIZE = 8

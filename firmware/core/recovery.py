@@ -11,23 +11,11 @@ from firmware.core import index, lz4chain, pcapng, receipt, seal
 from firmware.core.digest import PIECE_BYTES, pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import Header, Record
+from firmware.core.layout import FRAMES, INDEX, NOTED, SEAL, name_of, sequence_of
 from firmware.core.noted import noted
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import (
-    FRAMES,
-    INDEX,
-    NOTED,
-    SEAL,
-    TITLE_JOINT,
-    Losses,
-    described,
-    is_by_hardware,
-    name_of,
-    publish,
-    sequence_of,
-    surveyed,
-)
+from firmware.core.segment import TITLE_JOINT, Losses, described, is_by_hardware, publish, surveyed
 from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
 
 NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.

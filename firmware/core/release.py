@@ -9,8 +9,9 @@ from typing import Literal
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem
-from firmware.core.message import Priority, decoded_cbor
+from firmware.core.message import Priority
 
 VERSION = 1
 Kind = Literal["group", "evidence"]

@@ -13,35 +13,32 @@ What a power cut leaves behind is put right by firmware/core/recovery.py.
 """
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from drivers.disk import AppendFile, Disk
 from drivers.identity import Identity
 from firmware.core import index, lz4chain, pcapng, seal
 from firmware.core._kernel import Stretch, scan
-from firmware.core.certificate import TimeQuality
-from firmware.core.cold import COLD, COLD_SEAL, Cold
 from firmware.core.digest import PIECE_BYTES, pieces
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, DiskFull, Missing
 from firmware.core.index import Header, Probed, Record
+from firmware.core.layout import COLD, COLD_SEAL, FRAMES, INDEX, NOTED, SEAL, name_of, sequence_of
 from firmware.core.query import UNTIL_MAX, Terms
 from firmware.core.seal import Gap, Seal
 from firmware.core.timestamp import Now, compact
 
-FRAMES, INDEX, SEAL = "frames.pcapng.lz4", "index", "seal"
-FILES = (FRAMES, INDEX, SEAL)
-NOTED = "losses"  # of an open segment: noted.py
-COLD_FILES = (COLD, COLD_SEAL, INDEX, SEAL)
+if TYPE_CHECKING:
+    from firmware.core.certificate import TimeQuality
+    from firmware.core.cold import Cold
+
 BY_HARDWARE = " (hardware stamps)"
 TITLE_JOINT = "+"  # between the interfaces in a seal; the names themselves are read from the section, for a name may hold it
 _TAG_BYTES = 4  # IEEE 802.1Q
 T = TypeVar("T")
-_NAME = re.compile(r"\d{8}T\d{6}Z-(\d{6,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +101,6 @@ def is_by_hardware(name: str) -> bool:
 def apart_of(described: Sequence[str]) -> int:
     """Source.apart of a section in which these interfaces are described."""
     return next((number for number, name in enumerate(described) if is_by_hardware(name)), 0)
-
-
-def name_of(utc_ns: int, sequence: int) -> str:
-    """The directory's name, for people and for order."""
-    return f"{compact(utc_ns)}-{sequence:06d}"
-
-
-def sequence_of(name: str) -> int | None:
-    """The sequence in a segment's name, hidden or not; None for any other name."""
-    match = _NAME.fullmatch(name.removeprefix("."))
-    return int(match[1]) if match else None
 
 
 class SegmentWriter:
@@ -216,7 +202,7 @@ class SegmentWriter:
         losses: Losses,
         cause: str,
         now: Now,
-        time: TimeQuality | None = None,
+        time: "TimeQuality | None" = None,
     ) -> tuple[Seal, bytes]:
         """Finish, sign and publish; returns the seal and its digest.
 
@@ -398,7 +384,7 @@ class Segment:
         Ends where no link follows: at the end of the frames, or where they were cut or are no chain. Raises Missing, DiskFailed.
         """
         if self.is_cold():
-            yield from _cold_links(Cold(self._disk, f"{self._path}/{self.name}"), start)
+            yield from _cold_links(self._cold_form(), start)
             return
         for at, stored in lz4chain.spans(lambda at, size: self._piece(FRAMES, start + at, size), self.frames_size() - start):
             try:
@@ -414,7 +400,7 @@ class Segment:
                 return self._disk.size(f"{self._path}/{name}/{FRAMES}")
             except Missing:
                 continue
-        return Cold(self._disk, f"{self._path}/{self.name}").seal.frames_bytes
+        return self._cold_form().seal.frames_bytes
 
     def is_there(self) -> bool:
         """Whether it is, sealed or open: what is missing of one that is gone was deleted with it."""
@@ -447,6 +433,12 @@ class Segment:
             f"{self._path}/{self.name}/{FRAMES}"
         )
 
+    def _cold_form(self) -> "Cold":
+        # Here, because most segments searched are as they were recorded: of what `find` begins with, a twentieth.
+        from firmware.core.cold import Cold
+
+        return Cold(self._disk, f"{self._path}/{self.name}")
+
     def cold_bytes(self) -> int:
         """The size of its cold form. Raises Missing."""
         return self._disk.size(f"{self._path}/{self.name}/{COLD}")
@@ -462,7 +454,7 @@ class Segment:
         raw: bytes | None = None
         with self._turn:
             try:
-                self._cold = self._cold or Cold(self._disk, f"{self._path}/{self.name}")
+                self._cold = self._cold or self._cold_form()
                 raw = self._cold.stretch(record.offset)
             except Missing:
                 self._cold = None
@@ -477,7 +469,7 @@ class Segment:
 
     def _survey(self, start: int) -> list[Record]:
         if self.is_cold():
-            return surveyed_cold(Cold(self._disk, f"{self._path}/{self.name}"))
+            return surveyed_cold(self._cold_form())
         try:
             return [record for record, _, _ in surveyed(self._disk, self._frames_path(), start=start)]
         except Missing:
@@ -568,7 +560,7 @@ def described(link: bytes) -> list[tuple[str, str]]:
         return []
 
 
-def _cold_links(form: Cold, start: int) -> Iterator[tuple[int, int, bytes | None]]:
+def _cold_links(form: "Cold", start: int) -> Iterator[tuple[int, int, bytes | None]]:
     for run in form.runs:
         try:
             pieces: Sequence[bytes | None] = form.restored(run)
@@ -579,7 +571,7 @@ def _cold_links(form: Cold, start: int) -> Iterator[tuple[int, int, bytes | None
                 yield link.offset, link.stored_bytes, raw
 
 
-def surveyed_cold(form: Cold) -> list[Record]:
+def surveyed_cold(form: "Cold") -> list[Record]:
     """The records of a cold form, from its frames; ends at the first run that is altered."""
     stretch = Stretch(pcapng.SNAP_MAX * 2)
     records: list[Record] = []

@@ -12,12 +12,12 @@ import cbor2
 
 from drivers.clock import Monotonic, Timestamp
 from drivers.disk import Disk
+from firmware.core.cbor import decoded_cbor, stamp_as_list, stamp_from_list
 from firmware.core.context import KINDS as CONTEXT_KINDS
 from firmware.core.context import Kind as ContextKind
 from firmware.core.context import is_pseudonym
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor, stamp_as_list, stamp_from_list
 from firmware.core.timestamp import SECOND, iso
 
 VERSION = 1

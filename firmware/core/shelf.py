@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from drivers.disk import Disk
-from firmware.core.cold import COLD_SEAL
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
+from firmware.core.layout import COLD_FILES, COLD_SEAL, FILES, FRAMES, SEAL, sequence_of
 from firmware.core.query import Query
 from firmware.core.seal import Seal, digest, unpacked
-from firmware.core.segment import COLD_FILES, FILES, FRAMES, SEAL, sequence_of
 from firmware.core.state import columns
 from firmware.core.store import Store
 from firmware.core.summary import Summary

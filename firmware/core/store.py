@@ -11,10 +11,11 @@ from collections.abc import Set as AbstractSet
 from drivers.disk import Disk
 from firmware.core.ahead import Ahead
 from firmware.core.hit import Hit
+from firmware.core.layout import sequence_of
 from firmware.core.look import Damage, Step, looked_into
 from firmware.core.merge import Merge
 from firmware.core.query import UNTIL_MAX, Query, Terms, terms_of
-from firmware.core.segment import Segment, sequence_of
+from firmware.core.segment import Segment
 from firmware.core.summary import Summary
 from firmware.core.timestamp import SECOND, compact
 

@@ -6,10 +6,11 @@ cold form ─▶ .frames.pcapng.lz4, compared with the seal ─▶ renamed ─�
 from collections.abc import Iterator
 
 from drivers.disk import Disk
-from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.cold import Cold
 from firmware.core.digest import of_file
 from firmware.core.errors import Corrupt, DiskFailed, DiskFull, Missing
-from firmware.core.segment import FRAMES, Segment
+from firmware.core.layout import COLD, COLD_SEAL, FRAMES
+from firmware.core.segment import Segment
 
 
 def restored(disk: Disk, path: str, name: str) -> Iterator[bytes]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from drivers.disk import Disk
 from firmware.core import exported, lz4chain, receipt, seal
-from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.cold import Cold
 from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_records
+from firmware.core.layout import COLD, COLD_FILES, COLD_SEAL, FILES, FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.receipt import SUM, Receipt, Sum
 from firmware.core.seal import Seal
-from firmware.core.segment import COLD_FILES, FILES, FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.terminal import printable
 from firmware.core.timestamp import SECOND, ClockState, iso, span
 

@@ -16,9 +16,9 @@ from firmware.core.clock_page import STATE as CLOCK_STATE
 from firmware.core.digest import of_file
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem, Missing
+from firmware.core.layout import FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.report import Value
 from firmware.core.seal import Seal
-from firmware.core.segment import FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.state import ProcessState
 
 SEGMENTS = "segments"

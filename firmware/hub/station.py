@@ -8,11 +8,12 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import Received
 from firmware.core import durable, presence
+from firmware.core.cbor import decoded_cbor
 from firmware.core.download import want_unpacked
 from firmware.core.envelope import Envelope, chunk_unpacked, content_of, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
-from firmware.core.message import Message, decoded_cbor
+from firmware.core.message import Message
 from firmware.core.message import unpacked as messages_unpacked
 from firmware.core.port import Port
 from firmware.core.report import Report

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cbor2
 
 from drivers.clock import Monotonic, Now
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 from firmware.core.missed import Missed
 from firmware.core.timestamp import SECOND
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from drivers.disk import Disk
 from firmware.core.durable import make_directory, read_or_none, replace
 from firmware.core.errors import DiskFailed, Missing
-from firmware.core.segment import sequence_of
+from firmware.core.layout import sequence_of
 from firmware.core.shelf import each
 from firmware.core.store import Store
 from firmware.core.timestamp import compact, iso

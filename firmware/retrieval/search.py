@@ -8,11 +8,11 @@ from drivers.disk import Disk
 from firmware.core.envelope import Order
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.hit import Hit, Numbering
+from firmware.core.layout import sequence_of
 from firmware.core.look import Damage, Damages
 from firmware.core.query import Query, terms_of
 from firmware.core.receipt import SUM, sum_unpacked
 from firmware.core.request import Request
-from firmware.core.segment import sequence_of
 from firmware.core.sift import Sift, sifted, split
 from firmware.core.store import Store
 from firmware.core.streams.unrelated import Unrelated

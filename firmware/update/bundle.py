@@ -24,9 +24,9 @@ import cbor2
 import zstandard
 
 from drivers.disk import parts
+from firmware.core.cbor import decoded_cbor
 from firmware.core.envelope import is_name
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 from firmware.core.signature import SIGNATURE_SIZE, is_signed_by
 from firmware.core.versions import IMAGE, is_version
 

@@ -13,9 +13,9 @@ from enum import Enum
 
 import cbor2
 
+from firmware.core.cbor import decoded_cbor
 from firmware.core.edition import Edition, read
 from firmware.core.errors import BadItem
-from firmware.core.message import decoded_cbor
 from firmware.core.versions import IMAGE, is_version
 
 STANDING_BYTES_MAX = 65_536

@@ -12,8 +12,9 @@ import cbor2
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.core import durable, system
+from firmware.core.cbor import decoded_cbor
 from firmware.core.errors import BadItem, DiskFailed
-from firmware.core.message import Field, Severity, decoded_cbor
+from firmware.core.message import Field, Severity
 from firmware.core.system import System
 from firmware.core.timestamp import SECOND
 from firmware.update.ledger import UPDATES, Ledger

@@ -12,10 +12,10 @@ from drivers.identity import Identity
 from drivers.vault import Vault, VaultState
 from firmware.core import receipt
 from firmware.core.errors import DiskFailed, Missing, VaultShut
+from firmware.core.layout import sequence_of
 from firmware.core.receipt import Receipt
 from firmware.core.recovery import chain_end
 from firmware.core.seal import digest
-from firmware.core.segment import sequence_of
 
 SEGMENTS, RECEIPTS, PINS = "segments", "receipts", "pins"
 CAUSE = "erased"

@@ -14,9 +14,9 @@ from firmware.capture.station import CaptureStation
 from firmware.core import lz4chain, pcapng
 from firmware.core.errors import BadSettings
 from firmware.core.hit import Section
+from firmware.core.layout import FRAMES
 from firmware.core.pcapng import Packet
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import FRAMES
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify
 from simulator.board import SimulatedBoard

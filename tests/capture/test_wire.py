@@ -22,9 +22,9 @@ from firmware.capture.settings import CaptureSettings
 from firmware.capture.station import CaptureStation
 from firmware.core import pcapng
 from firmware.core.hit import Section
+from firmware.core.layout import FRAMES
 from firmware.core.pcapng import Packet
 from firmware.core.seal import Seal
-from firmware.core.segment import FRAMES
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify
 

@@ -9,7 +9,7 @@ import pytest
 from drivers.tap import HeardFrame
 from firmware.cold.settings import ColdSettings
 from firmware.cold.station import ColdStation
-from firmware.core.segment import FRAMES
+from firmware.core.layout import FRAMES
 from firmware.core.timestamp import SECOND
 from simulator.board import SimulatedBoard
 from simulator.written_store import begin_segment, end_segment, frame

@@ -3,7 +3,7 @@
 import pytest
 
 from drivers.errors import DiskFailed
-from firmware.core.cold import COLD_SEAL
+from firmware.core.layout import COLD_SEAL
 
 from .conftest import ColdBox
 

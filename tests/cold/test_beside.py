@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from drivers.errors import DiskFailed, DiskFull
-from firmware.core.cold import COLD, COLD_SEAL
-from firmware.core.segment import INDEX, SEAL
+from firmware.core.layout import COLD, COLD_SEAL, INDEX, SEAL
 from firmware.core.thaw import thaw
 from firmware.core.verify import verify
 from simulator.disk import SimulatedDisk

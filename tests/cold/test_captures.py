@@ -10,7 +10,8 @@ import pytest
 from drivers.linux.disk import LinuxDisk
 from drivers.tap import HeardFrame
 from firmware.cold.rewrite import Progress, StaysHot, leftovers, rewriting
-from firmware.core.segment import FRAMES, Segment
+from firmware.core.layout import FRAMES
+from firmware.core.segment import Segment
 from firmware.core.store import Query, Store
 from firmware.core.thaw import thaw
 from firmware.core.verify import verify

@@ -10,9 +10,10 @@ from drivers.linux.disk import LinuxDisk
 from firmware.cold import rewrite, station
 from firmware.cold.settings import ColdSettings
 from firmware.core import cold, lz4chain, pcapng
-from firmware.core.cold import COLD, COLD_SEAL, Cold
+from firmware.core.cold import Cold
 from firmware.core.errors import Corrupt
-from firmware.core.segment import FRAMES, INDEX, SEAL, Segment
+from firmware.core.layout import COLD, COLD_SEAL, FRAMES, INDEX, SEAL
+from firmware.core.segment import Segment
 from firmware.core.shelf import lines, rows
 from firmware.core.store import Damage, Hit, Query, Store
 from firmware.core.thaw import thaw

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware.core.cbor import stamp_as_list
 from firmware.core.errors import BadItem
-from firmware.core.message import Message, Priority, Severity, Tag, joined, packed, packed_single, stamp_as_list, unpacked
+from firmware.core.message import Message, Priority, Severity, Tag, joined, packed, packed_single, unpacked
 from firmware.core.timestamp import ClockState, Timestamp
 
 TOKENS = st.from_regex(r"[A-Za-z0-9._:/-]{1,64}", fullmatch=True)

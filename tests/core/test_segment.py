@@ -15,8 +15,9 @@ from drivers.tap import BLOCK_HEADER, STATUS_VLAN_VALID, HeardFrame, pack_block
 from firmware.core import index, pcapng, seal
 from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt
+from firmware.core.layout import FRAMES, INDEX, SEAL
 from firmware.core.recovery import Chain, chain_end, recover
-from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source, record_of
+from firmware.core.segment import Losses, Segment, SegmentWriter, Source, record_of
 from firmware.core.timestamp import iso
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock

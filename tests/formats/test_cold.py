@@ -14,8 +14,9 @@ from pycddl import Schema, ValidationError
 from drivers.linux.disk import LinuxDisk
 from drivers.tap import HeardFrame
 from firmware.cold.rewrite import Progress, rewriting
-from firmware.core.cold import COLD, COLD_SEAL, Cold, seal_unpacked
-from firmware.core.segment import FRAMES, Segment
+from firmware.core.cold import Cold, seal_unpacked
+from firmware.core.layout import COLD, COLD_SEAL, FRAMES
+from firmware.core.segment import Segment
 from firmware.core.thaw import thaw
 from firmware.core.verify import verify
 from simulator.board import SimulatedBoard

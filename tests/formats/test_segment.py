@@ -20,9 +20,10 @@ from firmware.core._kernel import Stretch
 from firmware.core.certificate import DeviceOffset, Method, TimeQuality
 from firmware.core.digest import PIECE_BYTES
 from firmware.core.errors import BadItem
+from firmware.core.layout import FRAMES, INDEX, SEAL
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap
-from firmware.core.segment import FRAMES, INDEX, SEAL, Losses, Segment, SegmentWriter, Source
+from firmware.core.segment import Losses, Segment, SegmentWriter, Source
 from firmware.core.store import Query, Store
 from firmware.core.timestamp import ClockState
 from firmware.core.verify import verify

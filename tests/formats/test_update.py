@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pycddl import Schema
 
-from firmware.core.message import decoded_cbor
+from firmware.core.cbor import decoded_cbor
 from firmware.update.bundle import MAGIC, made, manifest_packed, opened
 from firmware.update.record import Phase, Standing, packed, unpacked
 from simulator.identity import SimulatedIdentity

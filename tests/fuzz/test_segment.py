@@ -10,8 +10,9 @@ from drivers.tap import HeardFrame, pack_block
 from firmware.core import index, lz4chain, noted, pcapng, receipt, seal
 from firmware.core._kernel import Stretch, probe, scan, scan_packed
 from firmware.core.errors import BadItem, Corrupt
+from firmware.core.layout import FRAMES, INDEX
 from firmware.core.recovery import recover
-from firmware.core.segment import FRAMES, INDEX, Losses, SegmentWriter, Source
+from firmware.core.segment import Losses, SegmentWriter, Source
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock

@@ -24,7 +24,8 @@ from firmware.capture.station import CaptureStation
 from firmware.cold.settings import ColdSettings
 from firmware.cold.station import ColdStation
 from firmware.core import pcapng, receipt, seal
-from firmware.core.segment import FRAMES, SEAL, Segment
+from firmware.core.layout import FRAMES, SEAL
+from firmware.core.segment import Segment
 from firmware.core.store import Store
 from firmware.core.thaw import restored
 from firmware.core.timestamp import MS, SECOND
