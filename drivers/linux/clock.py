@@ -6,7 +6,6 @@ process takes its word from a file, as long as it is fresh.
 """
 
 import ctypes
-import json
 import time
 from pathlib import Path
 
@@ -125,6 +124,8 @@ def _both() -> tuple[int, int]:
 def _told(account: Path, monotonic: int) -> tuple[ClockState, str, int, int] | None:
     """(state, source, uncertainty, TAI minus UTC) as the clock process wrote it last; None when that is old, of another start, or not
     readable."""
+    import json  # Here: who only takes its time asks no clock process.
+
     try:
         with account.open("rb") as file:
             row = json.loads(file.read(ACCOUNT_BYTES_MAX))

@@ -7,7 +7,6 @@ network file systems do not, and are no place for a store.
 import errno
 import mmap
 import os
-import shutil
 import stat
 import threading
 import time
@@ -161,6 +160,8 @@ class LinuxDisk:
             try:
                 os.unlink(_plain(path), dir_fd=self._root)
             except IsADirectoryError:
+                import shutil  # Here: it brings every archive format along, and who only reads needs none.
+
                 shutil.rmtree(_plain(path), dir_fd=self._root)
 
     def free_bytes(self) -> int:

@@ -1,7 +1,6 @@
 """Frames of a store, by what they are."""
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -33,6 +32,10 @@ def register(commands: Commands) -> None:
 
 
 def _find(a: argparse.Namespace) -> int:
+    import gc
+
+    gc.disable()  # Nothing that is loaded now is garbage before the end: to look through it again and again is a tenth of starting.
+
     import os
     import signal
 
@@ -41,6 +44,8 @@ def _find(a: argparse.Namespace) -> int:
     from firmware.core.ahead import Ahead
     from firmware.retrieval.find import find
 
+    gc.freeze()
+    gc.enable()
     stopped: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -74,12 +79,18 @@ def _find(a: argparse.Namespace) -> int:
         print(found.frame_count)
         print("\n".join(found.lines()[1:]), file=sys.stderr)
     else:
-        print(json.dumps(found.as_json()) if a.json else "\n".join(found.lines()), file=said)
+        print(_as_json(found.as_json()) if a.json else "\n".join(found.lines()), file=said)
     if stopped:
         return 130
     if found.damaged:
         return 2  # As grep: whatever was found, not everything could be looked at.
     return 0 if found.frame_count else 1
+
+
+def _as_json(value: object, indent: int | None = None) -> str:
+    import json
+
+    return json.dumps(value, indent=indent)
 
 
 def _find_in_order(a: argparse.Namespace, query: "Query", sift: "Sift") -> int:
@@ -91,7 +102,7 @@ def _find_in_order(a: argparse.Namespace, query: "Query", sift: "Sift") -> int:
 
     rules = rules_of(settings_of(a).of(IntakeSettings))
     found = order(LinuxDisk(store_at(a.directory)), query, sift, rules=rules, now=LinuxClock().now())
-    print(json.dumps(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))
+    print(_as_json(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))
     return 2 if found.damaged else 0 if found.rows else 1
 
 

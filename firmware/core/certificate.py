@@ -7,7 +7,6 @@
 An offset is the device's clock minus the box's. An interval ages: a crystal drifts, so it grows on both sides with time (DRIFT_PPM).
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -155,6 +154,8 @@ class Account:
 
 def account_from(data: bytes) -> Account:
     """The account in the clock's state file. A file of another form, or none of it, is an empty account: nothing is certified by it."""
+    import json  # Here: seals need none of it.
+
     try:
         state = json.loads(data)
         if isinstance(state, Mapping):

@@ -12,9 +12,6 @@ Format: LZ4 frame format 1.6. Untrusted: a file that was cut by a power failure,
 import struct
 from collections.abc import Callable, Iterator
 
-import lz4.block
-import lz4.frame
-
 from drivers.disk import Buffer
 from firmware.core._kernel import checksum, scan, scan_packed
 from firmware.core.errors import Corrupt
@@ -34,6 +31,8 @@ Read = Callable[[int, int], bytes]
 
 def compressed(raw: Buffer, *, is_first: bool = False, is_last: bool = False) -> bytes:
     """One link; the first of a file brings the frame's header, the last the end mark. raw: 1 to RAW_MAX bytes."""
+    import lz4.frame
+
     assert 0 < len(raw) <= RAW_MAX, "a link is one block"
     frame = lz4.frame.compress(
         raw,
@@ -53,6 +52,9 @@ def decompressed(link: Buffer, *, raw_bytes: int = RAW_MAX) -> bytes:
 
     Block by block and not through the library's frames: those copy into buffers of their own, which are made anew each time.
     """
+    # Here and in `compressed`, because who searches a store mostly gets by with `scanned`.
+    import lz4.block
+
     block, is_packed = _block(link)
     if is_packed:
         try:

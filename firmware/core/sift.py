@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from firmware.core import pcapng
 from firmware.core.devices import is_mac
 from firmware.core.errors import BadItem
-from firmware.core.frame import parsed
 from firmware.core.hit import Hit
 from firmware.core.pcapng import Packet
 from firmware.core.store import Store
@@ -56,6 +55,8 @@ class Sift:
     def _went_right(self, data: bytes) -> bool:
         if not (self.sources or self.destinations):
             return True
+        from firmware.core.frame import parsed  # Here: most searches are the index's and the kernel's alone.
+
         try:
             frame = parsed(data)
         except BadItem:
