@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import big_store
+from installed import installed
 
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
@@ -106,7 +107,9 @@ def _large(place: Path, gigabytes: float, *, is_recording: bool) -> dict[str, ob
     print(
         f"{facts['frames']} frames over {(facts['end'] - facts['start']) / 6e10:.0f} min, store {size / 1e9:.2f} GB, pcap {pcap.stat().st_size / 1e9:.2f} GB"
     )
-    rows = [_asked(name, host, port, since, until, root, pcap, place) for name, (host, port) in FLOWS.items()]
+    with tempfile.TemporaryDirectory(prefix="scrubjay-bench-find-") as environment:
+        command = installed(Path(environment))
+        rows = [_asked(name, host, port, since, until, root, pcap, place, command) for name, (host, port) in FLOWS.items()]
     print(
         f"{'30 s of':8} {'frames':>7} {'in process':>10} {'CPU':>8} {'first frame':>11} {'command':>8} {'CPU':>8} {'cold':>7}"
         f" {'tcpdump -r':>10} {'CPU':>8} {'x clock':>7} {'x CPU':>6} {'x CPU, command':>14}  exact"
@@ -129,7 +132,9 @@ def _large(place: Path, gigabytes: float, *, is_recording: bool) -> dict[str, ob
     }
 
 
-def _asked(name: str, host: str, port: int, since: int, until: int, root: Path, pcap: Path, place: Path) -> Row:
+def _asked(
+    name: str, host: str, port: int, since: int, until: int, root: Path, pcap: Path, place: Path, scrubjay: list[str]
+) -> Row:
     query = Query(since, until, hosts=(host,), ports=(port,))
     disk, clock = LinuxDisk(root), LinuxClock()
 
@@ -145,7 +150,7 @@ def _asked(name: str, host: str, port: int, since: int, until: int, root: Path, 
     cold, _ = ask()
     mine, theirs, cut = place / "mine.pcapng", place / "theirs.pcap", place / "cut.pcapng"
     interval = ["--since", _seconds(since), "--until", _seconds(until)]
-    command = [*SCRUBJAY, "find", str(root), *interval, "--host", host, "--port", str(port), "-w", str(mine)]
+    command = [*scrubjay, "find", str(root), *interval, "--host", host, "--port", str(port), "-w", str(mine)]
     commands = [_ran_ms(command) for _ in range(5)]
     tcpdump_ms, tcpdump_cpu_ms = _ran_ms(["tcpdump", "-n", "-r", str(pcap), "-w", str(theirs), f"host {host} and port {port}"])
     # editcap leaves the last moment out.

@@ -40,6 +40,7 @@ import find as alone  # noqa: E402
 import recorder  # noqa: E402
 import stenographer  # noqa: E402
 import wire  # noqa: E402  (a sibling test's helper, not a package)
+from installed import installed  # noqa: E402
 
 from drivers.linux.clock import LinuxClock  # noqa: E402
 from drivers.linux.disk import LinuxDisk  # noqa: E402
@@ -132,9 +133,10 @@ def _missing(offered_bytes: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Who keeps what where."""
+    """Who keeps what where. scrubjay: the command, as an appliance has it."""
 
     place: Path
+    scrubjay: list[str]
 
     @property
     def store(self) -> Path:
@@ -150,7 +152,7 @@ class Places:
 
 
 def _measured(place: Path, *, seconds: float, frames_per_s: float) -> dict[str, object]:
-    places = Places(place)
+    places = Places(place, installed(place / "installed"))
     with wire.Wire() as line:
         line.set("lo", "up")
         peer = places.stenographer
@@ -296,7 +298,7 @@ def _asked(question: str, host: str, port: int, since: int, until: int, places: 
     asked = [ask() for _ in range(TURNS)]
     alone._drop(places.place)
     cold = ask()
-    command = [*alone.SCRUBJAY, "find", str(places.store), "--since", alone._seconds(since), "--until", alone._seconds(until)]
+    command = [*places.scrubjay, "find", str(places.store), "--since", alone._seconds(since), "--until", alone._seconds(until)]
     command += ["--host", host, "--port", str(port), "-w", str(mine)]
     ran, ran_cold = _ran(command, places)
     frames = alone._frames(mine)
