@@ -464,7 +464,8 @@ async function load() {
   first = null;
   held = null;
   showHold();
-  history.replaceState(null, "", `?${query({})}`);
+  // All of it is a choice, too: an address that says nothing has the detail left out.
+  history.replaceState(null, "", `?${query({}) || "priority="}`);
   try {
     const answer = await get(`/api/messages?${query({ newest: PAGE_ROWS })}`);
     if (mine !== turn) return; // somebody has chosen anew meanwhile

@@ -258,6 +258,18 @@ def test_filters_by_priority_and_box(hub: Hub, watched: Watched) -> None:
     expect(watched.rows).to_have_count(4)
 
 
+def test_everything_chosen_is_still_chosen_after_a_reload(hub: Hub, watched: Watched) -> None:
+    """(S2-121) Detail is no longer left out once somebody has asked for all four priorities of all boxes."""
+    hub.add("what an arm does all day", 4)
+    watched.page.locator("#priorities .p4").click()
+    expect(watched.rows).to_have_count(1)
+    watched.page.reload()
+
+    expect(watched.page.locator("#connection")).to_have_text("live")
+    expect(watched.page.locator("#priorities .p4")).to_have_attribute("aria-pressed", "true")
+    expect(watched.rows).to_have_count(1)
+
+
 def test_hold_keeps_the_list_still(hub: Hub, watched: Watched) -> None:
     """Who reads is not run over: what comes meanwhile is counted, and is there afterwards, once."""
     hub.add("before")
