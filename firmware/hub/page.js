@@ -430,6 +430,7 @@ async function look() {
     showClocks((await get(`/api/clocks${chosen.box ? `?${new URLSearchParams({ box: chosen.box })}` : ""}`)).clocks);
     await lookAtEvidence();
     await lookAtAffairs(chosen.box);
+    if (source?.readyState === EventSource.OPEN) connection("live", "live"); // What a look said, the next one takes back.
   } catch (problem) {
     connection("away", `the hub does not answer (${problem.message})`);
   }

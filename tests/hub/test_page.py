@@ -405,6 +405,21 @@ def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None
     page.close()
 
 
+def test_one_answer_that_is_lost_does_not_stand_there_for_ever(hub: Hub, browser: Browser) -> None:
+    """(S2-121) What is said of a hub that did not answer once is taken back when it answers; the stream was never cut."""
+    page = browser.new_page()
+    page.goto(hub.url)
+    expect(page.locator("#connection")).to_have_text("live")
+    page.route("**/api/boxes*", lambda route: route.abort(), times=1)
+    hub.add("one")
+    expect(page.locator("#connection")).to_contain_text("the hub does not answer")
+    hub.add("two")
+
+    expect(page.locator("#messages > li")).to_have_count(2)
+    expect(page.locator("#connection")).to_have_text("live")
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast(hub: Hub, browser: Browser, scheme: str) -> None:
     """Text is readable by day and by night: at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
