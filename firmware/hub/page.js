@@ -19,6 +19,7 @@ const corners = new Map(); // command → evidence corners of rows that wait for
 let source = null;
 let last = 0;
 let first = null;
+let away = null; // since when there is no stream, in the hub's time
 let turn = 0; // which choice of the filter an answer belongs to
 let held = null; // messages that came while the list is on hold
 let clock = null; // [the hub's time, our own] in ms at the last look
@@ -487,11 +488,13 @@ function listen() {
   // EventSource comes back by itself; each event's id is the last message seen, so nothing is missed in between.
   source = new EventSource(`/api/events?${query({ after: held?.at(-1)?.number ?? last })}`);
   source.addEventListener("open", () => {
+    away = null;
     connection("live", "live");
     refresh();
   });
   source.addEventListener("error", (event) => {
-    connection("away", `no connection to the hub since ${new Date(hubNow()).toISOString().slice(11, 19)}, trying again`);
+    away ??= second(new Date(hubNow()).toISOString()); // Each attempt that fails is an error, too, and no later beginning.
+    connection("away", `no connection to the hub since ${away}, trying again`);
     // Refused for good, as a hub with too many pages open does: then it does not come back by itself.
     if (event.target.readyState === EventSource.CLOSED) setTimeout(() => mine === turn && listen(), RETRY_MS);
   });
