@@ -483,6 +483,23 @@ async function load() {
   }
 }
 
+async function older() {
+  const mine = turn;
+  const button = $("older");
+  if (button.getAttribute("aria-disabled") === "true") return; // pressed twice, the same would be there twice
+  button.setAttribute("aria-disabled", "true");
+  try {
+    const answer = await get(`/api/messages?${query({ before: first ?? 0, newest: PAGE_ROWS })}`);
+    if (mine !== turn) return;
+    put(answer.messages.reverse(), { older: true });
+    button.hidden = answer.messages.length < PAGE_ROWS;
+  } catch (problem) {
+    if (mine === turn) connection("away", `the hub does not answer (${problem.message})`);
+  } finally {
+    button.setAttribute("aria-disabled", "false");
+  }
+}
+
 function listen() {
   const mine = turn;
   // EventSource comes back by itself; each event's id is the last message seen, so nothing is missed in between.
@@ -522,13 +539,7 @@ function start() {
     if (waiting) put(waiting);
     showHold();
   });
-  $("older").addEventListener("click", async () => {
-    const mine = turn;
-    const answer = await get(`/api/messages?${query({ before: first ?? 0, newest: PAGE_ROWS })}`);
-    if (mine !== turn) return;
-    put(answer.messages.reverse(), { older: true });
-    $("older").hidden = answer.messages.length < PAGE_ROWS;
-  });
+  $("older").addEventListener("click", older);
   setInterval(showBoxes, 5000); // "last heard … ago" grows also when nothing comes
   load();
 }

@@ -270,6 +270,29 @@ def test_everything_chosen_is_still_chosen_after_a_reload(hub: Hub, watched: Wat
     expect(watched.rows).to_have_count(1)
 
 
+def test_older_messages_pressed_twice(hub: Hub, browser: Browser) -> None:
+    """(S2-121) They are there once, however often the button is pressed on a slow line; and when the hub does not answer, that is said."""
+    for number in range(250):
+        hub.add(f"text {number}")
+    page = browser.new_page()
+    page.goto(hub.url)
+    rows, problems = page.locator("#messages > li"), list[str]()
+    page.on("pageerror", lambda problem: problems.append(str(problem)))
+    expect(rows).to_have_count(100)
+    expect(page.locator("#connection")).to_have_text("live")
+    page.route("**/api/messages*", lambda route: route.abort(), times=1)
+    page.locator("#older").click()
+    expect(page.locator("#connection")).to_contain_text("the hub does not answer")
+    page.locator("#older").dblclick()
+    expect(rows).to_have_count(200)
+    page.locator("#older").click()
+    expect(page.locator("#older")).to_be_hidden()
+
+    assert [f"text {number}" for number in reversed(range(250))] == page.locator("#messages .text").all_inner_texts()
+    assert [] == problems
+    page.close()
+
+
 def test_hold_keeps_the_list_still(hub: Hub, watched: Watched) -> None:
     """Who reads is not run over: what comes meanwhile is counted, and is there afterwards, once."""
     hub.add("before")
