@@ -89,6 +89,7 @@ function connection(state, words) {
 function row(message) {
   const item = $("message").content.firstElementChild.cloneNode(true);
   item.classList.add(`p${message.priority}`);
+  item.dataset.number = message.number;
   const time = item.querySelector("time");
   time.dateTime = message.origin;
   time.append(text("span", day(message.origin)), ` ${moment(message.origin).slice(11)}`);
@@ -140,7 +141,9 @@ function put(messages, { older = false } = {}) {
     list.prepend(...rows.reverse());
     if (list.children.length > SHOWN_MAX) {
       while (list.children.length > SHOWN_MAX) list.lastElementChild.remove();
-      $("older").hidden = true; // What was cut off is asked for again by choosing anew.
+      // What was cut off is older now.
+      first = Number(list.lastElementChild.dataset.number);
+      $("older").hidden = false;
     }
   }
   showEmpty();

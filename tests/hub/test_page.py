@@ -293,6 +293,27 @@ def test_older_messages_pressed_twice(hub: Hub, browser: Browser) -> None:
     page.close()
 
 
+def test_what_a_busy_room_pushes_off_the_page_is_older(hub: Hub, watched: Watched) -> None:
+    """(S2-121) A page that has been open for long holds 400 rows; those before them are still asked for with the button."""
+    for number in range(390):
+        hub.add(f"text {number}")
+    watched.page.reload()
+    for count in (100, 200, 300):
+        expect(watched.rows).to_have_count(count)
+        watched.page.locator("#older").click()
+    expect(watched.page.locator("#older")).to_be_hidden()
+    expect(watched.rows).to_have_count(390)
+    for number in range(390, 402):
+        hub.add(f"text {number}")
+    expect(watched.row("text 401")).to_be_visible()
+    expect(watched.rows).to_have_count(400)
+    watched.page.locator("#hold").click()  # so that the reader keeps what he asked for
+    watched.page.locator("#older").click()
+    expect(watched.rows).to_have_count(402)
+
+    assert [f"text {number}" for number in reversed(range(402))] == watched.shown()
+
+
 def test_hold_keeps_the_list_still(hub: Hub, watched: Watched) -> None:
     """Who reads is not run over: what comes meanwhile is counted, and is there afterwards, once."""
     hub.add("before")
