@@ -4,6 +4,14 @@
 
 const BY = "scrubjay-by"; // who handles calls here, remembered by the browser
 
+// An item says something new, and whoever is at one of its buttons or links with the keyboard is at the same one afterwards.
+function refill(item, parts) {
+  const at = [...item.querySelectorAll("button, a")].find((place) => place === document.activeElement);
+  const name = (place) => place.getAttribute("aria-label") ?? place.textContent;
+  item.replaceChildren(...parts);
+  if (at) [...item.querySelectorAll("button, a")].find((place) => name(place) === name(at))?.focus();
+}
+
 // Items that have not changed are left alone, so that whoever is in one with the keyboard stays there.
 function rows(list, entries, key, fill) {
   const known = new Map([...list.children].map((item) => [item.dataset.key, item]));
@@ -13,7 +21,7 @@ function rows(list, entries, key, fill) {
     if (item.shown === shown) return item;
     item.shown = shown;
     item.dataset.key = entry[key];
-    item.replaceChildren(...fill(entry));
+    refill(item, fill(entry));
     return item;
   });
   if (items.length !== list.children.length || items.some((item, at) => item !== list.children[at])) list.replaceChildren(...items);

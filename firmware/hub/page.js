@@ -264,19 +264,20 @@ function showRequests(requests) {
     item.shown = shown;
     item.dataset.command = state.command;
     const range = state.since && state.until ? `${moment(state.since).slice(5, 19)} – ${second(state.until)}` : "";
-    item.replaceChildren(text("strong", state.box), text("span", range), text("span", words(state), isOver(state) && !state.complete ? "bad" : ""));
+    const parts = [text("strong", state.box), text("span", range), text("span", words(state), isOver(state) && !state.complete ? "bad" : "")];
     if (state.complete) {
       const link = text("a", "Download");
       link.href = state.download;
       link.download = "";
-      item.append(link);
+      parts.push(link);
     } else if (!isOver(state)) {
       const button = text("button", "Cancel");
       button.type = "button";
       button.title = `End this request; what ${visible(state.box)} has found until then can be downloaded`;
       button.addEventListener("click", () => cancel(state.command, button));
-      item.append(button);
+      parts.push(button);
     }
+    refill(item, parts);
     return item;
   });
   if (items.length !== list.children.length || items.some((item, at) => item !== list.children[at])) list.replaceChildren(...items);

@@ -566,6 +566,28 @@ def test_versions_rolled_out(hub: Hub, watched: Watched) -> None:
     assert 0 == row.locator("img, script").count()
 
 
+def test_the_keyboard_stays_where_it_is(hub: Hub, watched: Watched) -> None:
+    """(S2-120) A call that happens again and a request that comes on are written anew under whoever is at their buttons: he is there still."""
+    order = Order(COMMAND, "hub-1", "box-1", "retrieval", 1, TAI, TAI + 300 * SECOND, {})
+
+    def happens(times: int) -> None:
+        with hub.repository.transaction():
+            open_call(hub.repository, "wears", "box-1 arm-2", "box-1", "wears", TAI + times * SECOND)
+            hub.repository.put_evidence(EvidenceState(COMMAND, "box-1", times, times << 20, times), TAI)
+        hub.knock()
+        expect(watched.page.locator("#requests > li")).to_contain_text(f"{times} parts")
+
+    with hub.repository.transaction():
+        hub.repository.add_command(order, about=None, now_tai_ns=TAI)
+    happens(1)
+    for times, button in enumerate(("Acknowledge call 1", "Close call 1", "Cancel"), start=2):
+        place = watched.page.get_by_role("button", name=button)
+        place.focus()
+        happens(times)
+        expect(watched.page.locator("#calls > li")).to_contain_text(f"{times} times")
+        expect(place).to_be_focused()
+
+
 def test_calls_sessions_and_advice(hub: Hub, watched: Watched) -> None:
     """(S2-123, S2-124, S2-131) A service call is acknowledged and closed by somebody with a name; sessions say whether all of them is
     here; advice says whether it was shown. What a rule or a box says stands there as text, at any width."""
