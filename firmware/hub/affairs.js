@@ -1,5 +1,5 @@
 // Service calls, sessions, versions rolled out and advice. What a box or a rule says is untrusted here, too: text nodes and nothing else.
-// Loaded before page.js, whose helpers ($, text, visible, moment, second, get, refresh) it uses when it is called.
+// Loaded before page.js, whose helpers ($, text, visible, moment, second, date, get, refresh) it uses when it is called.
 "use strict";
 
 const BY = "scrubjay-by"; // who handles calls here, remembered by the browser
@@ -28,7 +28,7 @@ function rows(list, entries, key, fill) {
 }
 
 function callRow(call) {
-  const often = call.times > 1 ? `${call.times} times, last ${second(call.last)}` : `at ${second(call.opened)}`;
+  const often = call.times > 1 ? `${call.times} times, last ${date(call.last)}` : `at ${date(call.opened)}`;
   const parts = [
     text("strong", call.state, call.state),
     text("bdi", call.about || "the fleet"),
@@ -76,11 +76,12 @@ async function handle(number, to, button) {
 const SESSION_WORDS = { open: "open", closed: "closed, not all of it is here", complete: "complete" };
 
 function sessionRow(session) {
-  const until = session.end ? second(session.end) : "now";
+  const isSameDay = session.end && day(session.end) === day(session.start);
+  const until = session.end ? (isSameDay ? second : date)(session.end) : "now";
   const parts = [
     text("strong", session.box),
     text("span", session.kind),
-    text("span", `${moment(session.start).slice(5, 19)} – ${until}`),
+    text("span", `${date(session.start)} – ${until}`),
     text("span", session.missing ? `closed, ${session.missing} messages not here yet` : SESSION_WORDS[session.state] ?? session.state, session.state),
   ];
   if (session.summary) {
@@ -95,7 +96,7 @@ const ADVICE_WORDS = { waiting: "waiting for the box", sent: "sent", accepted: "
 function adviceRow(row) {
   return [
     text("strong", row.box),
-    text("span", second(row.made)),
+    text("span", date(row.made)),
     text("span", `${row.device ? `(${row.device}) ` : ""}${row.sentence}`),
     text("span", [ADVICE_WORDS[row.state] ?? row.state, row.detail].filter(Boolean).join(", "), row.state === "refused" || row.state === "expired" ? "bad" : ""),
   ];
@@ -109,7 +110,7 @@ function rolloutRow(row) {
     text("strong", row.version),
     text("span", ROLLOUT_WORDS[row.state] ?? row.state, row.state === "halted" ? "bad" : ""),
     text("span", `phase ${row.phase} of ${row.phases.length}: ${counts}`),
-    text("span", `since ${second(row.changed)}${row.cause ? `: ${row.cause}` : ""}`),
+    text("span", `since ${date(row.changed)}${row.cause ? `: ${row.cause}` : ""}`),
   ];
 }
 

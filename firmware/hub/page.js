@@ -50,6 +50,11 @@ function second(iso) {
   return moment(iso).slice(11, 19);
 }
 
+// With the day: what stands there for days would pass for something of today.
+function date(iso) {
+  return moment(iso).slice(5, 19);
+}
+
 function hubNow() {
   return clock === null ? Date.now() : clock[0] + performance.now() - clock[1];
 }
@@ -367,7 +372,7 @@ function showClocks(clocks) {
       const item = document.createElement("li");
       const line = document.createElement("p");
       line.append(text("strong", clock.box), " ", text("span", `${clock.state} by ${clock.source}`, clock.state === "locked" ? "locked" : clock.state === "holdover" ? "holdover" : "free"));
-      line.append(text("span", clock.uncertainty_ns === null ? "" : `, known to ±${span(clock.uncertainty_ns)}`), text("span", ` · ${second(clock.at)}`));
+      line.append(text("span", clock.uncertainty_ns === null ? "" : `, known to ±${span(clock.uncertainty_ns)}`), text("span", ` · ${date(clock.at)}`));
       const plots = document.createElement("div");
       plots.className = "plots";
       plots.append(...clock.devices.map(plot));

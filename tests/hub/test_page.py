@@ -563,6 +563,7 @@ def test_versions_rolled_out(hub: Hub, watched: Watched) -> None:
     expect(row).to_contain_text("v2")
     expect(row).to_contain_text("phase 1 of 3: 1 failed, 2 waiting")
     expect(row).to_contain_text("halted")
+    expect(row).to_contain_text("since 11-22 10:15:00: ")
     assert 0 == row.locator("img, script").count()
 
 
@@ -608,11 +609,13 @@ def test_calls_sessions_and_advice(hub: Hub, watched: Watched) -> None:
         hub.repository.set_command(COMMAND, "done", detail="shown: box", now_tai_ns=TAI)
     hub.knock()
     page, call = watched.page, watched.page.locator("#calls > li")
-    expect(call).to_contain_text("2 times")
+    expect(call).to_contain_text("2 times, last 11-22 10:16:00")
+    expect(page.locator("#sessions > li")).to_contain_text("11-22 10:15:00 – 10:25:00")
     expect(page.locator("#sessions > li")).to_contain_text("complete")
     expect(page.locator("#sessions > li")).to_contain_text("40 messages, 2 of them alarms, evidence of 1 event")
     expect(page.locator("#advice > li")).to_contain_text("(arm-2) a person should consider replacing the tool")
     expect(page.locator("#advice > li")).to_contain_text("shown: box")
+    expect(page.locator("#advice > li")).to_contain_text("11-22 10:15:00")
 
     page.get_by_role("button", name="Acknowledge call 1").click()
     expect(page.locator("#calls-news")).to_contain_text("Write your name first")
