@@ -21,11 +21,13 @@ Plain = dict[str, object]
 def clocks(repository: Repository, *, box: str | None = None, tai_offset_s: int) -> list[Plain]:
     """One entry for each box that speaks of its clock, by name: how it is now, and its devices' offsets over time.
 
+    Of the first BOXES_MAX, or of the one that was asked for, wherever it stands among them.
+
     {"box", "state", "source", "uncertainty_ns", "at", "devices": [{"device", "method", "points": [[at ms since 1970, low ns, high ns]]}]}
     """
-    names = [row["name"] for row in repository.rows("select name from boxes order by name limit ?", BOXES_MAX)]
+    names = [row["name"] for row in repository.rows("select name from boxes where ?1 in ('', name) order by name limit ?2", box or "", BOXES_MAX)]  # fmt: skip
     found = []
-    for name in [name for name in names if box in (None, name)]:
+    for name in names:
         rows = repository.rows(
             "select origin_tai_ns, fields from messages where kind = 'health' and box = ? order by number desc limit ?",
             name, POINTS_MAX,

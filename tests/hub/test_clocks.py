@@ -6,7 +6,7 @@ from drivers.clock import ClockState, Timestamp
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.topics import Topic
-from firmware.hub.clocks import DEVICES_MAX, POINTS_MAX, clocks
+from firmware.hub.clocks import BOXES_MAX, DEVICES_MAX, POINTS_MAX, clocks
 from firmware.hub.repository import Repository
 
 SECOND = 1_000_000_000
@@ -40,6 +40,16 @@ def test_offsets_over_time(tmp_path: Path) -> None:
     start = (TAI - 37 * SECOND) // 1_000_000
     assert [{"device": "a", "method": "netsync", "points": [[start, -5, 5], [start + 2000, 1, 2]]}] == found[0]["devices"]
     assert ("box-1", "locked", "ntp", 900_000) == tuple(found[0][key] for key in ("box", "state", "source", "uncertainty_ns"))
+
+
+def test_the_last_box_of_a_fleet(tmp_path: Path) -> None:
+    """(S2-012) Of many boxes the first ones are drawn; whichever is asked for by its name is."""
+    names = [f"box-{number:03d}" for number in range(BOXES_MAX + 10)]
+    for name in names:
+        repository = _repository(tmp_path, [_row()], box=name)
+
+    assert names[:BOXES_MAX] == [row["box"] for row in clocks(repository, tai_offset_s=37)]
+    assert [names[-1]] == [row["box"] for row in clocks(repository, box=names[-1], tai_offset_s=37)]
 
 
 def test_other_messages_are_not_looked_at(tmp_path: Path) -> None:
