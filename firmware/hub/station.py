@@ -65,6 +65,7 @@ class HubStation:
         self._consequences = Consequences(board, self._repository, self.report, expires_s=settings.command_expires_s)
         self._incoming = Incoming(board.disk, self.report, per_box=settings.incoming_per_box)
         self._evidence = Evidence(board.disk, self._repository)
+        self._unfinished: list[EvidenceState] = []  # complete in the repository, and not yet to be downloaded
         self._serving = Serving(board.disk, PUBLISHED, self.report)
         self._rollouts = Rollouts(board, self._repository, self.report, settings)
         self._outgoing = Outgoing(board, self._repository, self.report, resend_s=settings.resend_s)
@@ -91,6 +92,7 @@ class HubStation:
             self._outgoing.send(self._ports, now)
             if self._consequences.draw(now):
                 self._knock()
+            self._finish_evidence()  # Last: a disk that stays full must not keep the orders in.
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
@@ -170,6 +172,9 @@ class HubStation:
 
     def _act_on(self, outcome: _Outcome) -> None:
         """Everything is in the repository: say so, and clear away. A crash anywhere here costs a repetition."""
+        self._unfinished += (
+            outcome.evidence
+        )  # First: no part of it comes again, so what the disk refuses here is ours to remember.
         for port, topic, identity in outcome.committed:
             port.committed(topic, identity)
         for port, topic, identity, size in outcome.partial:
@@ -179,10 +184,16 @@ class HubStation:
             self._outgoing.again(topic.box)
         for identity in outcome.answered:
             self._outgoing.answered(identity)
-        for state in outcome.evidence:
-            self._evidence.finish(state)
         for path in outcome.forget:
             self._incoming.forget(path)
+        self._knock()
+
+    def _finish_evidence(self) -> None:
+        if not self._unfinished:
+            return
+        while self._unfinished:
+            self._evidence.finish(self._unfinished[0])
+            self._unfinished.pop(0)
         self._knock()
 
     def _knock(self) -> None:

@@ -24,6 +24,7 @@ from firmware.core.envelope import (
     packed,
     sealed_envelope,
 )
+from firmware.core.errors import DiskFailed
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.presence import packed as presence_packed
@@ -394,6 +395,24 @@ def test_evidence_complete_before_the_power_went(world: World) -> None:
     world.disk.rename(f"evidence/{COMMAND.hex()}.pcapng", f"evidence/.{COMMAND.hex()}.pcapng")
     world.disk.remove(f"evidence/{COMMAND.hex()}.json")
     world.restart()
+
+    assert [f"{COMMAND.hex()}.json", f"{COMMAND.hex()}.pcapng"] == world.disk.list("evidence")
+
+
+@pytest.mark.parametrize("operation", ["rename", "write"])
+def test_evidence_the_disk_refused_when_it_was_complete(world: World, operation: str) -> None:
+    """(S2-107) Acknowledged, so that no part of it comes again: it can be downloaded, and says what it is, when the disk is well. No restart."""
+
+    def refuse(_: int, what: str, path: str) -> None:
+        if what == operation and path.startswith("evidence/"):
+            raise DiskFailed("expected a disk to write on")
+
+    world.disk.before = refuse
+    world.say("p2", packed(part(0, last=True)))
+    world.run()
+    assert [part(0, last=True).identity] == world.committed()
+    world.disk.before = None
+    world.run(2)
 
     assert [f"{COMMAND.hex()}.json", f"{COMMAND.hex()}.pcapng"] == world.disk.list("evidence")
 
