@@ -70,14 +70,16 @@ class Outgoing:
         """Publish what is due, at every broker we are connected to: only one of them has the box."""
         routes = {route.box: route for route in self._repository.routes()} if self._commands else {}
         for name, command in list(self._commands.items()):
-            if now.timestamp.tai_ns > command.order.expires_tai_ns:
-                self._end(name, command, "expired", now)
-                continue
+            is_over = now.timestamp.tai_ns > command.order.expires_tai_ns
             route = routes.get(command.order.box)
-            if route is None or (command.sent is not None and now.monotonic.since(command.sent) < self._resend_ns):
+            is_due = command.sent is None or now.monotonic.since(command.sent) >= self._resend_ns
+            if not is_over and (route is None or not is_due):
                 continue
             if self._repository.command_state(command.order.identity) in ANSWERED:
                 self._settle(name)  # The disk failed between the answer and the end of it (storm seed 1).
+                continue
+            if is_over or route is None:
+                self._end(name, command, "expired", now)
                 continue
             published = [port for port in ports if port.publish(route.to("cmd"), command.data, now.monotonic)]
             command.no_room = not published

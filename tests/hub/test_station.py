@@ -511,6 +511,28 @@ def test_a_command_nobody_answers_is_sent_again_and_expires(world: World) -> Non
     assert [] == world.disk.list("commands/outgoing")
 
 
+def test_what_was_answered_in_time_has_not_expired(world: World) -> None:
+    """(S2-107) The disk refuses to let the answered command go, and it expires before it is its turn again: the box's answer stands."""
+    world.born()
+    name, data, identity = order(1, expires=world.timeline.tai_ns + 10 * SECOND)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+
+    def refuse(_: int, what: str, path: str) -> None:
+        if path.startswith("commands/outgoing/"):
+            raise DiskFailed("expected a disk to write on")
+
+    world.disk.before = refuse
+    world.say("p1", packed(group(said("shown", kind="command-result", command=identity.hex(), result="done"))))
+    world.run()
+    assert "done" == world.repository.command_state(identity)
+    world.disk.before = None
+    world.run(20)
+
+    assert "done" == world.repository.command_state(identity)
+    assert [] == world.disk.list("commands/outgoing")
+
+
 def test_a_sick_disk_gives_a_due_command_no_reason_to_spin(world: World) -> None:
     """With a command due and the disk gone, the hub looks again in a second, not at once and not for ever (storm seed 612)."""
     world.born()
