@@ -164,7 +164,8 @@ class HubStation:
     def _box_seen(self, topic: Topic, now_tai_ns: int) -> None:
         # Once a second is enough for people, and a piece of something long then costs no write at all.
         who = (topic.site, topic.box, topic.relay)
-        if now_tai_ns - self._seen.get(who, 0) >= SEEN_EVERY_NS or topic.channel == "state":
+        # A clock that was set back is news, too: until it is where it was, everybody would seem to have been silent since.
+        if not 0 <= now_tai_ns - self._seen.get(who, 0) < SEEN_EVERY_NS or topic.channel == "state":
             for route in [known for known in self._seen if known[:2] == who[:2]]:
                 del self._seen[route]  # Another route is news at once.
             self._repository.box_seen(topic, now_tai_ns)

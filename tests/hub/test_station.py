@@ -462,6 +462,20 @@ def test_presence_and_the_will_of_an_earlier_connection(world: World) -> None:
     assert state(world) == "lost"
 
 
+def test_a_box_is_heard_after_the_clock_was_set_back(world: World) -> None:
+    """(S2-120) Last heard is when it was by the hub's clock as it is now; a box that speaks is not silent for the hour the clock was wrong."""
+    world.say("p1", packed(group(said("one"))))
+    world.run()
+    assert isinstance(world.board.clock, SimulatedClock)
+    world.board.clock.step(-3600 * SECOND)
+    now = world.board.clock.now().timestamp.tai_ns
+    world.say("p1", packed(group(said("two", 2))))
+    world.run()
+
+    (row,) = world.repository.rows("select seen_tai_ns from boxes")
+    assert now <= row["seen_tai_ns"] < now + SECOND
+
+
 def test_boxes_are_greeted(world: World) -> None:
     """At a box's birth, and at the hub's own: an empty acknowledgement says the hub is here."""
     world.born()
