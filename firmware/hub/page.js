@@ -475,6 +475,7 @@ async function load() {
   first = null;
   held = null;
   showHold();
+  $("older").textContent = "Older messages";
   // All of it is a choice, too: an address that says nothing has the detail left out.
   history.replaceState(null, "", `?${query({}) || "priority="}`);
   try {
@@ -501,9 +502,10 @@ async function older() {
     const answer = await get(`/api/messages?${query({ before: first ?? 0, newest: PAGE_ROWS })}`);
     if (mine !== turn) return;
     put(answer.messages.reverse(), { older: true });
+    button.textContent = "Older messages";
     button.hidden = answer.messages.length < PAGE_ROWS;
   } catch (problem) {
-    if (mine === turn) connection("away", `the hub does not answer (${problem.message})`);
+    if (mine === turn) button.textContent = `Older messages: not here yet, ${problem.message}; press again`;
   } finally {
     button.setAttribute("aria-disabled", "false");
   }
