@@ -224,6 +224,13 @@ def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
     key = identity.public_key()
 
     def keep(data: bytes) -> None:
+        # Forgotten by this machine, but not destroyed, the key would open everything again at the next start.
+        absent = [path for path in a.destroys or [a.key] if not Path(path).is_file()]
+        if absent:
+            raise ValueError(
+                f"expected in {absent[0]} the key that ends, there is none: --destroys names it where it is another than --key;"
+                " nothing was erased. After an erasure that was cut short, start the machine anew: what is destroyed stays shut"
+            )
         keep_outside(kept, data)
         disk.close()
 

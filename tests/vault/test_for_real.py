@@ -76,6 +76,9 @@ def test_the_life_of_an_encrypted_store(partition: Path, tmp_path: Path) -> None
     inside = scrubjay("vault", "erase", *vault, "--receipt", str(root / "receipt"), "--confirm", "or3-box")
     assert (2, 2) == (refused.returncode, inside.returncode)
     assert "or3-box" in refused.stderr and "outside the store" in inside.stderr
+    elsewhere = scrubjay("vault", "erase", *vault, "--destroys", f"{key}.cred", "--receipt", str(kept), "--confirm", "or3-box")
+    assert (2, False) == (elsewhere.returncode, kept.exists()), "a key that survives would open the store again"
+    assert f"expected in {key}.cred the key that ends" in elsewhere.stderr
     assert 0 == scrubjay("verify", str(root)).returncode
     done = scrubjay("vault", "erase", *vault, "--receipt", str(kept), "--confirm", "or3-box", "--json")
     assert 0 == done.returncode, done.stderr
