@@ -527,6 +527,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("TEXT: expected a bundle, this is none", ["update", "install", "TEXT", "--root", "STORE"]),
         ("TEXT: expected a bundle, this is none", ["update", "edition", "TEXT", "-w", "x", "--root", "STORE"]),
         ("TEXT: expected a bundle, this is none", ["update", "make", "1", "--number", "1", "--base", "TEXT", "-w", "x", "--root", "STORE"]),
+        ("expected the directory of a store, there is none at NOWHERE", ["vault", "status", "--root", "NOWHERE"]),
+        ("expected the directory of a store, there is none at TEXT", ["vault", "status", "--json", "--root", "TEXT"]),
         ("expected the store's key in NOWHERE, there is none", ["vault", "open", "--root", "EMPTY", "--key", "NOWHERE"]),
         ("expected a key of 64 bytes in TEXT, got 14", ["vault", "open", "--root", "EMPTY", "--key", "TEXT"]),
         ("expected --box and --advice with --about, --device and --reason", ["fleet", "advise", "--device", "arm-2", "--reason", "x"]),

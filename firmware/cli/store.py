@@ -203,6 +203,8 @@ def _vault(a: argparse.Namespace) -> int:
         return _erase(a, vault)
     if a.deed == "open":
         vault.open()
+    elif not Path(a.root).is_dir():  # To the vault it is plain until it is there; to a person that says that everybody reads it.
+        raise ValueError(f"expected the directory of a store, there is none at {a.root}")
     row = status(vault)
     print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
     return 0

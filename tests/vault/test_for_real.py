@@ -53,6 +53,7 @@ def test_the_life_of_an_encrypted_store(partition: Path, tmp_path: Path) -> None
     root, key, kept = partition / "store", tmp_path / "key", tmp_path / "receipt"
     key.write_bytes(os.urandom(64))
     vault = ["--root", str(root), "--key", str(key)]
+    root.mkdir()
     assert "plain" == json.loads(scrubjay("vault", "status", *vault, "--json").stdout)["vault"]
     assert 0 == scrubjay("vault", "open", *vault).returncode
     introduce(root / "identity", name="or3-box", site="lab")
