@@ -13,6 +13,7 @@ class SimulatedTty:
         self._waiting = bytearray()
         self._shown = bytearray()
         self._open = True
+        self._hung_up = False
 
     def fileno(self) -> int:
         return -1
@@ -28,8 +29,17 @@ class SimulatedTty:
         self._flush()
         del self._waiting[: max(0, len(self._waiting) - WAITING_BYTES_MAX)]
 
+    def hung_up(self) -> bool:
+        was, self._hung_up = self._hung_up, False
+        return was
+
     def close(self) -> None:
         self._open = False
+
+    def hang_up(self) -> None:
+        """The adapter is pulled out, and put back."""
+        self._hung_up = True
+        self._waiting.clear()
 
     def type(self, data: bytes) -> None:
         """A person types."""

@@ -18,6 +18,7 @@ class LinuxTty:
         self._speed = int(getattr(termios, f"B{speed_bit_per_s}"))
         self._waiting = bytearray()
         self._descriptor = -1
+        self._hung_up = False
         self._former: list[Any] = []  # Any: what tcgetattr gave, five numbers, two speeds and a list of control characters
         self._open()
         if self._descriptor < 0:
@@ -44,6 +45,10 @@ class LinuxTty:
         self._waiting += data
         self._flush()
         del self._waiting[: max(0, len(self._waiting) - WAITING_BYTES_MAX)]
+
+    def hung_up(self) -> bool:
+        was, self._hung_up = self._hung_up, False
+        return was
 
     def close(self) -> None:
         if self._descriptor < 0:
@@ -86,3 +91,5 @@ class LinuxTty:
     def _lost(self) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+        self._hung_up = True
+        self._waiting.clear()

@@ -57,6 +57,14 @@ class Session:
     def close(self, farewell: str) -> None:
         """The session ends; the next person starts afresh."""
         self._out += b"\r\n" + _clean(farewell).encode("ascii", "replace") + b"\r\n"
+        self._end()
+
+    def forget(self) -> None:
+        """The person is gone without a word: what was typed, and what was still to be shown, is nobody else's."""
+        self._out.clear()
+        self._end()
+
+    def _end(self) -> None:
         self._editor.forget()
         self._pages = []
         self.is_open = False

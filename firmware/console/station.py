@@ -69,12 +69,15 @@ class ConsoleStation:
                 self._open(now)
             if self._tty is None:
                 return self._retry
-        self._take(self._tty.read(), now)
+        data = self._tty.read()
+        self._leave_when_away(self._tty)
+        self._take(data, now)
         while self._typed:
             line = self._session.key(self._typed.pop(0))
             if line is not None:
                 self._carry_out(line)
                 break  # One command a step.
+        self._leave_when_away(self._tty)  # It may have gone while a command worked.
         self._leave_when_idle(now)
         out = self._session.taken()
         if out:
@@ -115,6 +118,13 @@ class ConsoleStation:
         if len(data) > room:
             self.report.drop("typed_too_fast", len(data) - room)
         self._typed += data[:room]
+
+    def _leave_when_away(self, tty: Tty) -> None:
+        """Who plugs in next presses enter first: that must not carry out what somebody else had begun to type."""
+        if tty.hung_up():
+            self._typed.clear()
+            self._session.forget()
+            self.report.count("hang_ups")
 
     def _leave_when_idle(self, now: Now) -> None:
         assert self._last_key is not None, "start comes before step"

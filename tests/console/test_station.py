@@ -258,6 +258,39 @@ def test_missing_line_is_tried_again() -> None:
     assert b"box-1> " in line.shown()
 
 
+def test_a_line_that_went_away_takes_its_session_with_it(person: Terminal) -> None:
+    """An adapter pulled in mid-dialogue: whoever plugs it in again and presses enter finishes no line of somebody else's."""
+    asked = "commands/verified/session"
+    person.board.disk.mkdir(asked)
+    person.types(b"show clock\r")
+    person.types(b"session close")
+    person.line.hang_up()
+
+    assert b"\r\nbox-1: scrubjay, a recorder. ? for help\r\nbox-1> " == person.types(b"\r")
+    assert [] == person.board.disk.list(asked)
+    assert b"\a" == person.types(b"\x1b[A")
+    assert 1 == person.station.report.counts["hang_ups"]
+
+
+def test_an_answer_belongs_to_who_asked(person: Terminal) -> None:
+    """The line goes while a long command works: the next person is shown nothing of it."""
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+    read, pulled = person.line.read, iter([person.line.hang_up])
+
+    def away() -> bytes:
+        data = read()
+        if not data:
+            next(pulled, lambda: None)()
+        return data
+
+    person.line.type(b"verify\r")
+    person.line.read = away  # type: ignore[method-assign]
+    person.work()
+
+    assert b"everything is as it was sealed" not in person.line.shown()
+    assert b"? for help" in person.types(b"\r")
+
+
 def test_failed_disk_is_an_answer(person: Terminal) -> None:
     """A disk that is gone is said to be gone; the console lives."""
     person.board.disk.failing = Failing.GONE

@@ -103,6 +103,31 @@ def test_a_hang_up_ends_nothing() -> None:
     tty.close()
 
 
+def test_a_hang_up_is_said_once_and_keeps_nothing_for_the_next(tmp_path: Path) -> None:
+    """An adapter pulled and put back: that the line was away is told, and what was still to be shown to the one is not for the other."""
+    device = tmp_path / "ttyUSB0"
+    person, far = os.openpty()
+    device.symlink_to(os.ttyname(far))
+    tty = LinuxTty(str(device))
+    assert not tty.hung_up()
+    for descriptor in (person, far):
+        os.close(descriptor)
+    device.unlink()
+    tty.write(b"for the one")
+    assert (b"", True, False) == (tty.read(), tty.hung_up(), tty.hung_up())
+
+    person, far = os.openpty()
+    terminal.setraw(person)
+    device.symlink_to(os.ttyname(far))
+    tty.read()
+    tty.write(b"for the other")
+    assert b"for the other" == os.read(person, 4096)
+    assert not tty.hung_up()
+    tty.close()
+    for descriptor in (person, far):
+        os.close(descriptor)
+
+
 def test_no_line(tmp_path: Path) -> None:
     """A device that is not there, or is no terminal, is Missing."""
     (tmp_path / "file").touch()
