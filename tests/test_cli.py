@@ -527,6 +527,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("TEXT: expected a bundle, this is none", ["update", "install", "TEXT", "--root", "STORE"]),
         ("TEXT: expected a bundle, this is none", ["update", "edition", "TEXT", "-w", "x", "--root", "STORE"]),
         ("TEXT: expected a bundle, this is none", ["update", "make", "1", "--number", "1", "--base", "TEXT", "-w", "x", "--root", "STORE"]),
+        ("nobody takes orders of sessions here", ["session", "start", "test", "--root", "STORE"]),
         ("expected the directory of a store, there is none at NOWHERE", ["vault", "status", "--root", "NOWHERE"]),
         ("expected the directory of a store, there is none at TEXT", ["vault", "status", "--json", "--root", "TEXT"]),
         ("expected the store's key in NOWHERE, there is none", ["vault", "open", "--root", "EMPTY", "--key", "NOWHERE"]),
@@ -548,7 +549,8 @@ def test_errors(run: Run, store: Path, tmp_path: Path, expected: str, arguments:
     (tmp_path / "NOISE").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "PCAP").write_bytes(PCAP_OF_OTHERS)
     (tmp_path / "EMPTY").mkdir()
-    (store / "updates").mkdir()
+    for directory in ("updates", "session"):
+        (store / directory).mkdir()
     (store / "identity" / "key.pub").unlink()  # Some sign, with a key of their own.
     places = {name: str(tmp_path / name) for name in ("NOWHERE", "TEXT", "NOISE", "PCAP", "EMPTY")} | {
         "STORE": str(store),

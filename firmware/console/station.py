@@ -203,6 +203,8 @@ class ConsoleStation:
             order(self._board, Wish(KINDS[kind] if kind is not None else None))
         except DiskFull:
             return ["the disk is full: nothing was said"]
+        except Missing as problem:
+            return [str(problem)]
         return [f"said: {kind or 'the session'} {'begins' if kind else 'ends'} now; show session tells when it is so"]
 
     def _long(self, work: Callable[[Sequence[str], Callable[[str], None]], list[str]], words: Sequence[str]) -> list[str]:

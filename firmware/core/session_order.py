@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from drivers.board import Board
 from firmware.core.envelope import Order, order_packed
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, Missing
 from firmware.core.session import KINDS, Kind
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
@@ -43,9 +43,12 @@ def from_parameters(parameters: Mapping[str, int | str | None]) -> Wish:
 
 
 def order(board: Board, wish: Wish) -> bytes:
-    """Ask the session station on this machine; the order's identity. Raises DiskFull or DiskFailed."""
+    """Ask the session station on this machine; the order's identity. Raises DiskFull, DiskFailed, or Missing: nobody would hear it."""
     identity, now = board.identity.entropy(16), board.clock.now()
     made, me = now.timestamp.tai_ns, board.identity.name
     asked = Order(identity, me, me, "session", 0, made, made + EXPIRES_NS, as_parameters(wish))
-    Spool(board.disk, ORDERS).publish(f"cmd-{identity.hex()}", order_packed(asked))
+    try:
+        Spool(board.disk, ORDERS).publish(f"cmd-{identity.hex()}", order_packed(asked))
+    except Missing:
+        raise Missing("nobody takes orders of sessions here: the box does not run, or has not started up yet") from None
     return identity

@@ -298,6 +298,14 @@ def test_failed_disk_is_an_answer(person: Terminal) -> None:
     assert b"the disk cannot be read" in person.types(b"show segments\r")
 
 
+def test_a_session_where_nobody_takes_orders(person: Terminal) -> None:
+    """A console alone, or one quicker than the box's first start: it says so, and lives."""
+    answer = person.types(b"session close\r")
+
+    assert b"nobody takes orders of sessions here" in answer
+    assert answer.endswith(b"box-1> ")
+
+
 def test_control_characters_never_reach_the_terminal(person: Terminal) -> None:
     """Whatever stands in a state file, no escape sequence of its is obeyed."""
     person.board.disk.mkdir("state")
