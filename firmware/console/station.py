@@ -22,6 +22,14 @@ PROGRESS_EVERY_NS = SECOND
 _CTRL_C = 3
 
 
+class _NoAnswer(Exception):
+    """Why there is none, in lines that no `| include` hides: nothing found would be an answer."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
 class Local(Protocol):
     """Who finds what is asked for here, and writes it onto a stick. watch: called often; it may raise, which ends the work."""
 
@@ -151,12 +159,19 @@ class ConsoleStation:
             case _ if command.path == ("exit",):
                 self._session.close("bye")
             case _:
-                lines = self._answer(command.path, command.words)
+                try:
+                    lines = self._answer(command.path, command.words)
+                except _NoAnswer as problem:
+                    self._session.show(problem.lines)
+                    return
                 if command.include is not None:
-                    lines = [row for row in lines if command.include.lower() in row.lower()]
+                    wanted = command.include.lower()
+                    # The first, where it is empty, ends the line of progress.
+                    lines = [row for at, row in enumerate(lines) if wanted in row.lower() or (at == 0 and not row)]
                 self._session.show(lines)
 
     def _answer(self, path: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
+        """Raises _NoAnswer."""
         try:
             match path:
                 case ("find",) if self._local is not None:
@@ -168,7 +183,7 @@ class ConsoleStation:
                 case ("show", "exports"):
                     return views.exports(self._board)
                 case ("find",) | ("export",) | ("show", "media"):
-                    return ["this console was made without it"]
+                    raise _NoAnswer("this console was made without it")
                 case ("show", "status"):
                     return views.status(self._board)
                 case ("show", "segments"):
@@ -195,16 +210,16 @@ class ConsoleStation:
                     return views.help_lines()
         except DiskFailed:
             self.report.drop("disk_failed")
-            return ["the disk cannot be read"]
+            raise _NoAnswer("the disk cannot be read") from None
 
     def _order_session(self, kind: str | None) -> list[str]:
         """kind: what begins; None: what is open ends. The answer is in `show session`, a moment later."""
         try:
             order(self._board, Wish(KINDS[kind] if kind is not None else None))
         except DiskFull:
-            return ["the disk is full: nothing was said"]
+            raise _NoAnswer("the disk is full: nothing was said") from None
         except Missing as problem:
-            return [str(problem)]
+            raise _NoAnswer(str(problem)) from None
         return [f"said: {kind or 'the session'} {'begins' if kind else 'ends'} now; show session tells when it is so"]
 
     def _long(self, work: Callable[[Sequence[str], Callable[[str], None]], list[str]], words: Sequence[str]) -> list[str]:
@@ -212,23 +227,23 @@ class ConsoleStation:
         try:
             return ["", *work(words, self._watched)]
         except BadItem as problem:
-            return [str(problem)]
+            raise _NoAnswer(str(problem)) from None
         except views.Stopped:
-            return ["", "stopped; nothing was carried away"]
+            raise _NoAnswer("", "stopped; nothing was carried away") from None
 
     def _segments(self) -> list[str]:
         """Two weeks are four thousand, and a card gives back a few hundred a second; else like `verify`."""
         try:
             return ["", *views.segments(self._board, lambda count: self._watched(f"{count} segments read"))]
         except views.Stopped:
-            return ["", "stopped; nothing is shown"]
+            raise _NoAnswer("", "stopped; nothing is shown") from None
 
     def _verify(self) -> list[str]:
         """A command that takes long. Alone in its process it delays nobody, says that it lives, and can be stopped."""
         try:
             return ["", *views.verdict(self._board, self._verified)]
         except views.Stopped:
-            return ["", "stopped; nothing is known"]
+            raise _NoAnswer("", "stopped; nothing is known") from None
 
     def _verified(self, size: int) -> None:
         self._watched(f"{size // 1_000_000} MB read")

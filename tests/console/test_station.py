@@ -224,6 +224,17 @@ def test_include_filters(person: Terminal) -> None:
     assert 2 == answer.count(b"\r\n")
 
 
+def test_include_hides_no_complaint(person: Terminal) -> None:
+    """What could not be done is not an answer in which the text was not found; nor does an answer stand beside the progress."""
+    assert b"this console was made without it" in person.types(b"find | include frames\r")
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+    assert b" \r\n1 segments, 1 frames" in person.types(b"verify | include segments\r")
+
+    person.board.disk.failing = Failing.GONE
+    assert b"the disk cannot be read" in person.types(b"show segments | include 2026\r")
+    assert b"the disk cannot be read" in person.types(b"verify | include FOUND\r")
+
+
 def test_idle_session_ends() -> None:
     """Whoever leaves the cable plugged in leaves nothing open, and no history for the next."""
     person = Terminal()
