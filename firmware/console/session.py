@@ -7,6 +7,7 @@ from firmware.console.words import completion, help_for
 
 MORE = b"--more-- space: page, enter: line, q: stop"
 WIDTH_MAX = 512
+COLUMNS = 80  # A serial line does not say how wide its terminal is; on a wider one the pages are a little short.
 _REMOVE_MORE = b"\r" + b" " * len(MORE) + b"\r"
 
 
@@ -48,7 +49,7 @@ class Session:
     def show(self, lines: Sequence[str]) -> None:
         """The answer, page by page, and the prompt after it."""
         self._pages = [_clean(line) for line in lines]
-        self._next_page(self._page_rows or len(self._pages))
+        self._next_page(self._page_rows or sum(map(_rows, self._pages)))
 
     def say(self, text: str) -> None:
         """A passing remark (progress), over the current line."""
@@ -102,10 +103,17 @@ class Session:
             self._out += BELL
 
     def _next_page(self, rows: int) -> None:
-        page, self._pages = self._pages[:rows], self._pages[rows:]
-        for line in page:
-            self._out += line.encode("ascii", "replace") + b"\r\n"
+        while self._pages:
+            rows -= _rows(self._pages[0])
+            self._out += self._pages.pop(0).encode("ascii", "replace") + b"\r\n"
+            if self._pages and rows < _rows(self._pages[0]):
+                break
         self._out += MORE if self._pages else self._prompt
+
+
+def _rows(line: str) -> int:
+    """How many of the terminal's a line takes."""
+    return max(1, -(-len(line) // COLUMNS))
 
 
 def _clean(line: str) -> str:

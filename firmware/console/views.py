@@ -145,7 +145,8 @@ def settings(rows: Sequence[SettingRow]) -> list[str]:
     """`show settings`; rows as `firmware.core.settings.Settings.rows`."""
     if not rows:
         return ["this process was not told the settings"]
-    return columns([(name, repr(value), origin or "default") for name, value, _, origin, _ in rows])
+    # The value last: some are longer than a row, and would push where they come from out of sight.
+    return columns([(name, origin or "default", repr(value)) for name, value, _, origin, _ in rows])
 
 
 def help_lines() -> list[str]:

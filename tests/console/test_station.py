@@ -10,10 +10,13 @@ import pytest
 from drivers.linux.tty import LinuxTty
 from firmware.clock.settings import ClockSettings
 from firmware.clock.station import ClockStation
+from firmware.console import views
 from firmware.console.settings import ConsoleSettings
 from firmware.console.station import ConsoleStation
 from firmware.core.report import Report, publish
+from firmware.core.settings import Settings
 from firmware.core.timestamp import SECOND
+from firmware.roles import SECTIONS
 from firmware.session.settings import SessionSettings
 from firmware.session.station import SessionStation
 from simulator.board import SimulatedBoard
@@ -96,7 +99,7 @@ def test_segments_clock_settings_and_identity(person: Terminal) -> None:
     clock.start(person.board.clock.now())
     clock.step(person.board.clock.now())
     assert b"time      LOCKED by ptp, known to +-50 us\r\n" in person.types(b"show clock\r")
-    assert b"capture.segment_s  60      scrubjay.toml" in person.types(b"show settings\r")
+    assert b"capture.segment_s  scrubjay.toml  60\r\n" in person.types(b"show settings\r")
     assert person.board.identity.public_key().hex().encode() in person.types(b"show identity\r")
 
 
@@ -173,7 +176,7 @@ def test_verify_can_be_stopped(person: Terminal) -> None:
         (b"show status now\r", b"expected after show status nothing more"),
         (b'show "status\r', b"expected a closing quotation mark"),
         (b"show status | grep x\r", b"expected after | the word include"),
-        (b"help\r", b"tab completes"),
+        (b"help | include tab\r", b"tab completes"),
     ],
 )
 def test_help_and_mistakes(person: Terminal, typed: bytes, expected: bytes) -> None:
@@ -212,9 +215,33 @@ def test_long_answers_stop_at_each_page() -> None:
     person = Terminal(page_rows=5)
     person.types(b"\r")
     first = person.types(b"help\r")
-    assert first.endswith(b"q: stop") and 4 + 1 == first.count(b"\r\n")
+    assert first.endswith(b"q: stop")
+    assert 4 >= sum(-(-len(row) // 80) for row in first.split(b"\r\n")[1:-1]) > 2
     assert 1 == person.types(b"\r").count(b"\r\n")
     assert person.types(b"q").endswith(b"box-1> ")
+
+
+def test_a_page_fits_the_terminal() -> None:
+    """A row that is wider than the terminal takes two of its rows: no page scrolls its own beginning away."""
+    person = Terminal(page_rows=5)
+    for _ in range(6):
+        write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+        person.board.clock.advance(SECOND)
+    person.types(b"\r")
+    first = person.types(b"show segments\r").partition(b"read")[2].split(b"\r\n")[1:-1]
+
+    assert 2 == sum(-(-len(row) // 80) for row in first), (
+        "the rest of four are the row of progress, and one too few for a segment"
+    )
+    assert b"--more--" in person.types(b"\r")
+
+
+def test_all_settings_say_where_they_come_from() -> None:
+    """Those of a box, as it starts: each with its origin, and none padded to the width of the longest value."""
+    rows = views.settings(Settings(SECTIONS["box"], []).rows())
+
+    assert all(row.split()[1] == "default" for row in rows)
+    assert 60 > sorted(map(len, rows))[len(rows) // 2]
 
 
 def test_include_filters(person: Terminal) -> None:
