@@ -17,6 +17,8 @@ from firmware.core.errors import BadSettings
 if TYPE_CHECKING:
     from firmware.core.settings import Settings
 
+LINE_DEFAULT = "/dev/ttyS0"
+
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
@@ -47,7 +49,7 @@ def register(commands: Commands) -> None:
     sub.add_argument("--json", action="store_true")
 
     sub = commands.add("console", _console, "the serial console")
-    sub.add_argument("--tty", default="/dev/ttyS0")
+    sub.add_argument("--tty", metavar="DEVICE", help=f"the line (default: [console] device, or {LINE_DEFAULT})")
     settings_arguments(sub)
 
 
@@ -200,10 +202,18 @@ def _identity(a: argparse.Namespace) -> int:
 
 
 def _console(a: argparse.Namespace) -> int:
+    from drivers.linux.tty import LinuxTty
+    from firmware.console.settings import ConsoleSettings
     from firmware.roles import BOX, run_process
 
+    if a.tty == "":
+        raise ValueError("--tty: expected the path of a serial line, it is empty")
     console = next(process for process in BOX if process.name == "console")
-    a.role, a.set = "box", [*a.set, f"console.device={a.tty}"]
+    a.role = "box"
+    if a.tty is not None or not settings_of(a).of(ConsoleSettings).device:
+        a.set = [*a.set, f"console.device={a.tty or LINE_DEFAULT}"]
     settings = settings_of(a)
+    # The box's own console waits for its adapter; a person who named one that is not there waits in vain.
+    LinuxTty(settings.of(ConsoleSettings).device).close()
     run_process(console, board_of(a, settings), settings)
     return 0
