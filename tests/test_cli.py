@@ -529,6 +529,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("TEXT: expected a bundle, this is none", ["update", "make", "1", "--number", "1", "--base", "TEXT", "-w", "x", "--root", "STORE"]),
         ("expected a serial line at NOWHERE, there is none", ["console", "--tty", "NOWHERE", "--root", "HERE"]),
         ("--tty: expected the path of a serial line", ["console", "--tty", "", "--root", "HERE"]),
+        ("--configuration: expected without --json", ["clock", "--configuration", "chronyd", "--json"]),
+        ("--after: expected 0 or more", ["promises", "--after", "-5", "--root", "STORE"]),
         ("nobody takes orders of sessions here", ["session", "start", "test", "--root", "STORE"]),
         ("expected the directory of a store, there is none at NOWHERE", ["vault", "status", "--root", "NOWHERE"]),
         ("expected the directory of a store, there is none at TEXT", ["vault", "status", "--json", "--root", "TEXT"]),

@@ -69,6 +69,8 @@ def _promises(a: argparse.Namespace) -> int:
     from firmware.health.promises import as_json, lines, promises
     from firmware.roles import ROLES
 
+    if a.after < 0:
+        raise ValueError(f"--after: expected 0 or more seconds after the boot, got {a.after}")
     disk = LinuxDisk(store_at(a.root, holds="state"))
     processes = [process.name for process in ROLES["box"]]
     now, since = LinuxClock().now(), Monotonic(a.after * SECOND)
@@ -85,6 +87,8 @@ def _clock(a: argparse.Namespace) -> int:
     from firmware.core.clock_page import STATE, lines
 
     if a.configuration:
+        if a.json:
+            raise ValueError("--configuration: expected without --json; it is the program's own file")
         a.role = "box"
         print(configuration(a.configuration, settings_of(a).of(ClockSettings)), end="")
         return 0
