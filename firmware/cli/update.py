@@ -174,8 +174,14 @@ def _edition(a: argparse.Namespace) -> int:
     identity = LinuxIdentity(Path(a.root) / "identity")
     if not is_name(a.channel):
         raise ValueError(f"--channel: expected 3 to 63 of a-z, 0-9 and '-', got {a.channel!r}")
+    if a.after_h < 0:
+        raise ValueError(f"--after-h: expected 0 or more hours from now, got {a.after_h}")
     offered, said = [], set()
     kind: Kind = "system" if a.bundles[0].endswith(SYSTEM_SUFFIX) else "application"
+    if kind == "application":
+        for option, value in (("--version", a.version), ("--number", a.number), ("--board", a.board)):
+            if value is not None:
+                raise ValueError(f"{option}: expected for a system bundle only; one of the application says it itself")
     for path in a.bundles:
         if path.endswith(SYSTEM_SUFFIX) != (kind == "system"):
             raise ValueError(f"{path}: expected bundles of one kind")
