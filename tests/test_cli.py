@@ -362,6 +362,28 @@ def test_a_reader_who_has_gone(store: Path, words: list[str]) -> None:
     assert (1 if "--count" in words else 0, b"") == (ended.returncode, ended.stderr.strip())
 
 
+@pytest.mark.parametrize("complaints", ["gone", "full", "closed"])
+def test_who_hears_no_complaints_gets_the_work_all_the_same(run: Run, store: Path, complaints: str) -> None:
+    """Progress that nobody takes ends no search and no sum half-way, least of all as done; nor does it get among the frames."""
+    shell = {"gone": 'exec "$0" -m firmware.cli "$@"', "full": 'exec "$0" -m firmware.cli "$@" 2>/dev/full'}.get(
+        complaints, 'exec "$0" -m firmware.cli "$@" 2>&-'
+    )
+    pipe, end = os.pipe()
+    os.close(pipe)
+    for words in (["index", str(store)], ["find", str(store), "-w", "-"]):
+        ended = subprocess.run(
+            ["sh", "-c", shell, sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=None if complaints != "gone" else end,
+            check=False,
+        )
+        assert 0 == ended.returncode
+
+    assert 15 == len(list(pcapng.packets(ended.stdout)))
+    assert b"15 frames" not in ended.stdout
+    assert run("index", store)[1].startswith("0 segments summed up"), "all were"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["find", "--help"]])
 def test_a_terminal_that_knows_ascii_only(words: list[str]) -> None:
     """What it has no sign for is marked; the rest is said, and the status is the command's."""

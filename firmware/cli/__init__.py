@@ -9,8 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from importlib import import_module
-from io import TextIOWrapper
+from io import TextIOBase, TextIOWrapper
+from typing import TextIO
 
 from firmware.cli.commands import PROGRAM, Commands
 from firmware.core.errors import Trouble
@@ -30,8 +32,38 @@ SUBJECTS = {  # in the order of the help; each module with its commands
 SHOWN_MAX = 80  # characters of what came, where it is no text
 
 
+class _Aside(TextIOBase):
+    """Standard error, where progress and complaints go. That nobody takes them is no reason to leave the work half done."""
+
+    def __init__(self, place: TextIO | None) -> None:
+        self._place = place
+
+    def write(self, text: str) -> int:
+        try:
+            if self._place is not None:
+                self._place.write(text)
+        except OSError:
+            self._place = None
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if self._place is not None:
+                self._place.flush()
+        except OSError:
+            self._place = None
+
+    def isatty(self) -> bool:
+        return self._place is not None and self._place.isatty()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    with redirect_stderr(_Aside(sys.stderr)):
+        return _ended(arguments)
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that has no ± shows a mark in its place; it is no reason to say nothing.
         sys.stdout.reconfigure(errors="replace")
