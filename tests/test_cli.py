@@ -362,6 +362,24 @@ def test_a_reader_who_has_gone(store: Path, words: list[str]) -> None:
     assert (1 if "--count" in words else 0, b"") == (ended.returncode, ended.stderr.strip())
 
 
+def test_a_verdict_nobody_reads_to_its_end(run: Run, store: Path) -> None:
+    """`verify | head -1` under pipefail: what was altered is no less altered for that."""
+    for segment in (store / "segments").iterdir():
+        (segment / "frames.pcapng.lz4").write_bytes(b"altered")
+    pipe, end = os.pipe()
+    os.close(pipe)
+    ended = [
+        subprocess.run(
+            [sys.executable, "-m", "firmware.cli", *words],
+            stdout=end, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False,
+        )
+        for words in (["verify", str(store)], ["verify", str(store), "--json"], ["promises", "--root", str(store)])
+    ]  # fmt: skip
+    os.close(end)
+
+    assert [(1, b"")] * 3 == [(row.returncode, row.stderr) for row in ended]
+
+
 @pytest.mark.parametrize("complaints", ["gone", "full", "closed"])
 def test_who_hears_no_complaints_gets_the_work_all_the_same(run: Run, store: Path, complaints: str) -> None:
     """Progress that nobody takes ends no search and no sum half-way, least of all as done; nor does it get among the frames."""

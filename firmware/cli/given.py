@@ -78,6 +78,14 @@ def directory_for(path: str) -> Path:
     return place
 
 
+def say(text: str) -> None:
+    """An answer whose status says something too: it is the same for a reader who has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Output:
     """A file that is touched at the first byte: what is refused before that leaves the former file as it was."""
 

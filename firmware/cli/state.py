@@ -5,7 +5,7 @@ import json
 
 from drivers.clock import Monotonic
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
-from firmware.cli.given import own_key_of, settings_of, store_at
+from firmware.cli.given import own_key_of, say, settings_of, store_at
 from firmware.core.errors import BadItem, Missing
 from firmware.core.timestamp import SECOND
 
@@ -75,7 +75,7 @@ def _promises(a: argparse.Namespace) -> int:
     processes = [process.name for process in ROLES["box"]]
     now, since = LinuxClock().now(), Monotonic(a.after * SECOND)
     rows = promises(disk, read_states(disk), processes, own_key_of(a.root), now=now, since=since)
-    print(json.dumps(as_json(rows), indent=1) if a.json else "\n".join(lines(rows)))
+    say(json.dumps(as_json(rows), indent=1) if a.json else "\n".join(lines(rows)))
     return 0 if all(row.is_kept for row in rows) else 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
-from firmware.cli.given import bytes_of, interval_of, key_of, own_key_of, store_at
+from firmware.cli.given import bytes_of, interval_of, key_of, own_key_of, say, store_at
 from firmware.core.errors import BadItem
 from firmware.core.terminal import printable
 
@@ -84,7 +84,7 @@ def _verify(a: argparse.Namespace) -> int:
 
     key = key_of(a.key) if a.key is not None else own_key_of(a.directory)
     verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key)
-    print(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
+    say(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
     return 0 if verdict.ok else 1
 
 
