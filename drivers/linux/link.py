@@ -62,6 +62,7 @@ class PahoLink:
     """A Link over TCP or TLS."""
 
     def __init__(self) -> None:
+        _take_any_reason()
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._theirs.setblocking(False)
@@ -346,6 +347,19 @@ def _drain(end: socket.socket) -> None:
             continue
     except OSError:
         return
+
+
+def _take_any_reason() -> None:
+    """Have paho take a packet with a reason MQTT 5 does not list for it.
+
+    mosquitto answers what is beyond its message_size_limit with PUBACK 0x95; paho 2 calls that malformed, and the connection is lost.
+    """
+    ReasonCode.unpack = _reason_as_it_is  # type: ignore[assignment, method-assign]
+
+
+def _reason_as_it_is(reason: ReasonCode, buffer: bytes | bytearray) -> int:
+    reason.value = buffer[0]
+    return 1
 
 
 def _nothing(*_: object) -> None:

@@ -14,7 +14,7 @@ import pytest
 from drivers.errors import NotConnected, TooLarge
 from drivers.link import Acknowledged, Connected, Disconnected, Link, LinkEvent, LinkRequest, Received, Refused
 from drivers.linux.link import PahoLink
-from simulator.broker import RealBroker, free_port
+from simulator.broker import RealBroker, free_port, mosquitto
 from simulator.clock import Timeline
 from simulator.link import MUTE_NS, LinkFaults, SimulatedBroker, SimulatedLink, matches
 
@@ -245,6 +245,30 @@ def test_real_link_refuses_what_the_broker_would_not_take(tmp_path: Path) -> Non
         broker.stop()
 
 
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_takes_a_refusal_that_mqtt_does_not_know(tmp_path: Path) -> None:
+    """mosquitto's message_size_limit answers PUBACK 0x95, which MQTT 5 has for other packets only: a refusal, and the connection lives."""
+    broker = LimitedBroker(tmp_path)
+    broker.start()
+    link = PahoLink()
+    try:
+        link.connect(LinkRequest(broker.address, "one"))
+        RealWorld.heard(None, link, has(Connected))  # type: ignore[arg-type]
+        link.subscribe(["t"])
+        tokens = [link.publish("t", bytes(size)) for size in (4000, 4097, 1)]
+        found = RealWorld.heard(None, link, lambda found: has(Disconnected)(found) or tokens[2] in answered(found))  # type: ignore[arg-type]
+
+        assert {tokens[0]: None, tokens[1]: "0x95", tokens[2]: None} == answered(found)
+    finally:
+        link.close()
+        broker.stop()
+
+
+def answered(found: list[LinkEvent]) -> dict[int, str | None]:
+    """By token: None, or why it was refused."""
+    return {event.token: getattr(event, "reason", None) for event in found if isinstance(event, Acknowledged | Refused)}
+
+
 def test_real_link_speaks_the_older_version_to_an_older_broker(tmp_path: Path) -> None:
     """A broker of MQTT 3.1.1 (amqtt, what runs where mosquitto cannot be installed) is used all the same, with a window of our own."""
     broker = RealBroker(tmp_path, embedded=True)
@@ -268,6 +292,13 @@ def test_real_link_speaks_the_older_version_to_an_older_broker(tmp_path: Path) -
 class SmallBroker(RealBroker):
     def _configuration(self) -> str:
         return super()._configuration() + "max_packet_size 4096\n"
+
+
+class LimitedBroker(RealBroker):
+    """It takes no payload of more than 4 KiB, and does not say so beforehand."""
+
+    def _configuration(self) -> str:
+        return super()._configuration() + "message_size_limit 4096\n"
 
 
 def test_real_link_survives_a_stopped_broker(tmp_path: Path) -> None:
