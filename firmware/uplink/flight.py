@@ -47,6 +47,11 @@ class Flights:
         self._flights[identity] = Flight(identity, names, now, former.first_sent if former else now)
         self._names.add(name)
 
+    def names(self, identity: bytes) -> tuple[str, ...]:
+        """Of one in flight; () for one that is not."""
+        flight = self._flights.get(identity)
+        return flight.names if flight is not None else ()
+
     def take(self, identity: bytes) -> tuple[str, ...]:
         """The names of one, which is on its way no longer; () for one that was not."""
         flight = self._flights.pop(identity, None) or self._custody.pop(identity, None)

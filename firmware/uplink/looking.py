@@ -45,7 +45,8 @@ class Looking:
             self.is_blind = True
             return
         self.is_blind = False
-        self._standing.waiting.fill(names, count=len(names))
+        tried = [name for name in names if name not in self._standing.aside] if self._standing.aside else names
+        self._standing.waiting.fill(tried, count=len(tried))
         # Not longer for a short list: something else held the machine up, and an alarm would wait ten times as long for it.
         took_ns = min(self._board.clock.now().monotonic.since(before), len(names) * LISTED_NS_MAX)
         self._due = now.monotonic.after(took_ns * LISTING_SHARE)

@@ -23,6 +23,7 @@ from firmware.uplink.wire import Wire
 PRESENCE = "presence"  # a relay's: <box>, what it said last about being there
 STEP_PUBLICATIONS_MAX = 64  # So that a step stays bounded, whatever the window.
 REFUSED_NS_MAX = 5 * SECOND  # Longest pause after the broker took nothing, or nobody listened to it.
+REFUSED_IN_ROW_MAX = 16  # So many different ones of a priority, and none taken between: the broker refuses them all.
 AGAIN_NS = 5 * SECOND  # After a full or failed disk.
 LEAVE_NS = SECOND  # For the farewell and the end of TCP and TLS before a connection window closes.
 _CHUNK_HEAD_BYTES = 256  # what topic, packet and CBOR put around a piece, rounded up
@@ -62,6 +63,7 @@ class Sending:
         self._outbox = Spool(board.disk, OUTBOX)
         self._hold: Monotonic | None = None
         self._refusals = 0
+        self._held: dict[str, tuple[Monotonic, int]] = {}  # by priority ("p3"): until when, and how often in a row
         self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
 
     def start(self) -> None:
@@ -71,6 +73,7 @@ class Sending:
     def begin(self) -> None:
         """A new connection: what held us up was the former one's."""
         self._said.clear()
+        self._held.clear()
         self.works()
 
     def works(self) -> None:
@@ -83,13 +86,32 @@ class Sending:
         self._hold = until if self._hold is None or until > self._hold else self._hold
 
     def refused(self, now: Monotonic) -> None:
-        """The broker has refused a publication, or nobody was there to hear it: wait, longer each time."""
+        """Nobody was there to hear a publication: wait, longer each time."""
         self.pause(now, self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(self._refusals, 10))))
         self._refusals += 1
 
-    def next_wish(self) -> Monotonic | None:
+    def refused_kind(self, priority: str, now: Monotonic) -> None:
+        """The broker has refused one of this priority ("p3"): it may refuse them all, and what it says nothing about need not wait."""
+        until, times = self._held.get(priority, (now, 0))
+        if until > now:
+            return  # One of a window of them counts for all.
+        # A few may be of bad luck: an alarm not tried yet does not wait for those, behind what is less important (storm seed 1).
+        over = times - REFUSED_IN_ROW_MAX
+        pause = self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(over, 10))) if over >= 0 else 0
+        self._held[priority] = (now.after(pause), times + 1)
+
+    def taken_kind(self, priority: str) -> None:
+        """The broker has taken one of this priority."""
+        self._held.pop(priority, None)
+
+    def next_wish(self, now: Monotonic) -> Monotonic | None:
         """When a pause ends, if anything waits for that."""
-        return self._hold if self._standing.waiting and not self._looking.is_blind else None
+        if self._looking.is_blind:
+            return None
+        waits = {name[:2] for name in (*self._standing.waiting.urgent, *self._standing.waiting.bulk)} if self._held else set()
+        wishes = [until for priority, (until, _) in self._held.items() if priority in waits and until > now]
+        wishes += [self._hold] if self._hold is not None else []
+        return min(wishes, default=None) if self._standing.waiting else None
 
     def send(self, now: Now, *, closes_in_ns: int | None) -> bool:
         """Put what may go on the wire. Returns whether more could go at once. closes_in_ns: the connection window; None: it does not."""
@@ -100,8 +122,10 @@ class Sending:
             if not self._wire.a.connection.is_up:
                 return False
             waiting = self._standing.waiting
-            urgent = bool(waiting.urgent)
-            name = (waiting.urgent or waiting.bulk or [None])[0]
+            held = {priority for priority, (until, _) in self._held.items() if now.monotonic < until}
+            name = waiting.first(held)
+            if name is None and waiting:
+                return False
             if name is None:
                 if waiting.is_cut:
                     waiting.is_cut = False
@@ -109,7 +133,7 @@ class Sending:
                     return True
                 return False
             try:
-                if not (self._send_urgent(name, now) if urgent else self._send_bulk(name, now, closes_in_ns)):
+                if not (self._send_urgent(name, now) if name in waiting.urgent else self._send_bulk(name, now, closes_in_ns)):
                     return False
             except NotConnected:
                 return False  # Disconnected is on its way.

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from drivers.clock import Monotonic
+from firmware.uplink.aside import Aside
 from firmware.uplink.flight import Flights
 from firmware.uplink.transfer import Transfer
 from firmware.uplink.waiting import Waiting
@@ -15,6 +16,7 @@ class Standing:
         self.waiting = Waiting()
         self.flights = Flights()
         self.transfers: dict[str, Transfer] = {}
+        self.aside = Aside()
 
     def ground(self) -> None:
         """The connection is gone: nothing that was in flight may be assumed delivered, all of it waits again."""
@@ -26,6 +28,19 @@ class Standing:
         for name in self.flights.take(identity):
             if name in self.transfers:
                 self.transfers[name] = self.transfers[name].asking_again()
+            self.waiting.again(name)
+
+    def set_aside(self, identity: bytes, why: str, now: Monotonic) -> Sequence[str]:
+        """The broker has refused it, or a piece of it: it waits, and nothing waits for it. Returns its names, the first time."""
+        self.ask_again(identity)
+        names = self.flights.take(identity) or self.names_begun(identity)
+        for name in names:
+            self.waiting.drop(name)
+        return [name for name in names if self.aside.put(name, why, now)]
+
+    def take_back(self, now: Monotonic) -> None:
+        """What was set aside for long enough waits in its place again."""
+        for name in self.aside.take_due(now):
             self.waiting.again(name)
 
     def ask_again(self, identity: bytes) -> None:
@@ -62,6 +77,7 @@ class Standing:
         names = self.flights.take(identity) or self.names_begun(identity)
         for name in names:
             self.transfers.pop(name, None)
+            self.aside.forget(name)
         return names
 
     def names_begun(self, identity: bytes) -> tuple[str, ...]:
@@ -78,12 +94,17 @@ class Standing:
         """It is not to be sent."""
         self.transfers.pop(name, None)
         self.waiting.drop(name)
+        self.aside.forget(name)
 
     def forget_others(self, names: Collection[str]) -> None:
-        """Long items that are neither in flight nor among these are gone."""
-        for name in self.transfers.keys() - set(names):
+        """Long items, and refused ones, that are neither in flight nor among these are gone."""
+        there = set(names)
+        for name in self.transfers.keys() - there:
             if name not in self.flights:
                 del self.transfers[name]
+        for name in self.aside.names():
+            if name not in there and name not in self.flights:
+                self.aside.forget(name)
 
     def next_moved(self) -> Monotonic | None:
         """When the begun one of which nothing was heard or sent for longest last moved."""

@@ -23,7 +23,7 @@ from firmware.core.topics import parsed
 from firmware.uplink.answers import AGAIN_NS, Answers
 from firmware.uplink.downloading import Downloading
 from firmware.uplink.inward import Inward
-from firmware.uplink.lane import Lane
+from firmware.uplink.lane import Lane, OnWire
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.opening import Closed, Open, Opening
 from firmware.uplink.pace import Pace
@@ -35,6 +35,7 @@ from firmware.uplink.wire import Wire
 
 CUSTODY_NS = 3600 * SECOND  # A relay that has said nothing for this long is asked again by sending; it may have lost its disk.
 CONNECT_NS = 7 * SECOND  # A connection window shorter than an attempt and a farewell is not used any more.
+NOBODY_LISTENS = "0x10"  # Not about the publication; the same is true of every other.
 SPREAD_NS = 10 * SECOND  # All boxes of a house have the same window; they begin somewhere in here.
 
 
@@ -83,6 +84,7 @@ class UplinkStation:
         self._keep_connected(now)
         self._send_again_what_is_overdue(now)
         self._looking.look(now)
+        self._standing.take_back(now.monotonic)
         self._sending.speak_for_others(now)
         more = self._sending.send(now, closes_in_ns=self._now_open.closes_in_ns if isinstance(self._now_open, Open) else 0)
         more |= self._download(now)
@@ -176,10 +178,10 @@ class UplinkStation:
                     case Disconnected(reason):
                         self._lost(lane, reason, now)
                     case Acknowledged(token):
-                        lane.answered(token)
+                        self._taken(lane.answered(token))
                         self._pace.answered((lane is self._wire.a, token), now.monotonic)
-                    case Refused(token):
-                        self._refused(lane, token, now.monotonic)
+                    case Refused(token, reason):
+                        self._refused(lane, token, reason, now.monotonic)
                     case Received(topic, payload):
                         acknowledged += self._received(topic, payload, now)
         if acknowledged and not self._answers.move_to_sent(acknowledged, now.monotonic):
@@ -213,12 +215,21 @@ class UplinkStation:
         else:
             lane.connection.lost(now.monotonic)
 
-    def _refused(self, lane: Lane, token: int, now: Monotonic) -> None:
+    def _taken(self, on_wire: OnWire | None) -> None:
+        if on_wire is not None and on_wire.identity is not None:
+            for name in self._standing.flights.names(on_wire.identity):
+                self._sending.taken_kind(name[:2])
+
+    def _refused(self, lane: Lane, token: int, reason: str, now: Monotonic) -> None:
         self._pace.answered((lane is self._wire.a, token), now)
         on_wire = lane.answered(token)
         if on_wire is None or on_wire.identity is None:
             return
         self.report.count("refused_by_broker")
+        if reason != NOBODY_LISTENS:
+            for name in self._standing.set_aside(on_wire.identity, reason, now):
+                self._sending.refused_kind(name[:2], now)
+            return
         self._standing.wait_again(on_wire.identity)
         self._standing.ask_again(on_wire.identity)
         self._sending.refused(now)
@@ -308,7 +319,8 @@ class UplinkStation:
             overdue, kept = flights.next_overdue(), flights.next_kept()
             wishes += [
                 b.next_wish(),
-                self._sending.next_wish(),
+                self._sending.next_wish(now),
+                self._standing.aside.next_due(),
                 self._downloading.next_wish(),
                 self._wire.bulk_may_begin(now) if self._standing.waiting.bulk or self._downloading.is_wanting() else None,
                 overdue.after(limit_ns) if overdue is not None else None,
@@ -337,6 +349,8 @@ class UplinkStation:
         self.report.gauge("lanes", up + self._wire.b.connection.is_up)
         self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")
+        self.report.gauge("set_aside", len(self._standing.aside))
+        self.report.gauge("broker_refuses", self._standing.aside.word())
         self.report.gauge("in_flight", len(flights))
         self.report.gauge("in_custody", flights.custody_count)
         self.report.gauge("bulk_window_bytes", int(self._pace.window_bytes))

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from heapq import nsmallest
 
 # So many names are held; the rest waits on the disk, unread. A week's outbox of a hundred thousand items costs the memory of these.
@@ -32,6 +32,16 @@ class Waiting:
         self._long.intersection_update(first)
         self.urgent = deque(name for name in first if name < "p3" and name not in self._long)
         self.bulk = deque(name for name in first if name >= "p3" or name in self._long)
+
+    def first(self, held: Container[str]) -> str | None:
+        """The next to go. held: priorities ("p3") of which nothing may."""
+        for queue in (self.urgent, self.bulk):
+            place = 0
+            while place < len(queue):
+                if (priority := queue[place][:2]) not in held:
+                    return queue[place]
+                place = bisect_left(queue, priority + ".")  # the sign after the "-" of a name
+        return None
 
     def is_long(self, name: str) -> None:
         """The first of the urgent is too long for one publication: it waits among the bulk, in its place."""
