@@ -56,20 +56,34 @@ _GIVEN_NAME = re.compile(r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:|^</\x00-\x1f]*+", re.IGNORECASE)
+# The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
+_BEFORE = re.compile(r"(?:[^\W\d_][^\W_]*(?:['\u2019]s)?[ \t]+){1,3}\Z")
+_POSSESSIVE = re.compile(r"['\u2019]s\Z")
+_BEFORE_MAX = 80  # characters looked at for them
+_WORD_IN_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W_a-zA-Z]+")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
 _NOT_LETTER = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SensitiveNames:
-    """Names of fields whose values are sensitive, however they are spelled: patient_name, PatientName, PATIENT-NAME."""
+    """Names of fields whose values are sensitive, however they are spelled: patient_name, PatientName, PATIENT-NAME.
+
+    Two of them together are one, too: PatientBirthDate, ReferringPhysicianName. last_words: what ends those of several words, which
+    in a text stand apart: `Patient ID: 4711`.
+    """
 
     words: frozenset[str]
+    last_words: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "SensitiveNames":
         """From a list as in the settings."""
-        return cls(frozenset(filter(None, (_plain(name) for name in names))))
+        listed = [(_plain(name), _WORD_IN_NAME.findall(name)) for name in names]
+        return cls(
+            frozenset(plain for plain, _ in listed if plain),
+            frozenset(_plain(words[-1]) for plain, words in listed if plain and len(words) > 1),
+        )
 
     def __contains__(self, path: str) -> bool:
         """Whether the last part of a field's path, alone or with those before it, or any part above it, is such a name.
@@ -89,9 +103,18 @@ class SensitiveNames:
 @lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
 def _is_listed(words: frozenset[str], path: str) -> bool:
     parts = [_plain(part) for part in _SEPARATOR.split(path)]
-    if any(part in words for part in parts):
+    if any(_is_of(words, part) for part in parts):
         return True
     return any("".join(parts[start:]) in words for start in range(len(parts) - 1))
+
+
+def _is_of(words: frozenset[str], part: str) -> bool:
+    """Whether it is listed, or two that are: patientBirthDate, and patientsName, as DICOM once had it."""
+    if part in words:
+        return True
+    return any(
+        part[:cut] in words and (part[cut:] in words or part[cut:].removeprefix("s") in words) for cut in range(2, len(part))
+    )
 
 
 @lru_cache(4096)
@@ -99,7 +122,7 @@ def _read_up_to(words: frozenset[str], path: str) -> str:
     begin = 0
     for separator in (*_SEPARATOR.finditer(path), None):
         end = len(path) if separator is None else separator.start()
-        if _plain(path[begin:end]) in words:
+        if _is_of(words, _plain(path[begin:end])):
             return path[:end]
         begin = end if separator is None else separator.end()
     return path
@@ -175,6 +198,11 @@ def is_harmless(name: str, names: SensitiveNames) -> bool:
     return name not in names and "#" not in name and not _is_resource_type(name)
 
 
+def may_end_one(name: str, names: SensitiveNames) -> bool:
+    """Whether with words before it, as they stand in a text, this name may be sensitive: `ID`, for `Patient ID`."""
+    return _plain(name) in names.last_words
+
+
 def has_marker(text: str) -> bool:
     """Whether an opening or closing marker is in it."""
     return _MARKER.search(text) is not None
@@ -202,13 +230,25 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
     )
     for match in _BARE_NAME.finditer(text):
         start = match.end()
-        if match.start() < covered or match[1] not in names:
+        if match.start() < covered or not _is_name(text, match, names):
             continue
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
         covered = _value_end(text, start, least)
         if text[start:covered].strip() not in ("", REMOVED):
             yield Tag(path, start, covered, "field")
+
+
+def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
+    """Whether a bare name is sensitive, by itself or with the words before it."""
+    if match[1] in names:
+        return True
+    if _plain(match[1]) not in names.last_words:
+        return False
+    before = _BEFORE.search(text, max(0, match.start(1) - _BEFORE_MAX), match.start(1))
+    words = before[0].split() if before is not None else []
+    words = [_POSSESSIVE.sub("", word) for word in words]
+    return any("".join((*words[start:], match[1])) in names for start in range(len(words)))
 
 
 def _value_end(text: str, start: int, least: int) -> int:

@@ -176,7 +176,7 @@ static uint32_t hash(uint32_t h, struct bytes b)
     return h;
 }
 
-/* `kind` and a word, or two of them: 'n' a harmless name; 'p' a source's address and a process that is subscribed to. */
+/* `kind` and a word, or two of them: 'f' a field's harmless name; 'n' one in a text; 'p' a source's address and a process that is subscribed to. */
 static struct word *word_slot(Turnstile *t, uint8_t kind, struct bytes a, struct bytes b, int *is_there)
 {
     *is_there = 0;
@@ -703,7 +703,7 @@ static int is_known_harmless(Turnstile *t, const struct said *s)
         const struct field *f = s->field + i;
         if (t->has_scales && same(f->name, "claimed_priority"))
             return 0;
-        if (f->name.n == 0 || !knows(t, 'n', f->name, (struct bytes){f->name.p, 0}) || (f->text.p != NULL && !is_plain(t, f->text)))
+        if (f->name.n == 0 || !knows(t, 'f', f->name, (struct bytes){f->name.p, 0}) || (f->text.p != NULL && !is_plain(t, f->text)))
             return 0;
     }
     return 1;
@@ -1019,7 +1019,7 @@ out:
     return result;
 }
 
-static PyObject *learn_name(Turnstile *t, PyObject *args)
+static PyObject *learn_harmless(Turnstile *t, uint8_t kind, PyObject *args)
 {
     struct bytes name;
     const char *p;
@@ -1027,9 +1027,13 @@ static PyObject *learn_name(Turnstile *t, PyObject *args)
     if (!PyArg_ParseTuple(args, "y#", &p, &n))
         return NULL;
     name = (struct bytes){(const uint8_t *)p, (uint32_t)(n < 1000 ? n : 1000)};
-    learn(t, 'n', name, (struct bytes){name.p, 0});
+    learn(t, kind, name, (struct bytes){name.p, 0});
     Py_RETURN_NONE;
 }
+
+static PyObject *learn_field(Turnstile *t, PyObject *args) { return learn_harmless(t, 'f', args); }
+
+static PyObject *learn_name(Turnstile *t, PyObject *args) { return learn_harmless(t, 'n', args); }
 
 static PyObject *learn_process(Turnstile *t, PyObject *args)
 {
@@ -1172,7 +1176,8 @@ static PyObject *turnstile_new(PyTypeObject *type, PyObject *args, PyObject *Py_
 
 static PyMethodDef methods[] = {
     {"hear", (PyCFunction)hear, METH_VARARGS, "hear(block, frames, offset_ns, received tail, arrival tail) -> (rows, notes, sound)"},
-    {"learn_name", (PyCFunction)learn_name, METH_VARARGS, "learn_name(a name that is never sensitive)"},
+    {"learn_field", (PyCFunction)learn_field, METH_VARARGS, "learn_field(a field's name that is never sensitive)"},
+    {"learn_name", (PyCFunction)learn_name, METH_VARARGS, "learn_name(a name that never makes sensitive what follows it in a text)"},
     {"learn_process", (PyCFunction)learn_process, METH_VARARGS, "learn_process(address, a process of it that is subscribed to)"},
     {"learn_source", (PyCFunction)learn_source, METH_VARARGS, "learn_source(address, its text, device, measured, low_ns, high_ns, at_tai_ns)"},
     {"forget_sources", (PyCFunction)forget_sources, METH_NOARGS, "forget_sources()"},

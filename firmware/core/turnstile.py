@@ -10,7 +10,7 @@ from firmware.core._turnstile import Turnstile as Pass
 from firmware.core.certificate import DeviceOffset
 from firmware.core.entrance import EVERYBODY, OWN_KINDS, Rules, Words
 from firmware.core.message import Message, stamp_tail
-from firmware.core.sensitive import bare_names, is_harmless
+from firmware.core.sensitive import bare_names, is_harmless, may_end_one
 from firmware.core.timestamp import SECOND
 
 # What of a frame comes back. Plain: device, priority, key (as `Entry.key`), the message packed as a batch of one, stamp (UTC ns).
@@ -59,10 +59,13 @@ class Turnstile:
         self._pass.learn_source(source_ip, address, message.device, interval is not None, *(interval or (0, 0, 0)))
         if not self._is_everybody and self._rules.subscription.wants(message.device, message.process):
             self._pass.learn_process(source_ip, message.process.encode())
-        texts = [message.text or "", *(value for value in message.fields.values() if isinstance(value, str))]
-        names = dict.fromkeys([*message.fields, *(name for text in texts for name in bare_names(text))])
-        for name in list(names)[:NAMES_A_MESSAGE]:
+        for name in list(message.fields)[:NAMES_A_MESSAGE]:
             if name.isascii() and is_harmless(name, self._rules.names):
+                self._pass.learn_field(name.encode())
+        texts = [message.text or "", *(value for value in message.fields.values() if isinstance(value, str))]
+        names = dict.fromkeys(name for text in texts for name in bare_names(text))
+        for name in list(names)[:NAMES_A_MESSAGE]:
+            if name.isascii() and is_harmless(name, self._rules.names) and not may_end_one(name, self._rules.names):
                 self._pass.learn_name(name.encode())
 
     def forget_sources(self) -> None:

@@ -51,14 +51,16 @@ def test_marked_spans_are_in_order_and_open(text: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["patient", "patient_name", "PatientName", "PATIENT-NAME", "patientName", "robot/patient/age", "patient.id", "a/b/MRN", "birthDate",
-     "date of birth", "sd@32473/patient_id", "patients[0].x/name", "accessionNumber", "Phone"],
+     "date of birth", "sd@32473/patient_id", "patients[0].x/name", "accessionNumber", "Phone", "patientBirthDate", "patient_dob",
+     "PatientsName", "ReferringPhysicianName", "a/patient_last_name/0"],
 )  # fmt: skip
 def test_sensitive_names(name: str) -> None:
     """However it is spelled and wherever it stands. (S2-081)"""
     assert name in NAMES
 
 
-@pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/"])
+@pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/", "device_name",
+     "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient"])  # fmt: skip
 def test_harmless_names(name: str) -> None:
     """Names that only look like it."""
     assert name not in NAMES
@@ -110,6 +112,14 @@ def test_fields_and_attachments() -> None:
         (["Jane Doe"], "patient   : Jane Doe\nbed       : 4"),
         (["4711"], "mrn\t \t= 4711"),
         ([], "patient\n\n: x"),
+        (["4711"], "Patient ID: 4711"),
+        (["4711"], "arm 3 of the patient id=4711, bed 4"),
+        (["1961-02-03", "A1"], "Date of birth: 1961-02-03; accession number = A1"),
+        (["4711"], "MEDICAL\tRECORD  NUMBER: 4711"),
+        (["1961-02-03"], "Patient's birth date: 1961-02-03"),
+        (["4711"], "Patient\u2019s ID: 4711"),
+        (["555"], "moved to #3, phone number: 555"),
+        ([], "arm id: 3, date: 2026-11-26, order number: 4, patient side cart: ready, zone of patient, id: 3"),
         ([], "arm=3 torque=4.5 at 12:30:15"),
         ([], "see http://example.org/patient"),
         ([], "patient="),

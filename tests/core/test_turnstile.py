@@ -98,6 +98,7 @@ def test_the_order_of_a_block_is_kept() -> None:
         (False, "mrn\n: 12345"),
         (True, "mrn\n\n: 12345"),
         (True, "torque   = 12345"),
+        (False, "id: 12345"),
         (False, "patient关节: x"),
         (False, '{"resourceType": "Patient"}'),
         (False, "'patient' = x"),
@@ -115,6 +116,15 @@ def test_texts_in_which_something_could_be_sensitive_are_the_entrances(is_plain:
 
     assert is_plain == gate.is_same(datagram(text, process="arm"))
     assert (is_plain or "INJURED" in text) == gate.is_same(datagram(process="arm", fields={"note": text}))
+
+
+def test_a_name_that_ends_a_longer_one_is_never_learned_from_a_text() -> None:
+    """`arm id: 3` teaches nothing of `Patient ID: 4711`; a field may be called so all the same. (S2-082)"""
+    gate = Gate()
+
+    assert gate.is_same(datagram("stopped", process="arm", fields={"id": 3, "date": "today"}))
+    gate.entry(datagram("arm id: 3", process="arm"))
+    assert not gate.is_same(datagram("Patient ID: 4711", process="arm"))
 
 
 @pytest.mark.parametrize("name", ["patient_name", "Patient-ID", "robot/mrn", "a#phi", "resourceType", "é"])
