@@ -16,7 +16,7 @@ from firmware.core.frame import ip_text
 from firmware.core.message import Field, Message, Priority, is_token, packed_single
 from firmware.core.priority import SEVERITY_OF, priority_of
 from firmware.core.said import Said
-from firmware.core.sensitive import SensitiveNames, find_tags
+from firmware.core.sensitive import SensitiveNames, find_tags, find_tags_below
 from firmware.core.timestamp import SECOND
 
 KIND = "published"
@@ -186,7 +186,10 @@ def message_from(
         severity=SEVERITY_OF[priority] if said.severity is None else said.severity,
         origin_time=_origin(said, received, offset_ns, rules, fields, count, offset), received_time=received,
         sequence=said.sequence, event=event, text=said.text, fields=fields, attachment=said.attachment,
-        tags=(*find_tags(said.text, fields, said.attachment, names=rules.names), *said.tags),
+        tags=(
+            *find_tags(said.text, fields, said.attachment, names=rules.names),
+            *find_tags_below(said.heading, said.text, names=rules.names), *said.tags,
+        ),
     )  # fmt: skip
 
 

@@ -42,6 +42,11 @@ class Said:
     tags: tuple[Tag, ...] = ()
     is_unique: bool = False
 
+    @property
+    def heading(self) -> str:
+        """What stood before the text of a syslog message: `Patient: Jane Doe` has a tag and a text to whoever parts it by RFC 3164."""
+        return f"{self.device or ''} {self.process}: " if self.form == "syslog" and self.process else ""
+
 
 def clean_text(value: str) -> str:
     """Text that can be stored: within the ceiling, and without halves of surrogate pairs, which JSON can carry and UTF-8 cannot."""

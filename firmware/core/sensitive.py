@@ -167,6 +167,19 @@ def find_tags(
     return tuple(tags)
 
 
+def find_tags_below(heading: str, text: str | None, *, names: SensitiveNames = NAMES) -> tuple[Tag, ...]:
+    """What more of a text is sensitive because of what stood before it and was parted from it."""
+    if not heading or not text:
+        return ()
+    shift, own = len(heading), set(_text_tags("text", text, names))
+    found = (
+        Tag("text", max(0, tag.start - shift), max(0, tag.end - shift), tag.why)
+        for tag in _text_tags("text", heading + text, names)
+        if tag.start == tag.end or tag.end > shift
+    )
+    return tuple(tag for tag in found if tag not in own)
+
+
 @lru_cache(4096)
 def _is_resource_type(name: str) -> bool:
     return _plain(_SEPARATOR.split(name)[-1]) == "resourcetype"

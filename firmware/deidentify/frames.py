@@ -16,7 +16,7 @@ from firmware.core.checksum import ipv4_header_holds, transport_holds
 from firmware.core.datagram import decoded, says_each_once
 from firmware.core.errors import BadItem
 from firmware.core.frame import Frame, parsed
-from firmware.core.sensitive import NAMES, SensitiveNames, find_tags, holds_marker
+from firmware.core.sensitive import NAMES, SensitiveNames, find_tags, find_tags_below, holds_marker
 
 PTP_PORTS = frozenset({319, 320})
 # Fixed parts by messageType (IEEE 1588-2019 §13); TLVs behind them may hold names people gave to clocks, and stay.
@@ -187,4 +187,8 @@ def _is_clean(payload: bytes, rules: FrameRules) -> bool:
     if said.undecodable or said.attachment is not None or holds_marker(payload) or not says_each_once(payload):
         return False
     words = "\n".join(filter(None, (said.device, said.process, said.kind, said.event)))
-    return not find_tags(said.text, said.fields, names=rules.names) and not find_tags(words, {}, names=rules.names)
+    return not (
+        find_tags(said.text, said.fields, names=rules.names)
+        or find_tags_below(said.heading, said.text, names=rules.names)
+        or find_tags(words, {}, names=rules.names)
+    )

@@ -57,6 +57,7 @@ def test_leaves_whole(packet: Any) -> None:
         Ether() / IP() / ICMP(type=3, code=3) / IP() / UDP() / b"SECRET",
         Ether() / IPv6() / ICMPv6EchoRequest(data=b"SECRET"),
         Ether() / IP() / UDP(dport=47001) / b"for #phi SECRET",
+        Ether() / IP() / UDP(dport=514) / b"<11>Patient: SECRET",
         Ether() / IP() / UDP(dport=47001) / datagram("x", fields={"patient_name": "SECRET"}),
         Ether() / IP() / UDP(dport=47001) / datagram("x", attachment=("text/plain", b"SECRET")),
         Ether() / IP() / UDP(dport=47001) / b"MSH|^~\\&|SECRET",

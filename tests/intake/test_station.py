@@ -135,6 +135,26 @@ def test_sensitive_parts_are_tagged_at_the_entrance(room: Room) -> None:
     assert "for #phi Jane Doe #end" == message.text
 
 
+@pytest.mark.parametrize(
+    ("expected", "line"),
+    [
+        (["Jane Doe"], "<11>Patient: Jane Doe, bed 4"),
+        (["4711"], "<11>Nov 26 12:00:00 robot-1 MRN[17]: 4711"),
+        (["4711"], "<11>Nov 26 12:00:00 Patient ID: 4711"),
+        (["Jane Doe"], "<11>1 - robot-1 patient - - - Jane Doe"),
+        (["4711"], "<11>Nov 26 12:00:00 robot-1 arm: mrn=4711, stopped"),
+        ([], "<11>Nov 26 12:00:00 robot-1 arm: stopped"),
+    ],
+)
+def test_what_syslog_takes_for_the_name_of_a_program_may_name_what_follows(room: Room, expected: list[str], line: str) -> None:
+    """`Patient: Jane Doe` has a tag and a text to whoever parts it by RFC 3164; that somebody is named does not change. (S2-081)"""
+    room.say(line.encode())
+    room.step()
+    (message,) = room.messages()
+
+    assert expected == [(message.text or "")[tag.start : tag.end] for tag in message.tags]
+
+
 def test_copies_are_dropped_and_counted(room: Room) -> None:
     """The same message by two ways, or twice by a mirror port, is one. Two equal words at different times are two."""
     room.say(datagram("x", sequence=1, time_utc_ns=room.board.clock.now().utc_ns))
