@@ -16,6 +16,7 @@ class Turnstile:
         device_uncertainty_ns: int,
         is_everybody: bool,
         has_scales: bool,
+        is_ascii: bool,
         /,
     ) -> Turnstile: ...
     def hear(

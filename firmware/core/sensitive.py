@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from unicodedata import normalize
 
 from firmware.core.message import Field, Tag
 
@@ -46,23 +47,26 @@ _CLINICAL = re.compile(
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
 # value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it, but
 # not within its quotation marks. Many spaces before the sign: in columns. turnstile.c: is_harmless_before looks for the same.
-_QUOTED_NAME = re.compile(r"[\"']([A-Za-z][\w .@:/-]{0,63})\\?[\"']\s*[:=]")
-_BARE_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,63})(?:[ \t]+|\s)?[=:](?!//)\s*")
+# In any script: marks of vowels and accents that stand for themselves are no letters to Python. The signs also in the width of Chinese ones.
+_MARK = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u200c\u200d\u3099\u309a"
+_SIGN = "[=:\uff1a\uff1d]"
+_QUOTED_NAME = re.compile(rf"[\"']([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\?[\"']\s*{_SIGN}")
+_BARE_NAME = re.compile(rf"(?<![\w.{_MARK}-])([^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+|\s)?{_SIGN}(?!//)\s*")
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
 # After a surname: `Doe, Jane`, in capitals or in a script that has none, and not `Doe, Bed 4`, `Doe, Bed: 4` or `Doe, bed 4`. Such a comma
 # ends no value of words alone.
-_GIVEN_NAME = re.compile(r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\d])")
+_GIVEN_NAME = re.compile(r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\uff1a\uff1d\d])")
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
-_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:|^</\x00-\x1f]*+", re.IGNORECASE)
+_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:\uff1a\uff1d|^</\x00-\x1f]*+", re.IGNORECASE)
 # The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
 _BEFORE = re.compile(r"(?:[^\W\d_][^\W_]*(?:['\u2019]s)?[ \t]+){1,3}\Z")
 _POSSESSIVE = re.compile(r"['\u2019]s\Z")
 _BEFORE_MAX = 80  # characters looked at for them
-_WORD_IN_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W_a-zA-Z]+")
+_WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
-_NOT_LETTER = re.compile(r"[^a-z0-9]+")
+_NOT_LETTER = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ def _is_of(words: frozenset[str], part: str) -> bool:
     """Whether it is listed, or two that are: patientBirthDate, and patientsName, as DICOM once had it."""
     if part in words:
         return True
+    if not part.isascii() and any(part.endswith(word) for word in words if word[0] >= "\u2e80"):
+        return True  # Chinese puts no space before it.
     return any(
         part[:cut] in words and (part[cut:] in words or part[cut:].removeprefix("s") in words) for cut in range(2, len(part))
     )
@@ -129,7 +135,8 @@ def _read_up_to(words: frozenset[str], path: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return _NOT_LETTER.sub("", name.casefold())
+    """Without signs, accents, width and case: `Pr\u00e9nom` is one name however its accent was typed."""
+    return _NOT_LETTER.sub("", normalize("NFKD", name).casefold())
 
 
 NAMES = SensitiveNames.of(FIELD_NAMES)

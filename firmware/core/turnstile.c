@@ -74,6 +74,7 @@ typedef struct {
     PyObject *tails[2];
     uint64_t device_uncertainty_ns;
     int is_everybody, has_scales;
+    int is_ascii; /* whether every sensitive name is */
     uint32_t words, sources;
     struct word *word;
     struct source *source;
@@ -305,13 +306,16 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
         end--;
     if (end == at && end && is_space(b.p[end - 1]))
         end--;
-    int letters = 0, beyond = 0;
+    int letters = 0, beyond = 0, other = 0;
     for (begin = end; begin && is_of_name(b.p[begin - 1]); begin--) {
         letters |= is_letter(b.p[begin - 1]);
         beyond |= b.p[begin - 1] >= 0x80;
+        other |= b.p[begin - 1] >= 0xc0 && (b.p[begin - 1] < 0xe4 || b.p[begin - 1] > 0xe9);
     }
-    if (beyond) /* Some of it may be a letter, a space or a comma: a name that could begin in it is not judged here. */
-        return !letters;
+    /* Some of it may be a letter, a space or a comma: a name that could begin in it is not judged here. Of ideographs alone (E4 to E9)
+     * it is one only where the site has listed such names; others may be a listed one in another width. */
+    if (beyond)
+        return !letters && !other && t->is_ascii;
     if (begin == end || !is_letter(b.p[begin]) || end - begin > 64)
         return 1;
     return knows(t, 'n', (struct bytes){b.p + begin, end - begin}, (struct bytes){b.p, 0});
@@ -353,6 +357,10 @@ static int is_plain(Turnstile *t, struct bytes b)
                 return 0;
             break;
         }
+        case 0xef: /* both signs in the width of Chinese ones */
+            if (b.n - i > 2 && b.p[i + 1] == 0xbc && (b.p[i + 2] == 0x9a || b.p[i + 2] == 0x9d))
+                return 0;
+            break;
         case ':':
         case '=':
             if (b.n - i > 2 && b.p[i + 1] == '/' && b.p[i + 2] == '/') /* https:// */
@@ -1140,9 +1148,9 @@ static PyObject *turnstile_new(PyTypeObject *type, PyObject *args, PyObject *Py_
 {
     PyObject *ports, *events, *refused, *words, *free_tail, *locked_tail;
     unsigned long long uncertainty;
-    int is_everybody, has_scales;
-    if (!PyArg_ParseTuple(args, "O!O!O!OSSKpp", &PyDict_Type, &ports, &PyTuple_Type, &events, &PyTuple_Type, &refused, &words,
-                          &free_tail, &locked_tail, &uncertainty, &is_everybody, &has_scales))
+    int is_everybody, has_scales, is_ascii;
+    if (!PyArg_ParseTuple(args, "O!O!O!OSSKppp", &PyDict_Type, &ports, &PyTuple_Type, &events, &PyTuple_Type, &refused, &words,
+                          &free_tail, &locked_tail, &uncertainty, &is_everybody, &has_scales, &is_ascii))
         return NULL;
     Turnstile *t = (Turnstile *)type->tp_alloc(type, 0);
     if (t == NULL)
@@ -1171,6 +1179,7 @@ static PyObject *turnstile_new(PyTypeObject *type, PyObject *args, PyObject *Py_
     t->device_uncertainty_ns = uncertainty;
     t->is_everybody = is_everybody;
     t->has_scales = has_scales;
+    t->is_ascii = is_ascii;
     return (PyObject *)t;
 }
 

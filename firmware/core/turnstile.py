@@ -41,6 +41,7 @@ class Turnstile:
             rules.device_uncertainty_ns,
             self._is_everybody,
             bool(rules.stated_priorities),
+            all(word.isascii() for word in rules.names.words),
         )
 
     def hear(self, block: Block, now: Now) -> tuple[list[Row], list[Note], bool]:

@@ -59,6 +59,25 @@ def test_sensitive_names(name: str) -> None:
     assert name in NAMES
 
 
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("患者姓名", "患者姓名"), ("姓名", "患者姓名"), ("имя", "ИМЯ"), ("prénom", "prénom"), ("prénom", "Pre\u0301nom"),
+        ("Straße", "STRASSE"), ("रोगी", "रोगी"), ("mrn", "ＭＲＮ"), ("שם", "שם"),
+    ],
+)  # fmt: skip
+def test_a_site_lists_names_in_its_own_script(listed: str, name: str) -> None:
+    """As a field's name, quoted in a text and bare in one, with either width of the sign; no listed name counts for nothing. (S2-081)"""
+    names = SensitiveNames.of([listed])
+
+    assert name in names
+    assert (Tag("text", 0, 0, "field"),) == find_tags(f'got {{"{name}": "x"}}', {}, names=names)
+    for sign in (": ", " = ", "：", "＝"):
+        text = f"arm 3, {name}{sign}欧阳"
+        assert ["欧阳"] == [text[tag.start : tag.end] for tag in find_tags(text, {}, names=names)]
+    assert () == find_tags(f"{name} 4, arm: 3, 关节：过热", {"arm": 1}, names=names)
+
+
 @pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/", "device_name",
      "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient"])  # fmt: skip
 def test_harmless_names(name: str) -> None:
@@ -113,6 +132,8 @@ def test_fields_and_attachments() -> None:
         (["4711"], "mrn\t \t= 4711"),
         ([], "patient\n\n: x"),
         (["4711"], "Patient ID: 4711"),
+        (["Jane Doe"], "Patient：Jane Doe, bed 4"),
+        (["Jane Doe"], "arm=3 patient＝Jane Doe; bed 4"),
         (["4711"], "arm 3 of the patient id=4711, bed 4"),
         (["1961-02-03", "A1"], "Date of birth: 1961-02-03; accession number = A1"),
         (["4711"], "MEDICAL\tRECORD  NUMBER: 4711"),
@@ -243,7 +264,7 @@ def test_a_site_chooses_its_names() -> None:
 
 
 PIECES = st.sampled_from(
-    ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "|", "^", "<ClinicalDocument", "1999/xhtml", "resourceType",
+    ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "：", "＝", "|", "^", "<ClinicalDocument", "1999/xhtml", "resourceType",
      '"', "'", "\n", "x", "Jane", "ſ", "12 N", "/", "."]
 )  # fmt: skip
 

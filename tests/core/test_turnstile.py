@@ -7,7 +7,7 @@ import pytest
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
 from drivers.tap import Block, HeardFrame, pack_block
 from firmware.core.certificate import DRIFT_PPM, DeviceOffset, Method
-from firmware.core.entrance import AHEAD_NS_MAX, YEAR_2000_TAI_NS, Entry, entry_of, message_of
+from firmware.core.entrance import AHEAD_NS_MAX, YEAR_2000_TAI_NS, Entry, Rules, entry_of, message_of
 from firmware.core.timestamp import SECOND
 from firmware.core.turnstile import Row, Turnstile
 from firmware.intake.publisher import datagram
@@ -28,8 +28,9 @@ def frame(payload: bytes, port: int = 47002) -> bytes:
 class Gate:
     """A turnstile, and the entrance that teaches it."""
 
-    def __init__(self, offset: DeviceOffset | None = None) -> None:
-        self.turnstile = Turnstile(RULES)
+    def __init__(self, offset: DeviceOffset | None = None, rules: Rules = RULES) -> None:
+        self.rules = rules
+        self.turnstile = Turnstile(rules)
         self.offset = offset
 
     def hear(self, *payloads: bytes) -> list[Row]:
@@ -46,7 +47,7 @@ class Gate:
             port=47002,
             stamp_utc_ns=NOW.utc_ns,
             now=NOW,
-            rules=RULES,
+            rules=self.rules,
             count=lambda name: None,
             offset=self.offset,
         )
@@ -99,6 +100,8 @@ def test_the_order_of_a_block_is_kept() -> None:
         (True, "mrn\n\n: 12345"),
         (True, "torque   = 12345"),
         (False, "id: 12345"),
+        (False, "ｐatient：Jane"),
+        (False, "ｍｒｎ: 12345"),
         (False, "patient关节: x"),
         (False, '{"resourceType": "Patient"}'),
         (False, "'patient' = x"),
@@ -116,6 +119,14 @@ def test_texts_in_which_something_could_be_sensitive_are_the_entrances(is_plain:
 
     assert is_plain == gate.is_same(datagram(text, process="arm"))
     assert (is_plain or "INJURED" in text) == gate.is_same(datagram(process="arm", fields={"note": text}))
+
+
+def test_a_site_that_lists_names_in_ideographs_has_them_judged() -> None:
+    """Without such names they are plain. (S2-081)"""
+    text = datagram("患者: 欧阳", process="arm")
+
+    assert Gate().is_same(text)
+    assert not Gate(rules=rules_of(IntakeSettings(sensitive_fields=("患者",)))).is_same(text)
 
 
 def test_a_name_that_ends_a_longer_one_is_never_learned_from_a_text() -> None:
