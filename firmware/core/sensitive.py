@@ -54,9 +54,19 @@ _QUOTED_NAME = re.compile(rf"[\"']([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\?[\"']\s*
 _BARE_NAME = re.compile(rf"(?<![\w.{_MARK}-])([^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+|\s)?{_SIGN}(?!//)\s*")
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
-# After a surname: `Doe, Jane`, in capitals or in a script that has none, and not `Doe, Bed 4`, `Doe, Bed: 4` or `Doe, bed 4`. Such a comma
-# ends no value of words alone.
+# Brackets within a value, of which none may end it: `Patient: Jane (Jo) Doe`, `Patient: [VIP] Jane Doe`. Two levels are more than names have.
+_OPENED = re.compile(r"[(\[{]")
+_BRACKETED = re.compile(r"[(\[{](?:[^()\[\]{}\r\n]|[(\[{][^()\[\]{}\r\n]{0,100}+[)\]}]){0,100}+[)\]}]")
+# After a surname: `Doe, Jane`, in capitals or in a script that has none, and not `Doe, Bed 4`, `Doe, Bed: 4` or `Doe, bed 4`; and the day
+# somebody was born. Such a comma ends no value of words alone.
 _GIVEN_NAME = re.compile(r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\uff1a\uff1d\d])")
+_DAY = re.compile(r",\s*+(?:born|b\.|\*)?\s*+\d{1,4}([-./])\d{1,2}\1\d{1,4}(?![\d:])", re.IGNORECASE)
+# What is a surname alone, or may be: one word behind particles and titles. A name in small letters has small letters behind its comma, too.
+_SURNAME = re.compile(
+    r"\W*+(?:(?:van|von|vom|zu|zum|der|den|de|del|della|da|di|do|dos|das|du|la|le|el|al|bin|ibn|ben|ter|ten|te|st|dr|mr|mrs|ms|prof)\b\.?"
+    r"[ \t]+)*+[^\s,]++\s*+",
+    re.IGNORECASE,
+)
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:\uff1a\uff1d|^</\x00-\x1f]*+", re.IGNORECASE)
@@ -273,9 +283,31 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
 
 def _value_end(text: str, start: int, least: int) -> int:
     """Where the value that begins at `start` ends. least: where it does at the earliest, for its quotation marks."""
-    stop = _VALUE_END.search(text, least)
-    if least == start and stop is not None and _WORDS.fullmatch(text, start, stop.start()):
+    stop = _stop(text, least)
+    value = text[start : stop.start()] if stop is not None else ""
+    if least == start and stop is not None and _WORDS.fullmatch(value):
         # Somebody's name, for all we know. To its last separator and not only over the given name: cleaned again it is the same.
-        while stop is not None and (given := _GIVEN_NAME.match(text, stop.start())) and not given[1][0].islower():
-            stop = _VALUE_END.search(text, given.end())
+        is_small = value.islower() or _SURNAME.fullmatch(value) is not None
+        while stop is not None:
+            given = _GIVEN_NAME.match(text, stop.start())
+            if given is not None and given[1][0].islower():
+                given, is_small = (
+                    (given if is_small else None),
+                    False,
+                )  # A given name and no more: what follows it may be anything.
+            found = given or _DAY.match(text, stop.start())
+            if found is None:
+                break
+            stop = _stop(text, found.end())
     return stop.start() if stop is not None else len(text)
+
+
+def _stop(text: str, at: int) -> re.Match[str] | None:
+    """What ends a value, looked for from here on: nothing in brackets that it opens itself."""
+    while True:
+        stop = _VALUE_END.search(text, at)
+        opened = _OPENED.search(text, at, stop.start() if stop is not None else len(text))
+        inside = _BRACKETED.match(text, opened.start()) if opened is not None else None
+        if inside is None:
+            return stop
+        at = inside.end()
