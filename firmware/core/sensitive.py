@@ -38,10 +38,12 @@ _MARKER = re.compile(f"({_OPEN})|{_CLOSE}", re.IGNORECASE)
 _MARKER_BYTES = tuple("#phi".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 # HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient. So does a piece of one, as datagrams cut
 # it: any HL7 segment at the begin of a line, the caret between two letters, with which HL7 and DICOM write a person's name, and
-# the name space of FHIR's narrative.
+# the name space of FHIR's narrative. Of DICOM an element of the patient's or of a person with its value, as every tool prints it, and its JSON.
 _CLINICAL = re.compile(
-    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||[^\W\d_]\^[^\W\d_]"
-    r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\"\s*:",
+    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||(?:[^\W\d_]|[^\x00-\x7f])\^(?:[^\W\d_]|[^\x00-\x7f])"
+    r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\"\s*:"
+    r"|\((?:0010,[ ]?[0-9A-F]{4}|0008,[ ]?0050)\)[^\r\n]{0,60}?(?-i:\b[A-Z]{2}\b)|\([0-9A-F]{4},[ ]?[0-9A-F]{4}\)[^\r\n]{0,60}?(?-i:\bPN\b)"
+    r"|\"[0-9A-F]{8}\\*\"\s*:\s*\{\s*\\*\"vr\\*\"",
     re.IGNORECASE,
 )
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
@@ -52,6 +54,10 @@ _MARK = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966
 _SIGN = "[=:\uff1a\uff1d]"
 _QUOTED_NAME = re.compile(rf"[\"']([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\?[\"']\s*{_SIGN}")
 _BARE_NAME = re.compile(rf"(?<![\w.{_MARK}-])([^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+|\s)?{_SIGN}(?!//)\s*")
+# An element of XML, in a text that has its end or goes on behind it: `usage: open <name>` is none.
+_ELEMENT = re.compile(
+    rf"<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})(?:\s[^<>]{{0,999}})?>(?=\S)|</(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s*>"
+)
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
 # Brackets within a value, of which none may end it: `Patient: Jane (Jo) Doe`, `Patient: [VIP] Jane Doe`. Two levels are more than names have.
@@ -69,12 +75,13 @@ _SURNAME = re.compile(
 )
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
-_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)[^#\"'=:\uff1a\uff1d|^</\x00-\x1f]*+", re.IGNORECASE)
+_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(/\x00-\x1f]|\((?![0-9A-F]{4},))*+", re.IGNORECASE)
 # The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
 _BEFORE = re.compile(r"(?:[^\W\d_][^\W_]*(?:['\u2019]s)?[ \t]+){1,3}\Z")
 _POSSESSIVE = re.compile(r"['\u2019]s\Z")
 _BEFORE_MAX = 80  # characters looked at for them
 _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
 _NOT_LETTER = re.compile(r"[\W_]+")
 
@@ -166,7 +173,7 @@ def find_tags(
     tags: list[Tag] = []
     if text is not None:
         tags += _text_tags("text", text, names)
-    everything = any(map(_is_resource_type, fields))  # FHIR, taken apart into fields
+    everything = any(map(_is_of_document, fields))  # FHIR or DICOM, taken apart into fields
     for name, value in fields.items():
         path = f"fields/{name}"
         if everything:
@@ -198,8 +205,8 @@ def find_tags_below(heading: str, text: str | None, *, names: SensitiveNames = N
 
 
 @lru_cache(4096)
-def _is_resource_type(name: str) -> bool:
-    return _plain(_SEPARATOR.split(name)[-1]) == "resourcetype"
+def _is_of_document(name: str) -> bool:
+    return _plain(_SEPARATOR.split(name)[-1]) == "resourcetype" or _DICOM_JSON.search(name) is not None
 
 
 def marked_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -225,7 +232,7 @@ def bare_names(text: str) -> Iterator[str]:
 
 def is_harmless(name: str, names: SensitiveNames) -> bool:
     """Whether this name, of a field or in a text, never makes anything sensitive by itself."""
-    return name not in names and "#" not in name and not _is_resource_type(name)
+    return name not in names and "#" not in name and not _is_of_document(name)
 
 
 def may_end_one(name: str, names: SensitiveNames) -> bool:
@@ -250,7 +257,8 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
     if _CLINICAL.search(text):
         yield Tag(path, 0, 0, "clinical")
         return
-    if any(match[1] in names for match in _QUOTED_NAME.finditer(text)):
+    elements = (match[1] or match[2] for match in _ELEMENT.finditer(text))
+    if any(match[1] in names for match in _QUOTED_NAME.finditer(text)) or any(element in names for element in elements):
         yield Tag(path, 0, 0, "field")
         return
     for start, end in marked_spans(text):

@@ -340,6 +340,14 @@ static int is_plain(Turnstile *t, struct bytes b)
         case '^':
         case '<':
             return 0;
+        case '(': { /* (0010,0010), an element of DICOM */
+            uint32_t k = i + 1;
+            while (k < b.n && k < i + 5 && ((b.p[k] >= '0' && b.p[k] <= '9') || (lower(b.p[k]) >= 'a' && lower(b.p[k]) <= 'f')))
+                k++;
+            if (k == i + 5 && k < b.n && b.p[k] == ',')
+                return 0;
+            break;
+        }
         case '#':
             if (i + 1 < b.n && lower(b.p[i + 1]) == 'p')
                 return 0;

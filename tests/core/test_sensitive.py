@@ -176,6 +176,7 @@ def test_documents_are_sensitive_as_a_whole() -> None:
     assert whole == list(find_tags('{\\"mrn\\": 1', {}))
     for text in ("MSH|^~\\&|ADT", "\x0bMSH|^~\\&", "x\rPID|1||", "<?xml?><AuditMessage>", '{"resourceType": "Patient"'):
         assert "clinical" == find_tags(text, {})[0].why
+    assert {"clinical"} == {tag.why for tag in find_tags(None, {"a/00100020/vr": "LO", "a/00100020/Value/0": "4711"})}
     assert {"clinical"} == {tag.why for tag in find_tags(None, {"resourceType": "Observation", "valueQuantity/value": 6.3})}
 
 
@@ -189,6 +190,17 @@ def test_documents_are_sensitive_as_a_whole() -> None:
         "61|M|SMITH^JOHN|2106-3",
         '"div": "<div xmlns=\\"http://www.w3.org/1999/xhtml\\"><p>Jane Doe',
         'Everywoman1", "given": [ "Eve" ]',
+        "stored for Jose\u0301^A\u0301na",
+        "शर्मा^राम",
+        "(0010,0020) LO [4711]",
+        "(0010,0010) PN [Doe]                      #   4, 1 PatientName",
+        "(0010,0030) Patient's Birth Date                DA '19610203'",
+        "W: (0008,0090) PN #4 [Roe] ReferringPhysicianName",
+        '{"x": [{"00100020": {"vr": "LO", "Value": ["4711"]}}]}',
+        '{\\"00100020\\":{\\"vr\\":\\"LO\\"',
+        "<PatientName>Doe, Jane</PatientName>",
+        "<ns:patient id='x'><n>Ja",
+        "ne Doe</mrn > arm",
     ],
 )
 def test_pieces_of_documents_are_sensitive(text: str) -> None:
@@ -196,7 +208,8 @@ def test_pieces_of_documents_are_sensitive(text: str) -> None:
     assert [(0, 0)] == [(tag.start, tag.end) for tag in find_tags(text, {})]
 
 
-@pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint"])
+@pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint", "usage: open <name>",
+     "moved to (1024,2048) PX", "missing (0008,0018) SOPInstanceUID", "<b>stopped</b>", "(0020,000d) UI [1.2.3]", "(0018,1030) LO [T1 axial]"])  # fmt: skip
 def test_log_lines_are_no_documents(text: str) -> None:
     """Tables, powers and pipes of ordinary log lines stay."""
     assert () == find_tags(text, {})
@@ -264,6 +277,9 @@ def test_many_spans_become_whole_values() -> None:
         "name=" + "(a" * 20_000 + ")" * 20_000,
         "name=x, 1.1.1" * 5_000,
         "name=" + "van " * 15_000,
+        "<a " * 20_000,
+        "<a>" * 20_000,
+        "(0010,0010)" * 6_000,
     ],
 )
 @pytest.mark.timeout(5)
@@ -286,7 +302,7 @@ def test_a_site_chooses_its_names() -> None:
 
 
 PIECES = st.sampled_from(
-    ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "：", "＝", "|", "^", "<ClinicalDocument", "1999/xhtml", "resourceType",
+    ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "：", "＝", "|", "^", "<ClinicalDocument", "</patient>", "(0010,0020)", "LO", "1999/xhtml", "resourceType",
      '"', "'", "\n", "x", "Jane", "ſ", "12 N", "/", "."]
 )  # fmt: skip
 

@@ -100,6 +100,8 @@ def test_the_order_of_a_block_is_kept() -> None:
         (True, "mrn\n\n: 12345"),
         (True, "torque   = 12345"),
         (False, "id: 12345"),
+        (False, "(0010,0020) LO"),
+        (True, "moved to (10,2048)"),
         (False, "ｐatient：Jane"),
         (False, "ｍｒｎ: 12345"),
         (False, "patient关节: x"),
