@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import normalize
+from urllib.parse import unquote
 
 from firmware.core.message import Field, Tag
 
@@ -52,8 +53,17 @@ _CLINICAL = re.compile(
 # In any script: marks of vowels and accents that stand for themselves are no letters to Python. The signs also in the width of Chinese ones.
 _MARK = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u200c\u200d\u3099\u309a"
 _SIGN = "[=:\uff1a\uff1d]"
-_QUOTED_NAME = re.compile(rf"[\"']([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\?[\"']\s*{_SIGN}")
-_BARE_NAME = re.compile(rf"(?<![\w.{_MARK}-])([^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+|\s)?{_SIGN}(?!//)\s*")
+_QUOTED_NAME = re.compile(rf"[\"'][$@_.-]{{0,4}}([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\*[\"']\s*{_SIGN}")
+# Bare names also behind dashes, as on a command line, behind a terminal's colours, and behind the `\n` of a text that was quoted once.
+_COLOUR = r"\x1b\[[\d;]{0,16}m"
+_BARE_NAME = re.compile(
+    rf"(?:(?<![\w.{_MARK}-])|{_COLOUR}|\\(?P<escape>[nrt]))[_.-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+#?\d{{1,4}})?(?:{_COLOUR})?"
+    rf"(?:[ \t]+|\s)?{_SIGN}(?!//)\s*"
+)
+# Percent-encoding, as in addresses of the web; and there, and in names of files, whom a path leads to.
+_PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)
+_PERCENT_LEVELS = 3
+_PATH = re.compile(r"[/\\](?:patients?|mrns?)[/\\]([^\s/\\?#&\"'<>:,;]+)", re.IGNORECASE)
 # An element of XML, in a text that has its end or goes on behind it: `usage: open <name>` is none.
 _ELEMENT = re.compile(
     rf"<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})(?:\s[^<>]{{0,999}})?>(?=\S)|</(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s*>"
@@ -75,7 +85,9 @@ _SURNAME = re.compile(
 )
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
-_UNSUSPICIOUS = re.compile(r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(/\x00-\x1f]|\((?![0-9A-F]{4},))*+", re.IGNORECASE)
+_UNSUSPICIOUS = re.compile(
+    r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(%/\\\x00-\x1f]|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2}))*+", re.IGNORECASE
+)
 # The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
 _BEFORE = re.compile(r"(?:[^\W\d_][^\W_]*(?:['\u2019]s)?[ \t]+){1,3}\Z")
 _POSSESSIVE = re.compile(r"['\u2019]s\Z")
@@ -131,7 +143,7 @@ def _is_listed(words: frozenset[str], path: str) -> bool:
 
 def _is_of(words: frozenset[str], part: str) -> bool:
     """Whether it is listed, or two that are: patientBirthDate, and patientsName, as DICOM once had it."""
-    if part in words:
+    if part in words or (part := part.rstrip("0123456789")) in words:  # address2
         return True
     if not part.isascii() and any(part.endswith(word) for word in words if word[0] >= "\u2e80"):
         return True  # Chinese puts no space before it.
@@ -227,7 +239,10 @@ def marked_spans(text: str) -> Iterator[tuple[int, int]]:
 
 def bare_names(text: str) -> Iterator[str]:
     """What stands in a text as a field's name would: before `=` or `:`."""
-    return (match[1] for match in _BARE_NAME.finditer(text))
+    for match in _BARE_NAME.finditer(text):
+        yield match["name"]
+        if match["escape"]:
+            yield match["escape"] + match["name"]
 
 
 def is_harmless(name: str, names: SensitiveNames) -> bool:
@@ -254,6 +269,20 @@ def holds_marker(data: bytes) -> bool:
 def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
     if _UNSUSPICIOUS.fullmatch(text):
         return
+    tags = list(_plain_text_tags(path, text, names))
+    read = text
+    for _ in range(_PERCENT_LEVELS):
+        if not _PERCENT.search(read):
+            break
+        read = unquote(read)
+    if read != text:
+        within = list(_plain_text_tags(path, read, names))
+        if len(within) > len(tags) or any(tag.start == tag.end for tag in within):
+            tags = [Tag(path, 0, 0, within[0].why)]
+    yield from tags
+
+
+def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
     if _CLINICAL.search(text):
         yield Tag(path, 0, 0, "clinical")
         return
@@ -263,6 +292,9 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
         return
     for start, end in marked_spans(text):
         yield Tag(path, start, end, "marker")
+    for match in _PATH.finditer(text):
+        if match[1] != REMOVED:
+            yield Tag(path, *match.span(1), "field")
     covered = (
         0  # Names inside a value already taken are not looked at again, or a text of nothing but names would cost its square.
     )
@@ -279,14 +311,16 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
 
 def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     """Whether a bare name is sensitive, by itself or with the words before it."""
-    if match[1] in names:
+    name = match["name"]
+    if name in names or (match["escape"] and match["escape"] + name in names):
         return True
-    if _plain(match[1]) not in names.last_words:
+    if _plain(name) not in names.last_words:
         return False
-    before = _BEFORE.search(text, max(0, match.start(1) - _BEFORE_MAX), match.start(1))
+    start = match.start("name")
+    before = _BEFORE.search(text, max(0, start - _BEFORE_MAX), start)
     words = before[0].split() if before is not None else []
     words = [_POSSESSIVE.sub("", word) for word in words]
-    return any("".join((*words[start:], match[1])) in names for start in range(len(words)))
+    return any("".join((*words[begin:], name)) in names for begin in range(len(words)))
 
 
 def _value_end(text: str, start: int, least: int) -> int:
@@ -299,10 +333,8 @@ def _value_end(text: str, start: int, least: int) -> int:
         while stop is not None:
             given = _GIVEN_NAME.match(text, stop.start())
             if given is not None and given[1][0].islower():
-                given, is_small = (
-                    (given if is_small else None),
-                    False,
-                )  # A given name and no more: what follows it may be anything.
+                # A given name and no more: what follows it may be anything.
+                given, is_small = given if is_small else None, False
             found = given or _DAY.match(text, stop.start())
             if found is None:
                 break

@@ -306,6 +306,19 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
         end--;
     if (end == at && end && is_space(b.p[end - 1]))
         end--;
+    if (end && at - end < 64) { /* Patient 1: the word before the number */
+        uint32_t k = end;
+        while (k && end - k < 5 && b.p[k - 1] >= '0' && b.p[k - 1] <= '9')
+            k--;
+        uint32_t digits = end - k;
+        if (k && b.p[k - 1] == '#')
+            k--;
+        if (digits && digits < 5 && k && (b.p[k - 1] == ' ' || b.p[k - 1] == '\t')) {
+            while (k && (b.p[k - 1] == ' ' || b.p[k - 1] == '\t'))
+                k--;
+            end = k;
+        }
+    }
     int letters = 0, beyond = 0, other = 0;
     for (begin = end; begin && is_of_name(b.p[begin - 1]); begin--) {
         letters |= is_letter(b.p[begin - 1]);
@@ -316,9 +329,25 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
      * it is one only where the site has listed such names; others may be a listed one in another width. */
     if (beyond)
         return !letters && !other && t->is_ascii;
+    if (begin && b.p[begin - 1] == '\\') /* `\nPatient` in a text that was quoted once */
+        return 0;
+    while (begin < end && (b.p[begin] == '_' || b.p[begin] == '.' || b.p[begin] == '-'))
+        begin++;
     if (begin == end || !is_letter(b.p[begin]) || end - begin > 64)
         return 1;
     return knows(t, 'n', (struct bytes){b.p + begin, end - begin}, (struct bytes){b.p, 0});
+}
+
+static inline int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); }
+
+/* Whether what stands before this place ends as a directory of people's would: patient, patients, mrn, mrns. */
+static int ends_with_person(struct bytes b, uint32_t at)
+{
+    if (at && lower(b.p[at - 1]) == 's')
+        at--;
+    if (at >= 3 && lower(b.p[at - 3]) == 'm' && lower(b.p[at - 2]) == 'r' && lower(b.p[at - 1]) == 'n')
+        return 1;
+    return at >= 3 && lower(b.p[at - 3]) == 'e' && lower(b.p[at - 2]) == 'n' && lower(b.p[at - 1]) == 't';
 }
 
 /* Whether none of the patterns of sensitive.py can find anything in it. Each needs one of the characters looked for here. */
@@ -339,10 +368,19 @@ static int is_plain(Turnstile *t, struct bytes b)
         case '|':
         case '^':
         case '<':
+        case 0x1b:
             return 0;
+        case '%': /* encoded, as in addresses of the web */
+            if (b.n - i > 2 && is_hex(b.p[i + 1]) && is_hex(b.p[i + 2]))
+                return 0;
+            break;
+        case '\\': /* a path of files, that may lead to somebody */
+            if (ends_with_person(b, i))
+                return 0;
+            break;
         case '(': { /* (0010,0010), an element of DICOM */
             uint32_t k = i + 1;
-            while (k < b.n && k < i + 5 && ((b.p[k] >= '0' && b.p[k] <= '9') || (lower(b.p[k]) >= 'a' && lower(b.p[k]) <= 'f')))
+            while (k < b.n && k < i + 5 && is_hex(b.p[k]))
                 k++;
             if (k == i + 5 && k < b.n && b.p[k] == ',')
                 return 0;
@@ -353,7 +391,7 @@ static int is_plain(Turnstile *t, struct bytes b)
                 return 0;
             break;
         case '/':
-            if (i >= 4 && memcmp(b.p + i - 4, "1999", 4) == 0)
+            if ((i >= 4 && memcmp(b.p + i - 4, "1999", 4) == 0) || ends_with_person(b, i))
                 return 0;
             break;
         case '"':

@@ -146,6 +146,16 @@ def test_fields_and_attachments() -> None:
         (["Jane Doe"], "patient   : Jane Doe\nbed       : 4"),
         (["4711"], "mrn\t \t= 4711"),
         ([], "patient\n\n: x"),
+        (["Jane Doe\x1b[0m"], "\x1b[33mPatient: Jane Doe\x1b[0m, bed 4"),
+        (["Jane"], "\x1b[1mPatient\x1b[0m: Jane, bed 4"),
+        (["Jane"], "failed: b'bed 4\\nPatient: Jane; x"),
+        (["Jane"], "failed: DOMAIN\\name: Jane; x"),
+        (["4711", "Jane"], "run --patient-id=4711, __patient_name__=Jane; x"),
+        (["Jane", "Ann", "Main St"], "patient1=Jane, Patient 2: Ann; address_2=Main St; x"),
+        ([], "arm 3: moved at 12:30:15, --speed=4, _id=7"),
+        (["4711"], "GET /fhir/Patient/4711/bed 200"),
+        (["Doe_Jane.dcm"], "cannot open C:\\Patients\\Doe_Jane.dcm: no such file"),
+        ([], "GET /fhir/Patient/[removed] and /patient/ and /outpatient/4"),
         (["4711"], "Patient ID: 4711"),
         (["Jane Doe"], "Patient：Jane Doe, bed 4"),
         (["Jane Doe"], "arm=3 patient＝Jane Doe; bed 4"),
@@ -206,6 +216,29 @@ def test_documents_are_sensitive_as_a_whole() -> None:
 def test_pieces_of_documents_are_sensitive(text: str) -> None:
     """What a datagram holds of a clinical document, wherever it was cut, as long as it can be told from a log line. (S2-082)"""
     assert [(0, 0)] == [(tag.start, tag.end) for tag in find_tags(text, {})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /w?x=1&patient%20name=Jane",
+        "GET /w?q=%7B%22patientName%22%3A%22Jane%22%7D",
+        "GET /w?q=%257B%2522patientName%2522%253A%2522Jane",
+        "GET /w/DOE%5EJANE",
+        'x "{\\\\\\"patient\\\\\\": \\\\\\"Jane',
+        '{"_patient": "Jane"}',
+        '{"patient1": "Jane"}',
+    ],
+)
+def test_what_was_encoded_more_than_once_is_read(text: str) -> None:
+    """In an address of the web, and in a document within a document: where a value ends is anybody's guess. (S2-081)"""
+    assert [(0, 0)] == [(tag.start, tag.end) for tag in find_tags(text, {})]
+
+
+@pytest.mark.parametrize("text", ["load 40%, 12%ab", "GET /w?x=%20a%2Fb", "GET /w?patient=%20"])
+def test_percent_alone_is_harmless(text: str) -> None:
+    """Of an address in which nobody is named, all stays; of a value, only that."""
+    assert all(tag.start < tag.end for tag in find_tags(text, {}))
 
 
 @pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint", "usage: open <name>",
@@ -280,6 +313,11 @@ def test_many_spans_become_whole_values() -> None:
         "<a " * 20_000,
         "<a>" * 20_000,
         "(0010,0010)" * 6_000,
+        "%25" * 20_000,
+        "-" * 60_000,
+        "/patient" * 8_000,
+        "\x1b[0m" * 15_000,
+        "\\n" * 30_000,
     ],
 )
 @pytest.mark.timeout(5)
@@ -303,7 +341,7 @@ def test_a_site_chooses_its_names() -> None:
 
 PIECES = st.sampled_from(
     ["MSH", "msh ", "FHS", " ", "#phi", "#end", "patient", "name", "=", ":", "：", "＝", "|", "^", "<ClinicalDocument", "</patient>", "(0010,0020)", "LO", "1999/xhtml", "resourceType",
-     '"', "'", "\n", "x", "Jane", "ſ", "12 N", "/", "."]
+     "%3A", "%", "\\n", "\\", "\x1b[0m", "_", "-", " 1", "/patient", "(", '"', "'", "\n", "x", "Jane", "ſ", "12 N", "/", "."]
 )  # fmt: skip
 
 
