@@ -10,6 +10,7 @@ Every doubt is decided towards sensitive: `#phidias` opens, `#endoscope` does no
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -290,7 +291,8 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
     if any(match[1] in names for match in _QUOTED_NAME.finditer(text)) or any(element in names for element in elements):
         yield Tag(path, 0, 0, "field")
         return
-    for start, end in marked_spans(text):
+    marked = list(marked_spans(text))
+    for start, end in marked:
         yield Tag(path, start, end, "marker")
     for match in _PATH.finditer(text):
         if match[1] != REMOVED:
@@ -305,6 +307,8 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
         covered = _value_end(text, start, least)
+        while (at := bisect_left(marked, (covered, 0))) and covered < marked[at - 1][1]:
+            covered = _value_end(text, start, marked[at - 1][1])  # What stands between markers ends no value.
         if text[start:covered].strip() not in ("", REMOVED):
             yield Tag(path, start, covered, "field")
 

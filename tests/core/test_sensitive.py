@@ -178,6 +178,13 @@ def test_names_in_texts(expected: list[str], text: str) -> None:
     assert expected == [text[tag.start : tag.end] for tag in find_tags(text, {})]
 
 
+def test_what_stands_between_markers_ends_no_value() -> None:
+    """`Patient: #phi Jane; Ann #end Doe`: the surname behind the markers is of the value as well. (S2-082)"""
+    text = "Patient: #phi Jane; Ann #end Doe, bed 4"
+
+    assert (Tag("text", 9, 28, "marker"), Tag("text", 9, 32, "field")) == find_tags(text, {})
+
+
 def test_documents_are_sensitive_as_a_whole() -> None:
     """JSON in a text, HL7, CDA, audit messages, FHIR taken apart into fields."""
     whole = [Tag("text", 0, 0, "field")]
@@ -313,6 +320,7 @@ def test_many_spans_become_whole_values() -> None:
         "<a " * 20_000,
         "<a>" * 20_000,
         "(0010,0010)" * 6_000,
+        "name=#phi , #end " * 4_000,
         "%25" * 20_000,
         "-" * 60_000,
         "/patient" * 8_000,
