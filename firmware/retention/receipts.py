@@ -14,6 +14,7 @@ from firmware.core.durable import make_directory, replace
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.receipt import RUNS_MAX, SUM, UNREAD, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
+from firmware.core.segment import sequence_of
 from firmware.retention.plan import Victim
 
 SEGMENTS, RECEIPTS, TRASH = "segments", "receipts", "trash"
@@ -105,7 +106,8 @@ class Receipts:
         """
         disk = self._board.disk
         names = sorted(name for name in disk.list(RECEIPTS) if name[:1].isdecimal())
-        newest = max((name.partition("-")[2] for name in names), default="")
+        # By sequence: a name begins with a date, and one from a clock that was years ahead would be the newest for years.
+        newest = max((name.partition("-")[2] for name in names), key=lambda segment: sequence_of(segment) or 0, default="")
         chosen: list[tuple[int, str, bytes, Receipt]] = []
         for name in names[: min(SUMMED_A_STEP, max(0, len(names) - keep))]:
             number, _, segment = name.partition("-")

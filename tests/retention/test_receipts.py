@@ -1,6 +1,7 @@
 """Receipts do not grow for ever: of the oldest a signed sum is kept, and every chain verifies across it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -66,6 +67,21 @@ def test_a_pinned_segment_is_a_hole_in_the_sum(steward: Steward) -> None:
     deleted(steward, 12)
     made = receipt.sum_unpacked(steward.board.disk.read(f"receipts/{SUM}"))
     assert [(1, 27)] == [(run.first, run.last) for run in made.runs]
+    assert steward.verdict().ok, steward.verdict().findings
+
+
+def test_a_clock_that_was_ahead_once_keeps_no_receipts(steward: Steward) -> None:
+    """A first segment named years ahead, before the clock was set, keeps neither its receipt nor a later one out of the sum. (S2-095)"""
+    clock = steward.board.clock
+    clock.step(5 * 365 * DAY)
+    (ahead,) = steward.record(1, every_ns=0)
+    clock.step(-5 * 365 * DAY)
+    names = steward.record(40)
+    steward.boot(replace(FEW, budget_bytes=1))
+    steward.work(seconds=10)
+
+    assert ahead > names[-1] and names[-1:] == steward.segments()
+    assert 10 == len(single(steward))
     assert steward.verdict().ok, steward.verdict().findings
 
 
