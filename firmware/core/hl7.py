@@ -265,7 +265,8 @@ def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
             return
     value = _at(row, 5)
     fields[where] = _number(value) if kind in ("NM", "SI") else _words(value, header)
-    if unit := _identifier(_at(row, 6), header)[1]:
+    code, name = _identifier(_at(row, 6), header)
+    if unit := name or code:  # "mmol/l" or "mm[Hg]^^UCUM": most say it once, and not in the second place.
         fields[f"{where}/unit"] = unit
 
 

@@ -110,6 +110,17 @@ def test_observations() -> None:
     assert (None, "20261122101500") == (calm.time_utc_ns, calm.fields["claimed_time"])
 
 
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("mmol/l", "mmol/l"), ("beats/min^^ISO", "beats/min"), ("266016^MDC_DIM_MMHG^MDC", "MDC_DIM_MMHG"), ("", None)],
+)
+def test_a_unit_is_its_name_or_else_its_code(unit: str, expected: str | None) -> None:
+    """Most laboratories, and whoever writes UCUM or ISO+, say the unit once, in the first component."""
+    said = decoded(f"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\rOBX|1|NM|1^Lactate^L||2.5|{unit}|||||F\r".encode()).said
+
+    assert (2.5, expected) == (said.fields["obx/Lactate"], said.fields.get("obx/Lactate/unit"))
+
+
 def test_times_without_a_zone_are_the_sites() -> None:
     """A zone in the time wins; one that names none is read in the site's, where the site has said which."""
     data = b"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r"
