@@ -50,6 +50,8 @@ _CONTEXT: Mapping[Kind, tuple[tuple[str, int], ...]] = {
 }
 _STATES = (("order_control", "ORC", 1), ("order_status", "ORC", 5), ("appointment_status", "SCH", 25))
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+-]\d{4})?")
+# SN (2.A): comparator, number, separator or suffix, number.
+_STRUCTURED = re.compile(r"(?:[<>]=?|=|<>)?\^[+-]?[\d.]{1,32}(?:\^[-+/.:]?(?:\^(?:[+-]?[\d.]{1,32})?)?)?", re.ASCII)
 _ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
 _ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
@@ -264,7 +266,10 @@ def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
         if number > 64:
             return
     value = _at(row, 5)
-    fields[where] = _number(value) if kind in ("NM", "SI") else _words(value, header)
+    if kind == "SN":
+        fields[where] = _structured(value, header)
+    else:
+        fields[where] = _number(value) if kind in ("NM", "SI") else _words(value, header)
     code, name = _identifier(_at(row, 6), header)
     if unit := name or code:  # "mmol/l" or "mm[Hg]^^UCUM": most say it once, and not in the second place.
         fields[f"{where}/unit"] = unit
@@ -276,6 +281,15 @@ def _number(value: str) -> Field:
     except ValueError:
         return clean_text(value[:VALUE_MAX])
     return number if abs(number) < 1e300 else None  # also "nan", which is below nothing
+
+
+def _structured(value: str, header: Header) -> Field:
+    """Of ">^100" it is ">100", of "^1^:^128" "1:128": a part of it is another value. A number where nothing but a number is stated."""
+    parts = _components(value, header)[:4]
+    whole = "".join(parts)
+    if _STRUCTURED.fullmatch("^".join(parts)) is None:
+        return _words(value, header)
+    return whole if parts[0] else _number(whole)
 
 
 def _words(value: str, header: Header) -> str:

@@ -121,6 +121,20 @@ def test_a_unit_is_its_name_or_else_its_code(unit: str, expected: str | None) ->
     assert (2.5, expected) == (said.fields["obx/Lactate"], said.fields.get("obx/Lactate/unit"))
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (">^100", ">100"), ("<^0.05", "<0.05"), ("<>^7", "<>7"), ("^182", 182.0), ("=^182", "=182"), ("^100^-^200", "100-200"),
+        ("^1^:^128", "1:128"), ("^2^+", "2+"), ("", ""), ("Zebulon^Quackenbush", "Quackenbush"),
+    ],
+)  # fmt: skip
+def test_a_structured_number_keeps_what_it_is_compared_with(value: str, expected: str | float) -> None:
+    """Below what can be measured is not the number measured, and of a titre or a range the half is another value (HL7 2.A, SN)."""
+    said = decoded(f"MSH|^~\\&|LAB|ICU|||20261122101500||ORU^R01|7|P|2.6\rOBX|1|SN|1^Troponin^L||{value}||||||F\r".encode()).said
+
+    assert expected == said.fields["obx/Troponin"]
+
+
 def test_times_without_a_zone_are_the_sites() -> None:
     """A zone in the time wins; one that names none is read in the site's, where the site has said which."""
     data = b"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r"
