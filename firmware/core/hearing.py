@@ -22,13 +22,18 @@ class Datagram:
 
 
 class Hearing:
-    """Headers, fragments and checksums. drop: told the cause of each frame that is no good; count: of each oddity."""
+    """Headers, fragments and checksums. drop: told the cause of each frame that is no good; count: of each oddity.
 
-    def __init__(self, ports: Container[int], *, drop: Callable[[str], None], count: Callable[[str], None]) -> None:
+    is_live: frames are heard when they come, and not out of a recording.
+    """
+
+    def __init__(
+        self, ports: Container[int], *, drop: Callable[[str], None], count: Callable[[str], None], is_live: bool = False
+    ) -> None:
         self._ports = ports
         self._drop = drop
         self._count = count
-        self._reassembler = Reassembler(drop)
+        self._reassembler = Reassembler(drop, passes_over_copies=is_live)
 
     def datagram(self, data: bytes, stamp_ns: int) -> Datagram | None:
         """What this frame completes, None for nothing."""

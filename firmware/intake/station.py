@@ -76,7 +76,7 @@ class IntakeStation:
         self._callers = Callers(board, doors_of(settings, self._pseudonyms.of), self._rules, self.report, self._taking)
         self._alerting = Alerting(board, settings, self._rules, self.report, self._taking)
         self._crowded = settings.backlog_count // 2
-        self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count)
+        self._hearing = Hearing(self._rules.ports, drop=self.report.drop, count=self.report.count, is_live=True)
         self._turnstile = Turnstile(self._rules)
         self._coverage = Coverage(None)
         self._mark_at = Monotonic(0)

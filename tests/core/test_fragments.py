@@ -42,6 +42,38 @@ def test_whole_again(order: str) -> None:
     assert [bytes(range(200))] == [found[8:] for found in whole]
 
 
+@pytest.mark.parametrize("order", ["each twice", "all twice", "backward"])
+def test_a_copy_is_not_the_begin_of_another(order: str) -> None:
+    """A mirror port that copies both directions: one datagram, and nothing is given up when its copies have no more to wait for."""
+    rows = parts(1, bytes(range(200)))
+    rows = {"each twice": [row for row in rows for _ in (1, 2)], "all twice": rows * 2, "backward": rows + rows[::-1]}[order]
+    bench = Bench(passes_over_copies=True)
+    whole = [found for number, row in enumerate(rows) if (found := bench.add(row, number * 1_000_000)) is not None]
+    assert 0 == len(bench.reassembler)
+    bench.add(parts(2, bytes(200))[0], 6_000_000_000)
+
+    assert [bytes(range(200))] == [found[8:] for found in whole]
+    assert {} == bench.drops
+
+
+def test_an_identification_is_used_again() -> None:
+    """Other bytes under the number of a datagram that is whole are another datagram; so are the same a second later."""
+    bench = Bench(passes_over_copies=True)
+    rows = [(parts(1, bytes(200)), 0), (parts(1, b"\1" * 200), 1_000_000), (parts(1, b"\1" * 200), 1_001_000_000)]
+    whole = [found[8:] for pieces, at in rows for row in pieces if (found := bench.add(row, at)) is not None]
+
+    assert [bytes(200), b"\1" * 200, b"\1" * 200] == whole
+    assert {} == bench.drops
+
+
+def test_a_recording_read_again_says_the_same_again() -> None:
+    """Without being told to, nothing is taken for a copy: one question after the other finds a datagram."""
+    bench = Bench()
+    whole = [found[8:] for row in parts(1, bytes(200)) * 2 if (found := bench.add(row)) is not None]
+
+    assert [bytes(200)] * 2 == whole
+
+
 def test_overlap_is_refused() -> None:
     """Two fragments that say different things about the same bytes end the datagram (RFC 5722)."""
     bench = Bench()
