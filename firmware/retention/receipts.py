@@ -12,9 +12,9 @@ from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
+from firmware.core.layout import sequence_of
 from firmware.core.receipt import RUNS_MAX, SUM, UNREAD, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
-from firmware.core.segment import sequence_of
 from firmware.retention.plan import Victim
 
 SEGMENTS, RECEIPTS, TRASH = "segments", "receipts", "trash"
