@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 pytest=.venv/bin/pytest
 lost_races_max=5
+# As installed: compiled once, not at each of the several hundred starts of a process, nor each test file by every worker and again.
+unset PYTHONDONTWRITEBYTECODE
 
 status=0
 "$pytest" -n 2 --dist loadfile "$@" || status=$?
