@@ -208,6 +208,12 @@ overlay() {
     rm -rf "$stage/etc/apt/sources.list" "$stage/etc/apt/sources.list.d"
 }
 
+# For chronyd (leapsectz), which asks a time zone that counts leap seconds. Debian has the table of them and no such zone any more.
+leap_seconds() {
+    rm -rf "$stage"/usr/share/zoneinfo/{right,posix}
+    printf 'Zone\tUTC\t0\t-\tUTC\n' | chroot "$stage" zic -L /usr/share/zoneinfo/leapseconds -d /usr/share/zoneinfo/right -
+}
+
 kernel_of() {  # unpacks the kernel's package beside the stage
     local package
     mkdir -p "$work/kernel"
@@ -272,7 +278,7 @@ initramfs() {
 }
 
 root_image() {
-    rm -rf "$stage"/var/lib/apt/lists/* "$stage"/var/cache/* "$stage"/var/log/* "$stage"/tmp/* "$stage"/usr/share/zoneinfo/{right,posix} "$stage"/boot-package
+    rm -rf "$stage"/var/lib/apt/lists/* "$stage"/var/cache/* "$stage"/var/log/* "$stage"/tmp/* "$stage"/boot-package
     find "$stage/usr/lib/$(python_of "$stage")" -depth -type d \( -name test -o -name tests -o -name idlelib -o -name tkinter -o -name ensurepip \) -exec rm -rf {} +
     rm -f "$into/root.img"
     # All of it the commit's time: a kept download has its own commit's. By options, which mksquashfs does not take beside the variable.
@@ -377,6 +383,7 @@ chmod 755 "$cache/busybox"
 locked_packages
 libraries
 overlay
+leap_seconds
 application
 kernel_of
 board_modules
