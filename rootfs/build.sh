@@ -191,7 +191,7 @@ overlay() {
     echo scrubjay >"$stage/etc/hostname"
     systemd-sysusers --root="$stage" "$stage/usr/lib/sysusers.d/scrubjay.conf" 2>/dev/null || chroot "$stage" systemd-sysusers
     mount -t proc proc "$stage/proc"  # systemctl looks there for the root it is in
-    chroot "$stage" systemctl --quiet enable scrubjay.target scrubjay-first-start.service scrubjay-slots.service scrubjay-change.path scrubjay-system.path systemd-networkd.service systemd-resolved.service \
+    chroot "$stage" systemctl --quiet enable scrubjay.target scrubjay-first-start.service scrubjay-slots.service scrubjay-network.service scrubjay-addresses.path scrubjay-addresses.service scrubjay-change.path scrubjay-system.path systemd-networkd.service systemd-resolved.service \
         scrubjay-identity.service scrubjay-vault.service scrubjay@{capture,clock,roomside,gate,uplink,steward,feedback,update,console}.service
     chroot "$stage" systemctl --quiet mask serial-getty@ttyS0.service serial-getty@ttyAMA0.service getty@tty1.service apt-daily.timer \
         apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service systemd-timesyncd.service chrony.service \

@@ -25,6 +25,7 @@ SUBJECTS = {  # in the order of the help; each module with its commands
     "session": ("session",),
     "update": ("update",),
     "run": ("run", "egress", "settings", "identity", "console"),
+    "network": ("network",),
     "fleet": ("fleet",),
     "simulated": ("demo", "replay", "sim", "bench"),
 }

@@ -198,6 +198,8 @@ class ConsoleStation:
                     return views.clock(self._board)
                 case ("show", "system"):
                     return views.system(self._board)
+                case ("show", "network"):
+                    return views.network(self._board)
                 case ("show", "recipient"):
                     return views.recipient(self._board)
                 case ("show", "settings"):

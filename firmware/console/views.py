@@ -8,6 +8,7 @@ from drivers.board import Board
 from drivers.disk import Disk
 from firmware.console.words import COMMANDS
 from firmware.core import clock_page, exported, shelf, state
+from firmware.core import network as networks
 from firmware.core import session as sessions
 from firmware.core import system as systems
 from firmware.core.advice import FEEDBACK_BYTES_MAX, advisory_unpacked
@@ -77,6 +78,15 @@ def system(board: Board) -> list[str]:
     if not data:
         return ["nothing keeps slots here: this is no image, or it has not started up yet"]
     return data.decode("ascii", errors="replace").splitlines()
+
+
+def network(board: Board) -> list[str]:
+    """`show network`: what networkd was given at this start, and what the ports have."""
+    given, have = (read_or_none(board.disk, path, size=networks.BYTES_MAX) for path in (networks.STATE, networks.ADDRESSES))
+    if given is None and have is None:
+        return ["nobody says here how the ports are set: this is no image, or it has not started up yet"]
+    rows = [(part or b"unknown").decode("ascii", errors="replace").splitlines() for part in (have, given)]
+    return ["the ports now", *(f"  {row}" for row in rows[0]), "given at this start", *(f"  {row}" for row in rows[1])]
 
 
 def recipient(board: Board) -> list[str]:

@@ -10,6 +10,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("show", "clock"): "how good the box's time is",
     ("show", "system"): "the system that runs, the one in the other slot, and every switch between them with its cause",
     ("show", "recipient"): "this box's certificate, for an update that is encrypted to it alone",
+    ("show", "network"): "the ports' addresses, and which of the site's files for them are used",
     ("show", "settings"): "the settings and where each comes from",
     ("show", "identity"): "the box's name, site and public key",
     ("show", "media"): "sticks that are plugged in, and their room",

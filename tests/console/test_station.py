@@ -113,6 +113,17 @@ def test_system(person: Terminal) -> None:
     assert b"\x1b" not in answer
 
 
+def test_network(person: Terminal) -> None:
+    """What the ports have, and which of the site's files are used, as root wrote both down: the console has no network to look at."""
+    assert b"this is no image" in person.types(b"show network\r")
+    person.board.disk.mkdir("state")
+    person.board.disk.write("state/network", b"room.network: used\n")
+    assert b"the ports now\r\n  unknown\r\ngiven at this start\r\n  room.network: used\r\n" in person.types(b"show network\r")
+    person.board.disk.write("state/addresses", b"eth3  UP  10.0.0.1/24\x1b[2J\n")
+    answer = person.types(b"show network\r")
+    assert b"the ports now\r\n  eth3  UP  10.0.0.1/24" in answer and b"\x1b" not in answer
+
+
 def test_verify_says_what_it_found(person: Terminal) -> None:
     """Sound segments are said to be sound; a changed byte is named."""
     name = write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]]).name

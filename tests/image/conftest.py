@@ -39,6 +39,9 @@ trial_s = 30
 cpu_percent_max = 400
 switch_s_max = 3600
 """
+# A site's own, for each port the box has; the one that listens gets nothing of it.
+ADDRESS = "192.0.2.7/24"
+NETWORK = f"[Match]\nName=eth*\n[Network]\nDHCP=yes\nAddress={ADDRESS}\n"
 
 
 def there(*paths: Path) -> None:
@@ -86,14 +89,16 @@ def another_kernel(image: Path, into: Path) -> Path:
 def _opened(image: Path, place: Path, say: Callable[[str, Path], None], console: str) -> Path:
     """The image with a test's settings, and root's shell on the second serial line: both are what whoever has the card in hand can do.
     say: to the boot loader on that partition, what the kernel is told more; with a directory for files."""
-    disk, settings = place / "disk.img", place / "scrubjay.toml"
+    disk, settings, network = place / "disk.img", place / "scrubjay.toml", place / "site.network"
     if disk.exists():
         return disk
     _run("cp", "--sparse=always", str(image / "disk.img"), str(disk))
     say(f"{disk}@@{sectors(disk, 1)[0] * 512}", place)
     settings.write_text(SETTINGS.replace("ttyS0", console))
+    network.write_text(NETWORK)
     data = f"{disk}?offset={sectors(disk, 6)[0] * 512}"
-    for request in ("mkdir etc", f"write {settings} etc/scrubjay.toml"):
+    laid = (f"write {settings} etc/scrubjay.toml", f"write {network} etc/network/site.network")
+    for request in ("mkdir etc", "mkdir etc/network", *laid):
         _run("debugfs", "-w", "-R", request, data)
     return disk
 

@@ -1,10 +1,11 @@
 """The image as it is flashed, under QEMU: proved root, ring from the first second, recording, a console, and silence on the mirror port."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import IMAGE, there
+from conftest import ADDRESS, IMAGE, there
 from machine import BOOT_S, Machine, numbers, sectors
 
 from drivers.linux.disk import LinuxDisk
@@ -41,6 +42,27 @@ def test_records_from_the_first_second(machine: Machine, tmp_path: Path) -> None
     store = machine.store(tmp_path / "store")
     assert [] == [row for row in verify(LinuxDisk(store)).findings if not row.segment.startswith(".")]
     assert seen == numbers(store)
+
+
+def test_a_sites_addresses_last(running: Machine) -> None:
+    """A site's own file, laid beside the settings, is in force, and again after a power cut; the port that listens gets nothing of it and
+    stays silent, and the console says both. The box knows its leap seconds. (S2-008)"""
+    box = running
+    box.start()
+    for start in ("woken", "after a power cut"):
+        box.await_shell()
+        box.await_run("ip -color=never -brief address show dev eth0", re.escape(ADDRESS), within_s=BOOT_S)
+        assert "inet" not in box.run("ip -color=never address show dev eth1"), start
+        box.await_run("cat /var/lib/scrubjay/state/addresses", rf"eth0 .*{re.escape(ADDRESS)}", within_s=120)
+        said = box.await_run("journalctl -b -u scrubjay-chronyd", "right/UTC", within_s=BOOT_S)
+        assert "Using right/UTC timezone to obtain leap second data" in said
+        box.ask("show network", r"(?s)eth0 .*192\.0\.2\.7/24.*site\.network: used, but not for eth1", within_s=BOOT_S)
+        if start == "woken":
+            box.cut_power()
+            box.start()
+            box.expect("hearing from the first", within_s=BOOT_S)
+            box.heard()  # the emulated firmware's own, before Linux; and QEMU's, which announces a machine that wakes up
+    assert [] == box.heard()
 
 
 def test_a_root_with_another_bit_does_not_start(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import IMAGE, NEXT, RECORDER, RECORDING, SYSTEM, another_kernel, there
+from conftest import ADDRESS, IMAGE, NEXT, RECORDER, RECORDING, SYSTEM, another_kernel, there
 from machine import BOOT_S, Machine, numbers
 
 from drivers.linux.disk import LinuxDisk
@@ -32,6 +32,10 @@ def test_another_system_while_frames_pass(running: Machine, stick: Stick, tmp_pa
     box.pass_until(SYSTEM, f"slot B runs {re.escape(version)}, on trial")
     changed = box.sent
     box.pass_until(SYSTEM, f"slot B runs {re.escape(version)}, confirmed")
+    box.await_run(
+        "ip -color=never -brief address show dev eth0", re.escape(ADDRESS), within_s=BOOT_S
+    )  # the site's own file, here too
+    assert "inet" not in box.run("ip -color=never address show dev eth1")
     box.await_sealed()
     box.cut_power()
     store = box.store(tmp_path / "store")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware.cli import main
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "rootfs/usr/lib/systemd/network/10-scrubjay-capture.network"
 _spec = importlib.util.spec_from_file_location("wire", ROOT / "tests/drivers/wire.py")
@@ -56,6 +58,42 @@ def test_no_sample_asks_on_a_silent_port():
     assert clock is not None and doors is not None
 
     assert set() == {clock[1], doors[1]} & set(settings()["Match", "Name"].split())
+
+
+def test_a_sites_files_are_given_to_networkd_at_each_start(tmp_path, capsys):
+    """As the unit says it, below another root: beside the silent ports'; what the site took away is gone, and a full disk costs only the words."""
+    unit = (ROOT / "rootfs/usr/lib/systemd/system/scrubjay-network.service").read_text()
+    command = re.search(r"^ExecStart=\S+/scrubjay (.*)$", unit, re.MULTILINE)
+    assert command is not None
+    words = [re.sub(r"^/", f"{tmp_path}/", word) for word in command[1].split()] + ["--shipped", str(FILE)]
+    site, given, said = (
+        tmp_path / path for path in ("etc/scrubjay/network", "run/systemd/network", "var/lib/scrubjay/state/network")
+    )
+    site.mkdir(parents=True)
+    said.parent.mkdir(parents=True)
+    (tmp_path / "etc/scrubjay/scrubjay.toml").write_text('[capture]\ninterface = "eth4"\n')
+    (site / "room.network").write_text("[Match]\nName=eth3\n")
+    (site / "elsewhere.network").symlink_to(FILE)
+    (site / ".room.network.swp").write_text("")
+
+    assert 0 == main(words)
+    assert {FILE.name, "15-site-room.network"} == {path.name for path in given.iterdir()}
+    assert "Name=eth1 eth2 eth4\n" in (given / FILE.name).read_text()
+    assert capsys.readouterr().out == said.read_text()
+    assert "room.network: used\n" in said.read_text() and "elsewhere.network: not used" in said.read_text()
+
+    (site / "room.network").unlink()
+    said.unlink()
+    said.mkdir()
+    assert 0 == main(words)
+    assert {FILE.name} == {path.name for path in given.iterdir()}
+    assert "expected it to be written" in capsys.readouterr().err
+
+
+def test_the_images_own_files_give_way():
+    """What lies in /etc wins over what is made in /run at each start (systemd.network(5)); and the uplink's comes after a site's."""
+    assert [] == list((ROOT / "rootfs/etc").rglob("*.network"))
+    assert FILE.name < "15-site-" < min(path.name for path in FILE.parent.iterdir() if path != FILE)
 
 
 @pytest.mark.lab
