@@ -108,8 +108,11 @@ board() {
     digest="$([ "$dry" = yes ] || sha256sum <"$out/disk.img" | cut -d' ' -f1)"
     [ "$dry" = yes ] || need="$(stat -c %s "$out/disk.img")"
     # What is needed later, too: a rescue system has not every tool, and is asked before the first byte is written.
-    run ssh "$host" "test -b $disk && mounted=\"\$(lsblk -nro MOUNTPOINT $disk)\" && test -z \"\$(echo \$mounted)\" && test \"\$(blockdev --getsize64 $disk)\" -ge $need && command -v sgdisk >/dev/null" ||
-        fail "expected $disk on $host as a disk nobody uses of at least $((need >> 20)) MiB, and lsblk, blockdev and sgdisk there"
+    # A whole disk, on which nothing but partitions is built: the same as whole_free_disk, in what any lsblk knows.
+    local free="kinds=\"\$(lsblk -nro TYPE $disk)\" && mounted=\"\$(lsblk -nro MOUNTPOINT $disk)\" && test -z \"\$(echo \$mounted)\""
+    free+=" && case \"\$kinds\" in disk*|loop*) ;; *) false ;; esac && ! echo \"\$kinds\" | grep -qvx -e disk -e loop -e part"
+    run ssh "$host" "test -b $disk && $free && test \"\$(blockdev --getsize64 $disk)\" -ge $need && command -v sgdisk >/dev/null" ||
+        fail "expected $disk on $host as a whole disk nobody uses of at least $((need >> 20)) MiB, and lsblk, blockdev and sgdisk there"
     run sh -c "zstd -q -T0 -c $out/disk.img | ssh $host 'zstd -q -d | dd of=$disk bs=4M oflag=direct conv=fsync iflag=fullblock status=none'"
     [ "$dry" = yes ] || [ "$(ssh "$host" "dd if=$disk bs=4M iflag=direct status=none count=$(($(stat -c %s "$out/disk.img") / 4194304)) | sha256sum" | cut -d' ' -f1)" = "$digest" ] ||
         fail "what $disk on $host gives back is not what was written"

@@ -221,6 +221,21 @@ def test_a_board_gets_what_a_card_gets(checkout: Path) -> None:
 
 
 @needs_disks
+@pytest.mark.parametrize("kind", ["part", "lvm"])
+def test_a_board_keeps_what_is_no_whole_disk_or_is_built_upon(checkout: Path, kind: str) -> None:
+    """As `card` does: a partition is named for its disk, or the disk is a volume's, which is mounted nowhere: not one byte, and it is said."""
+    shown = "part" if kind == "part" else "disk part lvm"
+    program(checkout / "bin", "lsblk", f'case "$*" in *TYPE*) printf "%s\\n" {shown} ;; *) echo ;; esac')
+    program(checkout / "bin", "ssh", *AT_HAND)
+    with disk(checkout / "used", 20 * MIB) as device:
+        answer = flash(checkout, "board", f"root@board:{device}", instead=checkout / "bin")
+
+    assert answer.returncode != 0
+    assert "whole disk nobody uses" in answer.stderr
+    assert b"\xa5" * 20 * MIB == (checkout / "used").read_bytes()
+
+
+@needs_disks
 def test_refuses_a_part_of_a_disk(checkout: Path) -> None:
     """A partition is not a disk: the boot loader would not be where the firmware looks."""
     found = subprocess.run(["lsblk", "-nrpo", "PATH,TYPE"], capture_output=True, text=True, check=True).stdout.split()
