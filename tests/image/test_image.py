@@ -65,6 +65,26 @@ def test_a_sites_addresses_last(running: Machine) -> None:
     assert [] == box.heard()
 
 
+def test_a_data_partition_that_is_damaged_is_repaired(tmp_path: Path) -> None:
+    """Damage that asks for a person (a directory is lost, with what was in it) asks for nobody here: nobody stands beside the box, and one that
+    starts for ever records nothing. What was lost is for the seals to say."""
+    there(IMAGE / "disk.img")
+    disk = tmp_path / "damaged.img"
+    subprocess.run(["cp", "--sparse=always", str(IMAGE / "disk.img"), str(disk)], check=True)
+    data = f"{disk}?offset={sectors(disk, 6)[0] * 512}"
+    for request in ("mkdir lost", "mkdir lost/by", "mkdir lost/by/chance", "clri lost/by", "set_super_value state 2"):
+        subprocess.run(["debugfs", "-w", "-R", request, data], check=True, capture_output=True)
+    machine = Machine(disk, tmp_path)
+    try:
+        machine.start()
+        machine.expect("hearing from the first", within_s=BOOT_S)
+        machine.ask("show status", r"state +recording|the start failed", within_s=BOOT_S)
+    finally:
+        machine.cut_power()
+
+    assert b"the start failed" not in machine.console.log
+
+
 def test_a_root_with_another_bit_does_not_start(tmp_path: Path) -> None:
     """The root is proved block by block: what was altered on the card is never run; the machine restarts, and the boot loader counts."""
     there(IMAGE / "disk.img")
