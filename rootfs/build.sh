@@ -175,11 +175,17 @@ application() {
     chroot "$stage" /usr/bin/scrubjay settings >/dev/null  # it starts, with every library it needs
 }
 
+pages() {  # what the units tell to read, and what that refers to, as it lies in the tree
+    install -d "$stage/usr/share/doc/scrubjay"
+    git -C "$top" -c tar.umask=0022 archive HEAD '*.md' docs/hub.png | tar -C "$stage/usr/share/doc/scrubjay" --no-same-owner -xf -
+}
+
 overlay() {
     tar -C "$here" --exclude=./build.sh --exclude=./usr/lib/scrubjay/initramfs --exclude=./usr/lib/scrubjay/boot -cf - . | tar -C "$stage" --no-same-owner -xf -
     sed -i -e "s|@ARCH@|$arch|" -e "s|@BOOTLOADER@|$bootloader|" -e "s|@BOOTLOADER_STATE@|$bootloader_state|" "$stage/etc/rauc/system.conf"
     sed -i "s|/dev/ttyS0|/dev/$console|" "$stage/etc/scrubjay/scrubjay.toml"
     loader_root
+    pages
     printf '%s\n' "$version" >"$stage/usr/lib/scrubjay/version"
     printf 'NAME=Scrubjay\nID=scrubjay\nID_LIKE=debian\nPRETTY_NAME="Scrubjay %s"\nVERSION_ID="%s"\n' "$version" "$version" >"$stage/etc/os-release"
     cp "$(keys)/ca.pem" "$stage/etc/rauc/ca.pem"

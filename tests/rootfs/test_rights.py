@@ -1,7 +1,9 @@
 """Users, directories and unit rights on the box are exactly what the front pages declare and roles.py runs."""
 
 import ast
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,22 @@ def test_what_is_to_be_started_is():
     }
 
     assert {"scrubjay-relay.service"} == installed - named
+
+
+def test_what_a_unit_tells_to_read_is_in_the_image(tmp_path: Path):
+    """`systemctl status` of a unit names a page; that page is on the box, and so is every page it refers to."""
+    pages = re.search(r"^pages\(\) \{.*?^\}", (ROOT / "rootfs/build.sh").read_text(), re.MULTILINE | re.DOTALL)
+    assert pages is not None
+    subprocess.run(
+        ["bash", "-euc", f"{pages[0]}\npages"], env=os.environ | {"top": str(ROOT), "stage": str(tmp_path)}, check=True
+    )
+    named = {path for unit in UNITS.glob("*.service") for path in re.findall(r"file:///(\S+\.md)", unit.read_text())}
+    read = list((tmp_path / "usr/share/doc/scrubjay").rglob("*.md"))
+    referred = {page.parent / link for page in read for link in re.findall(r"\]\(([^):#]+\.(?:md|png))\)", page.read_text())}
+
+    assert len(named) >= 3
+    assert [] == [path for path in sorted(named) if not (tmp_path / path).is_file()]
+    assert [] == [path for path in sorted(referred) if not path.is_file()]
 
 
 def test_one_station_fills_the_outbox():
