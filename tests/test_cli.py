@@ -259,6 +259,22 @@ def test_settings(run: Run, tmp_path: Path) -> None:
     assert "hub.brokers" in run("settings", "hub")[1]
 
 
+def test_a_hub_keeps_its_database_in_its_store(tmp_path: Path) -> None:
+    """Wherever its starter stands: in another directory it would begin with no box and no message."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, "-m", "firmware.cli", "run", "hub", "--without", "web", "--root", str(tmp_path / "hub")]
+    command += ["--set", 'hub.brokers=["127.0.0.1:9"]']
+    with subprocess.Popen(command, cwd=elsewhere, stdout=subprocess.PIPE, text=True) as hub:
+        assert hub.stdout is not None
+        ready = any("process=hub state=ready" in line for line in hub.stdout)
+        hub.terminate()
+
+    assert ready
+    assert (tmp_path / "hub/hub.sqlite").is_file()
+    assert [] == list(elsewhere.iterdir())
+
+
 def test_identity(run: Run, tmp_path: Path) -> None:
     """Made at first use, the same ever after; trusted keys are listed."""
     key = "ab" * 32

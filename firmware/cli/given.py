@@ -163,14 +163,15 @@ def store_at(directory: str | Path, *, holds: str = "segments") -> Path:
     return root
 
 
-def settings_of(a: argparse.Namespace) -> "Settings":
+def settings_of(a: argparse.Namespace, *last: tuple[str, str]) -> "Settings":
+    """What files and arguments say. last: further layers, which win."""
     from firmware.core.settings import Settings, layer_from_assignments
     from firmware.roles import SECTIONS
 
     layers = [(str(path), text_of(path, "a settings file (TOML)")) for path in a.settings]
     if a.set:
         layers.append(layer_from_assignments(a.set))
-    return Settings(SECTIONS[a.role], layers)
+    return Settings(SECTIONS[a.role], [*layers, *last])
 
 
 def board_of(

@@ -56,7 +56,7 @@ def register(commands: Commands) -> None:
 def _run(a: argparse.Namespace) -> int:
     from firmware.roles import ROLES, run_process
 
-    settings = settings_of(a)
+    settings = _hub_settings_of(a) if a.role == "hub" else settings_of(a)
     processes = {process.name: process for process in ROLES[a.role]}
     unknown = {name for name in (*a.without, *([a.process] if a.process else [])) if name not in processes}
     if unknown:
@@ -81,6 +81,14 @@ def _run(a: argparse.Namespace) -> int:
     _check_values(a.role, settings)
     _keep(a, [name for name in processes if name not in a.without])
     return 0
+
+
+def _hub_settings_of(a: argparse.Namespace) -> "Settings":
+    """With the database in the store, unless another place is named: whoever starts the hub from elsewhere wants the same boxes."""
+    from firmware.hub.settings import HubSettings
+
+    database = Path(a.root).resolve() / settings_of(a).of(HubSettings).database
+    return settings_of(a, ("--root", f"[hub]\ndatabase = {json.dumps(str(database), ensure_ascii=False)}"))
 
 
 def _check_values(role: str, settings: "Settings") -> None:

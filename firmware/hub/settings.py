@@ -16,7 +16,7 @@ class HubSettings:
     key: str = setting("", "The key of that certificate (PEM file).")
     keepalive_s: int = setting(20, "A silent connection is noticed after one and a half times this.", low=1, high=3600)
     backoff_s_max: int = setting(10, "Longest wait between two attempts to connect to one broker.", low=1, high=3600)
-    database: str = setting("hub.sqlite", "The database, a path of this machine.")
+    database: str = setting("hub.sqlite", "The database: a name in the store, or a path of this machine.")
     incoming_per_box: int = setting(
         8, "Long items of one box being received at once; the one untouched longest gives way.", low=1, high=1000
     )
