@@ -37,7 +37,13 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "-t", "--duration", type=duration_s, metavar="TIME", help="stop after 90, 10m, 2h or 1d; otherwise at Ctrl-C"
     )
-    sub.add_argument("-c", "--frames", type=_count, metavar="N", help="stop when so many frames are recorded")
+    sub.add_argument(
+        "-c",
+        "--frames",
+        type=_count,
+        metavar="N",
+        help="stop when at least so many frames are recorded; a block of the ring is recorded whole",
+    )
     sub.add_argument("--size", type=size_bytes, metavar="SIZE", help="stop when so much is on the disk: 500MB, 10GB")
     sub.add_argument(
         "--segment",
