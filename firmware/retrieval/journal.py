@@ -1,6 +1,7 @@
 """How far each order has come, and what this day has cost: so that a restart sends nothing a second time.
 
-    retrieval/<order's identity>   {"parts": how many are published, "chain": digest over them, "cancelled": true or false}
+    retrieval/<order's identity>   {"parts": how many are published, "chain": digest over them, "cancelled": true or false,
+                                    "bytes_max": what the whole answer may come to}
     retrieval/day                  {"day": days since 1970, UTC, "orders": taken, "bytes": published}
 
 The parts of an order follow from the frames alone, so a search that begins again makes the same ones: those that the chain knows are
@@ -25,15 +26,20 @@ _BYTES_MAX = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """parts: published; chain: hexadecimal digest over their bodies, "" before the first. cancelled: only its end is owed."""
+    """parts: published; chain: hexadecimal digest over their bodies, "" before the first. cancelled: only its end is owed.
+
+    bytes_max: room for all parts, as it was when the order was taken; 0 before the first. What is left of the day later is less by those
+    published already.
+    """
 
     parts: int = 0
     chain: str = ""
     cancelled: bool = False
+    bytes_max: int = 0
 
     def after(self, body: bytes) -> "Progress":
         """With one part more."""
-        return Progress(self.parts + 1, chained(self.chain, body), self.cancelled)
+        return Progress(self.parts + 1, chained(self.chain, body), self.cancelled, self.bytes_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,10 @@ class Journal:
         """How far it has come."""
         row = self._read(identity.hex())
         chain = row.get("chain")
-        return Progress(_whole(row.get("parts")), chain if isinstance(chain, str) else "", row.get("cancelled") is True)
+        return Progress(
+            _whole(row.get("parts")), chain if isinstance(chain, str) else "", row.get("cancelled") is True,
+            _whole(row.get("bytes_max")),
+        )  # fmt: skip
 
     def put(self, identity: bytes, progress: Progress) -> None:
         """It has come so far."""

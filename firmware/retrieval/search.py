@@ -73,7 +73,7 @@ class Search:
         self._disk = disk
         self._summary = Summary(disk)
         self._store = Store(disk, summary=self._summary)
-        self._bytes_max = evidence_bytes_max
+        self.bytes_max = evidence_bytes_max
         less = plan.request.less
         self._thinning = Thinning(less, unrelated) if less.mode != "none" else None
         self._numbering = Numbering()
@@ -154,7 +154,7 @@ class Search:
         return []
 
     def _take(self, hit: Hit) -> list[tuple[Part, bool]]:
-        if self._size + len(hit.blocks) > self._bytes_max:
+        if self._size + len(hit.blocks) > self.bytes_max:
             self._truncated = True
             self._survey = self._seals()
             return []

@@ -208,7 +208,7 @@ class RetrievalStation:
             except (DiskFull, DiskFailed):
                 self._orders.put_back(item)  # The disk's fault, not the order's: no process ended at it (storm seeds 12, 24).
                 raise
-            active = _Active(item, self._search(plan, max(left, _LEAST_BYTES)), known)
+            active = _Active(item, self._search(plan, known.bytes_max or self._bytes_left(now)), known)
             if known.cancelled:
                 active.search = self._search(plan, _LEAST_BYTES, first_part=known.parts)
                 active.done = known
@@ -216,12 +216,16 @@ class RetrievalStation:
             self._active.append(active)
             self.report.count("orders_taken")
 
-    def _search(self, plan: Plan, left: int, *, first_part: int = 0) -> Search:
+    def _search(self, plan: Plan, bytes_max: int, *, first_part: int = 0) -> Search:
         return Search(
-            plan, self._board.disk, interface=self._board.identity.name,
-            evidence_bytes_max=min(self._settings.evidence_bytes_max, left), unrelated=self._unrelated,
-            first_part=first_part,
+            plan, self._board.disk, interface=self._board.identity.name, evidence_bytes_max=bytes_max,
+            unrelated=self._unrelated, first_part=first_part,
         )  # fmt: skip
+
+    def _bytes_left(self, now: Now) -> int:
+        """What an answer that begins now may come to."""
+        left = self._settings.evidence_bytes_per_day_max - self._journal.today(now.utc_ns).bytes
+        return min(self._settings.evidence_bytes_max, max(left, _LEAST_BYTES))
 
     def _cancel(self, name: str, order: Order, ended: bytes, now: Now) -> None:
         """End another order: what it has found and not sent is its last part. Durable before this order is settled."""
@@ -266,9 +270,9 @@ class RetrievalStation:
                 try:
                     active.ready.extend(active.search.work())
                 except DiskFailed:
-                    self._begin_anew(active, now)
+                    self._begin_anew(active)
                     raise
-            elif active.ready and self._withheld(active):
+            elif active.ready and self._withheld(active, now):
                 pass
             elif active.ready and self._parts_waiting(self._priority(active.search.plan)) >= self._settings.parts_waiting_max:
                 blocked = True  # What was found has to move on before more is read; meanwhile it is the others' turn.
@@ -285,15 +289,14 @@ class RetrievalStation:
         assert blocked, "there are searches, and none had anything to do"
         return now.monotonic.after(AGAIN_NS)
 
-    def _begin_anew(self, active: _Active, now: Now) -> None:
+    def _begin_anew(self, active: _Active) -> None:
         """As after a restart: what was published before is not sent again."""
         if active.done.parts >= active.known.parts:
             active.known = active.done
         active.done = Progress()
-        left = self._settings.evidence_bytes_per_day_max - self._journal.today(now.utc_ns).bytes
-        active.search = self._search(active.search.plan, max(left, _LEAST_BYTES))
+        active.search = self._search(active.search.plan, active.search.bytes_max)
 
-    def _withheld(self, active: _Active) -> bool:
+    def _withheld(self, active: _Active, now: Now) -> bool:
         """Whether the next part was published before this process began; then it is not sent again."""
         part, is_last = active.ready[0]
         if active.known.cancelled or active.done.parts >= active.known.parts:
@@ -304,12 +307,8 @@ class RetrievalStation:
         is_over = active.done.parts == active.known.parts
         if (is_over and active.done.chain != active.known.chain) or (is_last and not is_over):
             # A segment has come or gone since; what was sent was another answer.
-            plan = active.search.plan
-            active.search, active.known, active.done = (
-                self._search(plan, self._settings.evidence_bytes_max),
-                Progress(),
-                Progress(),
-            )
+            active.search = self._search(active.search.plan, self._bytes_left(now))
+            active.known = active.done = Progress()
             active.ready.clear()
         return True
 
@@ -344,7 +343,10 @@ class RetrievalStation:
         self._release.publish(name, data)
         # After it: a part is sent twice rather than not at all.
         done = active.done.after(part.body)
-        self._journal.put(plan.order.identity, replace(done, cancelled=active.known.cancelled or _is_cancelled(active)))
+        self._journal.put(
+            plan.order.identity,
+            replace(done, cancelled=active.known.cancelled or _is_cancelled(active), bytes_max=active.search.bytes_max),
+        )
         self._journal.add(now.utc_ns, size=len(part.body))
         active.done = done
         self.report.count("parts")

@@ -232,6 +232,41 @@ def test_a_day_has_so_many_bytes(asker: Asker) -> None:
     assert ["day_limit"] == [row.fields["cause"] for row in asker.said("command-result")]
 
 
+def test_what_was_sent_before_a_restart_counts_once(asker: Asker) -> None:
+    """An order keeps the room it was taken with: the day holds its answer once, and nothing of it is cut off or sent again. (S2-107)"""
+    asker.settings = RetrievalSettings(evidence_bytes_per_day_max=20 << 20)
+    asker.boot()
+    identity = _ask(asker, _recorded(asker))
+    left: dict[str, bytes] = {}
+    for count in (2, 1, 1):
+        _steps(asker, lambda count=count: len(_parts(asker, identity)) >= count)  # type: ignore[misc]
+        left |= _leave(asker)
+        asker.boot()  # a crash
+    asker.work()
+    left |= _leave(asker)
+
+    assert (PARTS, [False]) == (len(left), [row.fields["truncated"] for row in asker.said("evidence-result")])
+
+
+def test_another_answer_stays_within_the_day_too(asker: Asker) -> None:
+    """What is sent anew, because a segment has gone meanwhile, is cut off where the day ends."""
+    asker.settings = RetrievalSettings(evidence_bytes_per_day_max=12 << 20)
+    asker.boot()
+    start = _recorded(asker)
+    first = write_segment(asker.board, [[frame(start - 500)], [frame(start + 500)]]).name
+    asker.board.clock.advance(10 * SECOND)
+    identity = bytes(asker.ask(Query(start - SECOND, start + SECOND)))
+    _steps(asker, lambda: len(_parts(asker, identity)) == 2)
+    sent = sum(len(data) for data in _leave(asker).values())
+    asker.board.disk.remove(f"segments/{first}")
+    asker.boot()
+    asker.work()
+    sent += sum(len(row.body) for row in asker.released().values())
+
+    assert sent <= 12 << 20
+    assert [True] == [row.fields["truncated"] for row in asker.said("evidence-result")]
+
+
 def test_what_cannot_be_read_is_among_the_holes(asker: Asker) -> None:
     """A damaged stretch is a time that is not held, named with its cause in the answer and in its last part. (S2-107)"""
     start = int(asker.utc_ns)
