@@ -1,5 +1,6 @@
 """When losing something begins and ends, from counters that only grow until their process starts anew."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Losses:
 
     def __init__(self, *, quiet_ns: int) -> None:
         self._quiet_ns = quiet_ns
-        self._before: Mapping[tuple[str, str], int] | None = None
+        self._before: dict[str, Mapping[tuple[str, str], int] | None] = {}  # by process; None: there, and never read
+        self._is_first = True
         self._going_on: dict[tuple[str, str], _Loss] = {}
         self._heard = Heard()
 
@@ -41,14 +43,7 @@ class Losses:
 
     def look(self, states: Sequence[ProcessState], now: Monotonic, *, tai_ns: int) -> list[Change]:
         """What changed since the last look. What was lost before the first look is history and no change."""
-        counters = {
-            (station.station, cause): count
-            for state in states
-            for station in state.stations
-            for cause, count in station.drops.items()
-        }
-        grown = self._grown(counters)
-        self._before = counters
+        grown = self._grown(states)
         grown |= {
             (state.process, SILENT): 1
             for state in states
@@ -56,16 +51,24 @@ class Losses:
         }
         return [*self._beginnings(grown, now), *self._endings(now)]
 
-    def _grown(self, counters: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
-        if self._before is None:
-            return {}
-        grown = {}
-        for key, count in counters.items():
-            former = self._before.get(key, 0)
-            by = count - former if count >= former else count  # Smaller than before: its process started anew, at 0.
-            if by > 0:
-                grown[key] = by
-        return grown
+    def _grown(self, states: Sequence[ProcessState]) -> dict[tuple[str, str], int]:
+        """By process, for some stations are in several. One that cannot be read now is compared with what it said before."""
+        grown: Counter[tuple[str, str]] = Counter()
+        for state in states:
+            if not state.readable:
+                if self._is_first:
+                    self._before[state.process] = None
+                continue
+            counters = {(row.station, cause): count for row in state.stations for cause, count in row.drops.items()}
+            before = self._before.get(state.process, None if self._is_first else {})
+            self._before[state.process] = counters
+            for key, count in counters.items():
+                former = count if before is None else before.get(key, 0)
+                by = count - former if count >= former else count  # Smaller than before: its process started anew, at 0.
+                if by > 0:
+                    grown[key] += by
+        self._is_first = False
+        return dict(grown)
 
     def _beginnings(self, grown: Mapping[tuple[str, str], int], now: Monotonic) -> list[Change]:
         changes = []

@@ -139,6 +139,44 @@ def test_nonsense_in_a_state_file_is_reported_not_believed() -> None:
         assert ["silent"] == [row.fields["cause"] for row in _said(board, "error")]
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_makes_no_loss() -> None:
+    """What a process had lost long ago is no news when its file can be read again, also where that was so at the first look; what it has
+    lost meanwhile is.
+    """
+    for seconds_before in (20, 0):
+        board = SimulatedBoard()
+        station = _station(board)
+        report = Report("capture", drops={"ring_full": 1000})
+        board.disk.write("state/capture.json", b"")
+        if seconds_before:
+            publish(board.disk, "capture", [report], board.clock.now())
+        station.step(board.clock.now())
+        _run(board, station, seconds_before, report)
+        board.disk.write("state/capture.json", b"")
+        _run(board, station, 6)
+        _run(board, station, 20, report)
+        assert ["silent"] == [row.fields["cause"] for row in _said(board, "error")]
+        report.drop("ring_full", 5)
+        _run(board, station, 20, report)
+
+        assert [("silent", 1), ("ring_full", 5)] == [(row.fields["cause"], row.fields["lost"]) for row in _said(board, "error")]
+
+
+def test_a_station_that_several_processes_have_is_counted_in_each() -> None:
+    """None hides what another loses, and one that falls silent makes no loss of another's."""
+    board = SimulatedBoard()
+    station = _station(board)
+    for first, second in ((0, 0), (5, 0), (5, 1), (7, 1)):
+        publish(board.disk, "capture", [Report("succession", drops={"heir_failed": first})], board.clock.now())
+        publish(board.disk, "uplink", [Report("succession", drops={"heir_failed": second})], board.clock.now())
+        _run(board, station, 5)
+    board.disk.remove("state/uplink.json")
+    _run(board, station, 70)
+
+    said = [row.fields["lost"] for row in _said(board, "error") if row.fields["station"] == "succession"]
+    assert [5, 8] == said
+
+
 def test_full_disk_keeps_what_is_to_be_said() -> None:
     """What began while the disk was full is said when there is room again."""
     board = SimulatedBoard()
