@@ -150,20 +150,19 @@ class RetentionStation:
         return self._now
 
     def _read_seals(self) -> Iterator[None]:
-        """What is new on the shelf; each sealed segment is read once, and once more when it got cold."""
+        """What is new on the shelf; each sealed segment is read once, and once more when it got cold or was thawed."""
         read = 0
         for count, name in enumerate(list(self._names), start=1):
             if count % NAMES_A_STEP == 0:
                 yield
-            if name in self._cold:
-                continue
             read += 1
             if read % SEALS_A_STEP == 0:
                 yield
-            if self._store.segment(name).is_cold():
-                self._cold.add(name)  # It is smaller since; what it holds and when it was made did not change.
-            elif name in self._held:
+            is_cold = self._store.segment(name).is_cold()
+            if name in self._held and is_cold == (name in self._cold):
                 continue
+            # It is smaller since, or thawed and as large as before; what it holds and when it was made did not change.
+            (self._cold.add if is_cold else self._cold.discard)(name)
             if self._receipts.has(name) and name not in self._pinned():
                 self._receipts.remove(name)  # The power went between the receipt and this.
                 self._held.drop(name)

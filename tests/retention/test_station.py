@@ -11,17 +11,20 @@ from drivers.clock import ClockState
 from firmware.capture.options import Keep
 from firmware.capture.settings import CaptureSettings
 from firmware.cli.record import kept
+from firmware.cold.settings import ColdSettings
+from firmware.cold.station import ColdStation
 from firmware.core import message, receipt, release
 from firmware.core.errors import BadSettings
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.release import Release
 from firmware.core.settings import Settings
 from firmware.core.shelf import rows
+from firmware.core.thaw import thaw
 from firmware.core.timestamp import SECOND
 from firmware.retention.pins import pin, unpin
 from firmware.retention.settings import RetentionSettings
 from simulator.disk import PowerCut
-from simulator.written_store import begin_segment
+from simulator.written_store import begin_segment, frame, write_segment
 
 Steward = Any  # tests/retention/conftest.py
 HOUR = 3600 * SECOND
@@ -96,6 +99,27 @@ def test_budget_deletes_the_oldest_first(steward: Steward) -> None:
 
     assert names[6:] == steward.segments()
     assert steward.verdict().ok
+
+
+def test_a_thawed_segment_counts_with_what_it_takes_again(steward: Steward) -> None:
+    """Rewritten it is smaller, and thawed it is as large as before, for the budget too (S2-095)."""
+    at = steward.board.clock.now().utc_ns
+    rows_of = [[frame(at + n, payload=b"x %d" % n * 9) for n in range(first, first + 300)] for first in (0, 300, 600)]
+    name = write_segment(steward.board, rows_of).name
+    steward.boot()
+    steward.work(seconds=10)
+    hot = steward.station.report.gauges["segments_bytes"]
+    cold = ColdStation(steward.board, ColdSettings(cold_after_h=0))
+    cold.start(steward.board.clock.now())
+    for _ in range(100):
+        cold.step(steward.board.clock.now())
+        steward.board.clock.advance(SECOND)
+    steward.work(seconds=4000)
+    assert steward.station.report.gauges["segments_bytes"] < hot
+    thaw(steward.board.disk, "segments", name)
+    steward.work(seconds=4000)
+
+    assert hot == steward.station.report.gauges["segments_bytes"]
 
 
 def test_room_is_kept_free(steward: Steward) -> None:
