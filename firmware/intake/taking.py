@@ -57,7 +57,8 @@ class Taking:
         key = None
         if receipt is not None:
             key = entry.key
-            self._owed[key] = [receipt]
+            # A copy may wait already that is not remembered any more: the first of them that is written is the answer to both.
+            self._owed.setdefault(key, []).append(receipt)
         lane = int(message.priority)
         if message.priority == Priority.P1 and not self._may_alarm(message.device, now):
             self._report.count("flood")

@@ -102,6 +102,24 @@ def test_the_same_message_again_is_acknowledged_again(open_room: Room) -> None:
     assert (2, 2) == tuple(door.answers[caller].count(b"MSA|AA|%d\r" % number) for number in (1, 2))
 
 
+@pytest.mark.parametrize("remembered", [0, 2])
+def test_the_same_message_again_is_answered_though_forgotten(make_room: Callable[..., Room], remembered: int) -> None:
+    """More wait than are remembered, or none is to be: whoever sends again while his first copy waits is answered for both."""
+    room = make_room(**DOORS, duplicate_count=remembered)
+    room.step()
+    door = room.doors[2575]
+    first, second = door.call(MONITOR), door.call(MONITOR)
+    door.say(first, alert(1, "PN"))
+    for number in (2, 3, 4):
+        door.say(first, alert(number, "PN"))
+    room.step()
+    door.say(second, alert(1, "PN"))
+    room.step(1_000)
+    room.step(1_000)
+
+    assert (1, 1) == (door.answers[first].count(b"MSA|AA|1\r"), door.answers[second].count(b"MSA|AA|1\r"))
+
+
 def test_bad_hl7_is_answered_so(open_room: Room) -> None:
     """AE where it can be told which message is no good, AR where not; neither is stored, and the connection goes on."""
     door = open_room.doors[2575]
