@@ -9,7 +9,7 @@ import cbor2
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet import fragment as cut
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, fragment6
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
 from drivers.clock import ClockState, Monotonic
@@ -191,6 +191,20 @@ def test_tagged_frames_and_both_versions_of_ip(room: Room, tags: list[Any]) -> N
     room.step()
 
     assert ["10.0.0.5", "fd00::5"] == [message.device for message in room.messages()]
+
+
+@pytest.mark.parametrize("tags", [[], [Dot1Q(vlan=5)]])
+def test_messages_behind_headers_of_ipv6(room: Room, tags: list[Any]) -> None:
+    """Options for each hop or for the receiver, and a route, stand between the address and the port: heard all the same. (S2-034)"""
+    for number, header in enumerate((IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), IPv6ExtHdrRouting())):
+        packet = Ether()
+        for tag in tags:
+            packet = packet / tag
+        room.hear(bytes(packet / IPv6(src="fd00::5") / header / UDP(dport=47001) / (b"stop %d" % number)))
+        room.hear(bytes(packet / IPv6(src="fd00::5") / header / UDP(dport=47005) / b"no message"))
+    room.step()
+
+    assert ["stop 0", "stop 1", "stop 2"] == [message.text for message in room.messages()]
 
 
 def test_fragmented_messages_are_put_together(room: Room) -> None:
