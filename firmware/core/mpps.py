@@ -76,20 +76,23 @@ class _Elements:
 
     def all(self) -> Iterator[tuple[tuple[int, ...], str]]:
         """Where each stands, and its value as text."""
-        _, rows = self._set(0, len(self._data), ())
+        _, rows = self._set(0, len(self._data), (), self._is_explicit)
         return iter(rows)
 
-    def _set(self, at: int, end: int, where: tuple[int, ...]) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
+    def _set(self, at: int, end: int, where: tuple[int, ...], is_explicit: bool) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
         """Elements up to `end` or to a delimiter; where the next begins."""
         if len(where) > DEPTH_MAX:
             raise BadItem(f"expected sequences of at most {DEPTH_MAX} levels")
         rows: list[tuple[tuple[int, ...], str]] = []
         while at < end:
-            tag, is_sequence, size, at = self._head(at, end)
+            tag, kind, size, at = self._head(at, end, is_explicit)
             if tag in (_ITEM_END, _SEQUENCE_END):
                 return at, rows
-            if is_sequence or (size == _UNDEFINED):
-                at, more = self._sequence(at, end if size == _UNDEFINED else at + size, (*where, tag))
+            if size == _UNDEFINED or kind == b"SQ" or (not kind and tag == _SCHEDULED):
+                # Whoever does not know an element passes it on as UN, and what is inside as implicit (PS3.5 §6.2.2).
+                at, more = self._sequence(
+                    at, end if size == _UNDEFINED else at + size, (*where, tag), is_explicit and kind != b"UN"
+                )
                 rows += more
                 continue
             if len(where) <= 1 and size <= 128:
@@ -97,20 +100,22 @@ class _Elements:
             at += size
         return at, rows
 
-    def _sequence(self, at: int, end: int, where: tuple[int, ...]) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
+    def _sequence(
+        self, at: int, end: int, where: tuple[int, ...], is_explicit: bool
+    ) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
         rows: list[tuple[tuple[int, ...], str]] = []
         while at < end:
-            tag, _, size, at = self._head(at, end)
+            tag, _, size, at = self._head(at, end, is_explicit)
             if tag == _SEQUENCE_END:
                 return at, rows
             if tag != _ITEM:
                 raise BadItem("expected items in a sequence")
-            at, more = self._set(at, end if size == _UNDEFINED else at + size, where)
+            at, more = self._set(at, end if size == _UNDEFINED else at + size, where, is_explicit)
             rows += more
         return at, rows
 
-    def _head(self, at: int, end: int) -> tuple[int, bool, int, int]:
-        """Tag, whether it is a sequence, length, and where its value begins."""
+    def _head(self, at: int, end: int, is_explicit: bool) -> tuple[int, bytes, int, int]:
+        """Tag, its kind where that is said, length, and where its value begins."""
         self._count += 1
         if self._count > ELEMENTS_MAX:
             raise BadItem(f"expected at most {ELEMENTS_MAX} elements")
@@ -118,15 +123,14 @@ class _Elements:
             raise BadItem("expected data elements of at least 8 bytes")
         group, element = struct.unpack_from("<HH", self._data, at)
         tag, kind = group << 16 | element, self._data[at + 4 : at + 6]
-        if not self._is_explicit or group == 0xFFFE:
-            size, begin = struct.unpack_from("<I", self._data, at + 4)[0], at + 8
-            is_sequence = tag == _SCHEDULED
+        if not is_explicit or group == 0xFFFE:
+            size, begin, kind = struct.unpack_from("<I", self._data, at + 4)[0], at + 8, b""
         elif kind in _LONG:
             if at + 12 > end:
                 raise BadItem("expected a data element of at least 12 bytes")
-            size, begin, is_sequence = struct.unpack_from("<I", self._data, at + 8)[0], at + 12, kind == b"SQ"
+            size, begin = struct.unpack_from("<I", self._data, at + 8)[0], at + 12
         else:
-            size, begin, is_sequence = struct.unpack_from("<H", self._data, at + 6)[0], at + 8, False
+            size, begin = struct.unpack_from("<H", self._data, at + 6)[0], at + 8
         if size != _UNDEFINED and size > end - begin:
             raise BadItem("expected data elements within their data set")
-        return tag, is_sequence, size, begin
+        return tag, kind, size, begin

@@ -185,6 +185,19 @@ def test_lengths_that_are_not_said() -> None:
     assert ("mpps/completed", pseudonym(KEY, "order", "99001234")) == (told.event, told.fields["context/order"])
 
 
+def test_an_element_of_unknown_kind_whose_length_is_not_said() -> None:
+    """In explicit VR what is inside of UN is implicit, whatever is around it; a step with a private sequence is one all the same."""
+    inner = element(0x0009_1001, b"private") + struct.pack("<HHI", 0x0009, 0x1002, 0xFFFFFFFF)
+    inner += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    unknown = (
+        struct.pack("<HH2sHI", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    )
+    unknown += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    told = said(unknown + element(0x0040_0252, b"COMPLETED ", "CS"), is_explicit=True)
+
+    assert "mpps/completed" == told.event
+
+
 @pytest.mark.parametrize(
     "data",
     [
