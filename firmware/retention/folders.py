@@ -60,14 +60,18 @@ class Folder:
         # The name tells the time of what is inside by the sender's clock, which may say 1970. Ours was when it was received.
         received = self._received.get(row.name)
         if received is None:
-            received = self._last_received(row)
+            received = self._last_received(row, tai_ns)
             if len(self._received) < REMEMBERED_MAX:
                 self._received[row.name] = received
         return tai_ns - received > retain_ns
 
-    def _last_received(self, row: Kept) -> int:
+    def _last_received(self, row: Kept, tai_ns: int) -> int:
+        """Of the messages inside; of evidence, whose frames may be of any age, now: it is remembered until a restart."""
         try:
-            messages = message.unpacked(_group_body(self.disk.read(f"{self.path}/{row.name}")))
+            data = self.disk.read(f"{self.path}/{row.name}")
+            if _is_evidence(data):
+                return tai_ns if len(self._received) < REMEMBERED_MAX else row.tai_ns
+            messages = message.unpacked(_group_body(data))
         except (BadItem, DiskFailed, Missing):
             return row.tai_ns  # Whoever cannot be read must not hold up the others.
         return max(entry.received_time.tai_ns for entry in messages)
@@ -93,6 +97,13 @@ def folders(disk: Disk, settings: RetentionSettings) -> tuple[Folder, ...]:
         for priority in (1, 2, 3, 4)
     ]
     return (*groups, Folder(disk, "sent", settings.retain_sent_days, settings.sent_bytes_max))
+
+
+def _is_evidence(data: bytes) -> bool:
+    try:
+        return envelope.unpacked(data).kind == "evidence"
+    except BadItem:
+        return False
 
 
 def _group_body(data: bytes) -> bytes:

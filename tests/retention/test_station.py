@@ -13,7 +13,8 @@ from firmware.capture.settings import CaptureSettings
 from firmware.cli.record import kept
 from firmware.cold.settings import ColdSettings
 from firmware.cold.station import ColdStation
-from firmware.core import message, receipt, release
+from firmware.core import envelope, message, receipt, release
+from firmware.core.envelope import sealed_envelope
 from firmware.core.errors import BadSettings
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.release import Release
@@ -340,6 +341,27 @@ def test_sent_copies_take_bounded_room(steward: Steward) -> None:
     left = disk.list("sent")
     assert [1, 1, 1, 1, 4] == sorted(int(name[1]) for name in left if name != "readme")
     assert "readme" in left
+
+
+def test_sent_evidence_is_as_old_as_its_copy(steward: Steward) -> None:
+    """Who asks for the frames of two months ago gets a copy that is kept as long as any other; what is inside says nothing of that (S2-096)."""
+    disk = steward.board.disk
+    disk.mkdir("sent")
+    frames_tai_ns = steward.board.clock.now().timestamp.tai_ns
+    steward.board.clock.advance(60 * DAY)
+    steward.boot()
+    steward.work(seconds=10)
+    name = release.name_of(Priority.P2, frames_tai_ns, "cmd-1-00000-abcd")
+    sent = sealed_envelope(
+        box="box-1", kind="evidence", priority=Priority.P2, first_tai_ns=frames_tai_ns, last_tai_ns=frames_tai_ns,
+        content=b"a section", asked_by=bytes(16),
+    )  # fmt: skip
+    disk.write(f"sent/{name}", envelope.packed(sent))
+    steward.work(seconds=29 * 86_400)
+    assert [name] == disk.list("sent")
+    steward.work(seconds=2 * 86_400)
+
+    assert [] == disk.list("sent")
 
 
 def test_horizon_says_how_far_back_the_room_reaches(steward: Steward) -> None:
