@@ -107,7 +107,8 @@ class Rtps:
             reader.text()  # in which frame of reference
             if known is None or known.type_name == _TEMPERATURE:
                 measured = _measured(reader)
-                if measured is not None:
+                # Nothing but zeros is as well a JointState without joints.
+                if measured is not None and (known is not None or any(measured)):
                     kind: Kind = "temperature" if known is not None else "other"
                     return [Sample(name_of("rtps", topic), kind, stamp_ns, measured, _MEASURED_NAMES)]
             if known is None or known.type_name == _JOINT_STATE:

@@ -89,6 +89,12 @@ def test_rtps_joint_state_in_either_byte_order(order: str) -> None:
     ) == result.samples
 
 
+def test_rtps_empty_joint_state_is_no_measurement() -> None:
+    """No joints and no numbers are sixteen bytes of zero, as two numbers would be: of a type nobody announced, nothing is made of them."""
+    assert Decoded() == decoded(Decoders(), wire.udp(wire.rtps(wire.rtps_data(wire.cdr_joint_state((), names=())))))
+    assert decoded(Decoders(), wire.udp(wire.rtps(wire.rtps_data(wire.cdr_temperature(0.0))))).samples
+
+
 def test_rtps_discovery_names_the_stream() -> None:
     """A topic's name and type, once announced: a temperature is one, a pressure of the same shape is none of ours."""
     decoders = Decoders()
