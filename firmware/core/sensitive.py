@@ -25,7 +25,9 @@ FIELD_NAMES = (
     "given_name", "family", "given", "surname", "forename", "maiden_name", "address", "street", "postal_code", "zip", "zip_code", "phone",
     "phone_number", "telephone", "mobile", "fax", "email", "ssn", "social_security_number", "passport", "insurance_number",
     "accession", "accession_number", "physician", "referring_physician", "performing_physician", "surgeon", "operator_name",
-    "next_of_kin", "guardian", "photo",
+    "next_of_kin", "guardian", "photo", "other_patient_id", "other_patient_ids_sequence", "other_patient_name", "issuer_of_patient_id",
+    "operators_name", "physicians_of_record", "name_of_physicians_reading_study", "requesting_physician", "consulting_physician",
+    "scheduled_performing_physician", "birth_name", "mother_birth_name", "responsible_person", "person_name", "telephone_number",
 )  # fmt: skip
 
 REMOVED = "[removed]"  # what stands in place of a sensitive part after it was removed
@@ -114,9 +116,9 @@ class SensitiveNames:
     def of(cls, names: Iterable[str]) -> "SensitiveNames":
         """From a list as in the settings."""
         listed = [(_plain(name), _WORD_IN_NAME.findall(name)) for name in names]
+        last = {_plain(words[-1]) for plain, words in listed if plain and len(words) > 1}
         return cls(
-            frozenset(plain for plain, _ in listed if plain),
-            frozenset(_plain(words[-1]) for plain, words in listed if plain and len(words) > 1),
+            _with_several({plain for plain, _ in listed if plain}), _with_several(last) | ({"names"} if "name" in last else set())
         )
 
     def __contains__(self, path: str) -> bool:
@@ -134,6 +136,11 @@ class SensitiveNames:
         return _read_up_to(self.words, path)
 
 
+def _with_several(words: set[str]) -> frozenset[str]:
+    """Of one, and of several: `patients`. `names` alone are of joints, topics and files."""
+    return frozenset(words | {f"{word}s" for word in words if word.isascii() and word != "name"})
+
+
 @lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
 def _is_listed(words: frozenset[str], path: str) -> bool:
     parts = [_plain(part) for part in _SEPARATOR.split(path)]
@@ -146,6 +153,8 @@ def _is_of(words: frozenset[str], part: str) -> bool:
     """Whether it is listed, or two that are: patientBirthDate, and patientsName, as DICOM once had it."""
     if part in words or (part := part.rstrip("0123456789")) in words:  # address2
         return True
+    if part.endswith("names") and part != "names":  # surgeonNames
+        part = part[:-1]
     if not part.isascii() and any(part.endswith(word) for word in words if word[0] >= "\u2e80"):
         return True  # Chinese puts no space before it.
     return any(

@@ -52,7 +52,9 @@ def test_marked_spans_are_in_order_and_open(text: str) -> None:
     "name",
     ["patient", "patient_name", "PatientName", "PATIENT-NAME", "patientName", "robot/patient/age", "patient.id", "a/b/MRN", "birthDate",
      "date of birth", "sd@32473/patient_id", "patients[0].x/name", "accessionNumber", "Phone", "patientBirthDate", "patient_dob",
-     "PatientsName", "ReferringPhysicianName", "a/patient_last_name/0"],
+     "PatientsName", "ReferringPhysicianName", "a/patient_last_name/0", "patients/0", "patients/4711/bed", "MRNs", "patient_ids", "surgeonNames",
+     "OtherPatientIDs", "OtherPatientIDsSequence/0/x", "OtherPatientNames", "OperatorsName", "PhysiciansOfRecord", "PatientMotherBirthName",
+     "PatientTelephoneNumbers", "NameOfPhysiciansReadingStudy"],
 )  # fmt: skip
 def test_sensitive_names(name: str) -> None:
     """However it is spelled and wherever it stands. (S2-081)"""
@@ -79,7 +81,7 @@ def test_a_site_lists_names_in_its_own_script(listed: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/", "device_name",
-     "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient"])  # fmt: skip
+     "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient", "joint_names", "hostnames", "outpatients"])  # fmt: skip
 def test_harmless_names(name: str) -> None:
     """Names that only look like it."""
     assert name not in NAMES
@@ -90,6 +92,7 @@ def test_harmless_names(name: str) -> None:
     [
         ("patient", "patient/4711/bed"), ("a/Patient", "a/Patient:Jane Doe"), ("patient_id", "patient_id"), ("x.patient", "x.patient"),
         ("medical/record/number", "medical/record/number"), ("arm/temperature", "arm/temperature"), ("", ""), ("//mrn", "//mrn//1"),
+        ("patients", "patients/4711/bed"),
     ],
 )  # fmt: skip
 def test_a_path_is_read_up_to_the_sensitive_name(expected: str, path: str) -> None:
@@ -162,6 +165,7 @@ def test_fields_and_attachments() -> None:
         (["4711"], "arm 3 of the patient id=4711, bed 4"),
         (["1961-02-03", "A1"], "Date of birth: 1961-02-03; accession number = A1"),
         (["4711"], "MEDICAL\tRECORD  NUMBER: 4711"),
+        (["4711", "Jane Doe"], "patient IDs: 4711; patient names: Jane Doe; joint names: a"),
         (["1961-02-03"], "Patient's birth date: 1961-02-03"),
         (["4711"], "Patient\u2019s ID: 4711"),
         (["555"], "moved to #3, phone number: 555"),
