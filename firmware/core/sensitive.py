@@ -54,14 +54,18 @@ _CLINICAL = re.compile(
 # value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it, but
 # not within its quotation marks. Many spaces before the sign: in columns. turnstile.c: is_harmless_before looks for the same.
 # In any script: marks of vowels and accents that stand for themselves are no letters to Python. The signs also in the width of Chinese ones.
-_MARK = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u200c\u200d\u3099\u309a"
+_MARK = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u3099\u309a"
+# Nobody sees them, between any two letters and before the sign; spaces that no typewriter has are as good as others.
+_UNSEEN = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+_MARK += _UNSEEN
+_BLANK = f"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000{_UNSEEN}]"
 _SIGN = "[=:\uff1a\uff1d]"
-_QUOTED_NAME = re.compile(rf"[\"'][$@_.-]{{0,4}}([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\*[\"']\s*{_SIGN}")
+_QUOTED_NAME = re.compile(rf"[\"'][$@_.{_UNSEEN}-]{{0,4}}([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\*[\"'][\s{_UNSEEN}]*{_SIGN}")
 # Bare names also behind dashes, as on a command line, behind a terminal's colours, and behind the `\n` of a text that was quoted once.
 _COLOUR = r"\x1b\[[\d;]{0,16}m"
 _BARE_NAME = re.compile(
-    rf"(?:(?<![\w.{_MARK}-])|{_COLOUR}|\\(?P<escape>[nrt]))[_.-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}})(?:[ \t]+#?\d{{1,4}})?(?:{_COLOUR})?"
-    rf"(?:[ \t]+|\s)?{_SIGN}(?!//)\s*"
+    rf"(?:(?<![\w.{_MARK}-])|{_COLOUR}|\\(?P<escape>[nrt]))[_.{_UNSEEN}-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}})(?:{_BLANK}+#?\d{{1,4}})?(?:{_COLOUR})?"
+    rf"(?:{_BLANK}+|\s)?{_SIGN}(?!//)\s*"
 )
 # Percent-encoding, as in addresses of the web; and there, and in names of files, whom a path leads to.
 _PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)
@@ -92,8 +96,11 @@ _UNSUSPICIOUS = re.compile(
     r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(%/\\\x00-\x1f]|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2}))*+", re.IGNORECASE
 )
 # The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
-_BEFORE = re.compile(r"(?:[^\W\d_][^\W_]*(?:['\u2019]s)?[ \t]+){1,3}\Z")
+_WORD_BEFORE = re.compile(r"[^\W\d_][^\W_]*(?:['\u2019]s)?")
+_UNSEEN_PART = re.compile(f"[{_UNSEEN}]+")
+_BLANKS = re.compile(f"{_BLANK}+")
 _POSSESSIVE = re.compile(r"['\u2019]s\Z")
+_WORDS_BEFORE_MAX = 3
 _BEFORE_MAX = 80  # characters looked at for them
 _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
@@ -327,13 +334,19 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     name = match["name"]
     if name in names or (match["escape"] and match["escape"] + name in names):
         return True
-    if _plain(name) not in names.last_words:
-        return False
+    if not name.isascii() and [*filter(None, _UNSEEN_PART.split(name))][-1] in names:
+        return True  # A space that nobody sees may stand between two words.
     start = match.start("name")
-    before = _BEFORE.search(text, max(0, start - _BEFORE_MAX), start)
-    words = before[0].split() if before is not None else []
-    words = [_POSSESSIVE.sub("", word) for word in words]
-    return any("".join((*words[begin:], name)) in names for begin in range(len(words)))
+    if not _BLANKS.fullmatch(text, start - 1, start) or _plain(name) not in names.last_words:
+        return False
+    before = name
+    for word in _BLANKS.split(text[max(0, start - _BEFORE_MAX) : start])[-2 : -2 - _WORDS_BEFORE_MAX : -1]:
+        if not _WORD_BEFORE.fullmatch(word):
+            break
+        before = _POSSESSIVE.sub("", word) + before
+        if before in names:
+            return True
+    return False
 
 
 def _value_end(text: str, start: int, least: int) -> int:
