@@ -30,6 +30,7 @@
 #define SOURCE_SLOTS 1024u  /* power of two */
 #define PROBES_MAX 16u      /* names chosen so that they collide are not learned; they cost no more than others */
 #define VLANS_MAX 4
+#define BRACKETS_MAX 160u   /* forty characters */
 #define DRIFT_MILLIONTHS 100u /* of certificate.py; the test of the two holds them together */
 #define YEAR_2000_TAI_NS 946684832000000000ll
 #define AHEAD_NS_MAX 86400000000000ll
@@ -286,6 +287,7 @@ static int is_text(struct bytes b)
 static inline uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 32 : c; }
 static inline int is_letter(uint8_t c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
 static inline int is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f); } /* Python's \s, in ASCII */
+static inline int is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
 static inline int is_of_name(uint8_t c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-' || c >= 0x80; }
 
 static int is_token(struct bytes b)
@@ -298,23 +300,19 @@ static int is_token(struct bytes b)
     return 1;
 }
 
-/* Before the `:` or `=` at this place: no name, or one that is known to be harmless. */
-static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
+/* That ends here, with a number behind it perhaps: no name, or one that is known to be harmless. */
+static int is_harmless_name(Turnstile *t, struct bytes b, uint32_t end)
 {
-    uint32_t end = at, begin;
-    while (end && (b.p[end - 1] == ' ' || b.p[end - 1] == '\t'))
-        end--;
-    if (end == at && end && is_space(b.p[end - 1]))
-        end--;
-    if (end && at - end < 64) { /* Patient 1: the word before the number */
+    uint32_t begin;
+    if (end) { /* Patient 1: the word before the number */
         uint32_t k = end;
         while (k && end - k < 5 && b.p[k - 1] >= '0' && b.p[k - 1] <= '9')
             k--;
         uint32_t digits = end - k;
         if (k && b.p[k - 1] == '#')
             k--;
-        if (digits && digits < 5 && k && (b.p[k - 1] == ' ' || b.p[k - 1] == '\t')) {
-            while (k && (b.p[k - 1] == ' ' || b.p[k - 1] == '\t'))
+        if (digits && digits < 5 && k && is_blank(b.p[k - 1])) {
+            while (k && is_blank(b.p[k - 1]))
                 k--;
             end = k;
         }
@@ -336,6 +334,32 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
     if (begin == end || !is_letter(b.p[begin]) || end - begin > 64)
         return 1;
     return knows(t, 'n', (struct bytes){b.p + begin, end - begin}, (struct bytes){b.p, 0});
+}
+
+/* Before the `:` or `=` at this place: no name, or one that is known to be harmless; the same within brackets before it, and before those. */
+static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
+{
+    uint32_t end = at, begin;
+    while (end && is_blank(b.p[end - 1]))
+        end--;
+    if (end == at && end && is_space(b.p[end - 1]))
+        end--;
+    if (end == 0 || (b.p[end - 1] != ')' && b.p[end - 1] != ']'))
+        return is_harmless_name(t, b, end);
+    if (!is_harmless_name(t, b, --end))
+        return 0;
+    for (begin = end; begin && end - begin <= BRACKETS_MAX; begin--) {
+        uint8_t c = b.p[begin - 1];
+        if (c == ')' || c == ']' || c == '\r' || c == '\n')
+            return 1;
+        if (c == '(' || c == '[')
+            break;
+    }
+    if (begin == 0 || begin == end || end - begin > BRACKETS_MAX)
+        return 1;
+    for (begin--; begin && is_blank(b.p[begin - 1]); begin--)
+        ;
+    return is_harmless_name(t, b, begin);
 }
 
 static inline int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); }
