@@ -63,11 +63,13 @@ _SIGN = "[=:\uff1a\uff1d]"
 _QUOTED_NAME = re.compile(rf"[\"'][$@_.{_UNSEEN}-]{{0,4}}([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\*[\"'][\s{_UNSEEN}]*{_SIGN}")
 _NUMBER_OF_SOMEBODY_MIN = 3  # digits. `Patient 2: Ann` counts; `Patient 4711: moved` names, and then the number is of the value.
 # Something in brackets may stand before the sign, and is of the value then: `Patient (MRN): 4711`; or the name in them: `No. (MRN): 4711`.
+# The sign of a number is one before a number: `MRN# 4711`, `Accession #A1`.
 # Bare names also behind dashes, as on a command line, behind a terminal's colours, and behind the `\n` of a text that was quoted once.
 _COLOUR = r"\x1b\[[\d;]{0,16}m"
 _BARE_NAME = re.compile(
     rf"(?:(?<![\w.{_MARK}-])|{_COLOUR}|\\(?P<escape>[nrt]))[_.{_UNSEEN}-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}})(?:{_BLANK}+#?(?P<number>\d{{1,4}}))?(?:{_COLOUR})?"
-    rf"(?:{_BLANK}*(?=[(\[][^()\[\]\r\n]{{1,40}}[)\]](?:{_BLANK}+|\s)?{_SIGN}(?!//))|[)\]]?(?:{_BLANK}+|\s)?{_SIGN}(?!//)\s*)"
+    rf"(?:{_BLANK}*(?=[(\[][^()\[\]\r\n]{{1,40}}[)\]](?:{_BLANK}+|\s)?{_SIGN}(?!//))|[)\]]?(?:{_BLANK}+|\s)?{_SIGN}(?!//)\s*"
+    rf"|{_BLANK}*\#(?:{_BLANK}*{_SIGN}(?!//)\s*|(?={_BLANK}*(?:[A-Z]{{1,4}}-?)?\d){_BLANK}*))"
 )
 # Percent-encoding, as in addresses of the web; and there, and in names of files, whom a path leads to.
 _PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)

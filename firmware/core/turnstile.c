@@ -344,6 +344,11 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
         end--;
     if (end == at && end && is_space(b.p[end - 1]))
         end--;
+    if (end && b.p[end - 1] == '#') { /* MRN #: 4711 */
+        while (--end && is_blank(b.p[end - 1]))
+            ;
+        return is_harmless_name(t, b, end);
+    }
     if (end == 0 || (b.p[end - 1] != ')' && b.p[end - 1] != ']'))
         return is_harmless_name(t, b, end);
     if (!is_harmless_name(t, b, --end))
@@ -363,6 +368,21 @@ static int is_harmless_before(Turnstile *t, struct bytes b, uint32_t at)
 }
 
 static inline int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); }
+
+/* Whether from here on a number stands as behind its sign, with letters before it perhaps: # 4711, #A1, #SJ-4711. */
+static int is_before_number(struct bytes b, uint32_t at)
+{
+    uint32_t letters;
+    while (at < b.n && is_blank(b.p[at]))
+        at++;
+    if (at < b.n && b.p[at] >= 0x80) /* a blank or a digit of another script */
+        return 1;
+    for (letters = 0; at < b.n && letters < 4 && is_letter(b.p[at]); letters++)
+        at++;
+    if (letters && at < b.n && b.p[at] == '-')
+        at++;
+    return at < b.n && ((b.p[at] >= '0' && b.p[at] <= '9') || b.p[at] >= 0x80);
+}
 
 /* Whether what stands before this place ends as a directory of people's would: patient, patients, mrn, mrns. */
 static int ends_with_person(struct bytes b, uint32_t at)
@@ -412,6 +432,8 @@ static int is_plain(Turnstile *t, struct bytes b)
         }
         case '#':
             if (i + 1 < b.n && lower(b.p[i + 1]) == 'p')
+                return 0;
+            if (is_before_number(b, i + 1) && !is_harmless_before(t, b, i))
                 return 0;
             break;
         case '/':
