@@ -95,6 +95,11 @@ _SURNAME = re.compile(
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"\W*+[^\W\d]\D*+")
+# Behind somebody's number two words, as a name is written: `4711, Jane Doe` and `4711, Doe, Jane`, and not `4711, Arm stopped`.
+_NUMBER = re.compile(r"[\w./-]++\s*+")
+_FULL_NAME = re.compile(
+    r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?:[ \t]++|,[ \t]*+)([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\uff1a\uff1d\d])"
+)
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(
     r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(%/\\\x00-\x1f]|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2}))*+", re.IGNORECASE
@@ -370,6 +375,12 @@ def _value_end(text: str, start: int, least: int) -> int:
             if found is None:
                 break
             stop = _stop(text, found.end())
+    elif least == start and stop is not None and _NUMBER.fullmatch(value):
+        named = _FULL_NAME.match(text, stop.start())
+        if named is not None and not named[1][0].islower() and not named[2][0].islower():
+            stop = _stop(text, named.end())
+            born = _DAY.match(text, stop.start()) if stop is not None else None
+            stop = _stop(text, born.end()) if born is not None else stop
     return stop.start() if stop is not None else len(text)
 
 
