@@ -50,6 +50,9 @@ _CLINICAL = re.compile(
     r"|\"[0-9A-F]{8}\\*\"\s*:\s*\{\s*\\*\"vr\\*\"",
     re.IGNORECASE,
 )
+# Without one of these there is none, and to look for them costs a tenth.
+_CLINICAL_BEGIN = re.compile(r"[\s\x00-\x1f]*(?:MSH|FHS|BHS)", re.IGNORECASE)
+_CLINICAL_SIGN = re.compile(r"[|^<\"]|/[Xx][Hh]|\([0-9A-Fa-f]{4},")
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
 # value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it, but
 # not within its quotation marks. Many spaces before the sign: in columns. turnstile.c: is_harmless_before looks for the same.
@@ -297,7 +300,7 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
         return
     tags = list(_plain_text_tags(path, text, names))
     read = text
-    for _ in range(_PERCENT_LEVELS):
+    for _ in range(_PERCENT_LEVELS if "%" in text else 0):
         if not _PERCENT.search(read):
             break
         read = unquote(read)
@@ -309,19 +312,19 @@ def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
 
 
 def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
-    if _CLINICAL.search(text):
+    if _is_clinical(text):
         yield Tag(path, 0, 0, "clinical")
         return
-    elements = (match[1] or match[2] for match in _ELEMENT.finditer(text))
-    if any(match[1] in names for match in _QUOTED_NAME.finditer(text)) or any(element in names for element in elements):
+    if _has_quoted_name(text, names) or _has_element(text, names):
         yield Tag(path, 0, 0, "field")
         return
-    marked = list(marked_spans(text))
+    marked = list(marked_spans(text)) if "#" in text else []
     for start, end in marked:
         yield Tag(path, start, end, "marker")
-    for match in _PATH.finditer(text):
-        if match[1] != REMOVED:
-            yield Tag(path, *match.span(1), "field")
+    if "/" in text or "\\" in text:
+        for match in _PATH.finditer(text):
+            if match[1] != REMOVED:
+                yield Tag(path, *match.span(1), "field")
     covered = (
         0  # Names inside a value already taken are not looked at again, or a text of nothing but names would cost its square.
     )
@@ -337,6 +340,18 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
             covered = _value_end(text, start, marked[at - 1][1])  # What stands between markers ends no value.
         if text[start:covered].strip() not in ("", REMOVED):
             yield Tag(path, start, covered, "field")
+
+
+def _is_clinical(text: str) -> bool:
+    return (_CLINICAL_SIGN.search(text) or _CLINICAL_BEGIN.match(text)) is not None and _CLINICAL.search(text) is not None
+
+
+def _has_quoted_name(text: str, names: SensitiveNames) -> bool:
+    return ('"' in text or "'" in text) and any(match[1] in names for match in _QUOTED_NAME.finditer(text))
+
+
+def _has_element(text: str, names: SensitiveNames) -> bool:
+    return "<" in text and any((match[1] or match[2]) in names for match in _ELEMENT.finditer(text))
 
 
 def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:

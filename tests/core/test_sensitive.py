@@ -398,3 +398,9 @@ def test_a_look_that_spares_the_others_overlooks_nothing(text: str) -> None:
     bare = [match[1] for match in sensitive._BARE_NAME.finditer(text)]
 
     assert (None, [], [], []) == (sensitive._CLINICAL.search(text), list(sensitive.marked_spans(text)), quoted, bare)
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_what_has_no_sign_of_a_document_is_none(text: str) -> None:
+    """The quick look before the slow one overlooks none."""
+    assert sensitive._is_clinical(text) == (sensitive._CLINICAL.search(text) is not None)
