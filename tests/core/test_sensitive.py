@@ -404,3 +404,12 @@ def test_a_look_that_spares_the_others_overlooks_nothing(text: str) -> None:
 def test_what_has_no_sign_of_a_document_is_none(text: str) -> None:
     """The quick look before the slow one overlooks none."""
     assert sensitive._is_clinical(text) == (sensitive._CLINICAL.search(text) is not None)
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_the_quicker_pattern_finds_the_same_names(text: str) -> None:
+    """Where no colour and no backslash stands."""
+    found = [(match["name"], match["escape"], match.span()) for match in sensitive._BARE_NAME.finditer(text)]
+    quick = [(match["name"], match["escape"], match.span()) for match in sensitive._bare_name_in(text).finditer(text)]
+
+    assert found == quick
