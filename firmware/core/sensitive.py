@@ -70,7 +70,7 @@ _NUMBER_OF_SOMEBODY_MIN = 3  # digits. `Patient 2: Ann` counts; `Patient 4711: m
 # Bare names also behind dashes, as on a command line, behind a terminal's colours, and behind the `\n` of a text that was quoted once.
 _COLOUR = r"\x1b\[[\d;]{0,16}m"
 _BARE = (
-    rf"[_.{_UNSEEN}-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}})(?:{_BLANK}+#?(?P<number>\d{{1,4}}))?(?:{_COLOUR})?"
+    rf"[_.{_UNSEEN}-]*+(?P<name>[^\W\d_][\w.{_MARK}-]{{0,63}}+)(?:{_BLANK}++#?(?P<number>\d{{1,4}}))?(?:{_COLOUR})?"
     rf"(?:{_BLANK}*(?=[(\[][^()\[\]\r\n]{{1,40}}[)\]](?:{_BLANK}+|\s)?{_SIGN}(?!//))|[)\]]?(?:{_BLANK}+|\s)?{_SIGN}(?!//)\s*"
     rf"|{_BLANK}*\#(?:{_BLANK}*{_SIGN}(?!//)\s*|(?={_BLANK}*(?:[A-Z]{{1,4}}-?)?\d){_BLANK}*))"
 )
@@ -195,6 +195,7 @@ def _read_up_to(words: frozenset[str], path: str) -> str:
     return path
 
 
+@lru_cache(4096)
 def _plain(name: str) -> str:
     """Without signs, accents, width and case: `Pr\u00e9nom` is one name however its accent was typed."""
     return _NOT_LETTER.sub("", normalize("NFKD", name).casefold())
@@ -325,7 +326,7 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
     if _has_quoted_name(text, names) or _has_element(text, names):
         yield Tag(path, 0, 0, "field")
         return
-    marked = list(marked_spans(text)) if "#" in text else []
+    marked = list(marked_spans(text)) if "#" in text and (not text.isascii() or _OPEN in text.lower()) else []
     for start, end in marked:
         yield Tag(path, start, end, "marker")
     if "/" in text or "\\" in text:
@@ -336,10 +337,10 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
         0  # Names inside a value already taken are not looked at again, or a text of nothing but names would cost its square.
     )
     for match in _bare_name_in(text).finditer(text):
-        is_counted = len(match["number"] or "") < _NUMBER_OF_SOMEBODY_MIN
-        start = match.end() if is_counted else match.start("number")
         if match.start() < covered or not _is_name(text, match, names):
             continue
+        is_counted = len(match["number"] or "") < _NUMBER_OF_SOMEBODY_MIN
+        start = match.end() if is_counted else match.start("number")
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
         covered = _value_end(text, start, least)
@@ -369,7 +370,7 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     if not name.isascii() and [*filter(None, _UNSEEN_PART.split(name))][-1] in names:
         return True  # A space that nobody sees may stand between two words.
     start = match.start("name")
-    if not _BLANKS.fullmatch(text, start - 1, start) or _plain(name) not in names.last_words:
+    if _plain(name) not in names.last_words or not _BLANKS.fullmatch(text, start - 1, start):
         return False
     before = name
     for word in _BLANKS.split(text[max(0, start - _BEFORE_MAX) : start])[-2 : -2 - _WORDS_BEFORE_MAX : -1]:

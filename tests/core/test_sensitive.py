@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.core import sensitive
+from firmware.core.datagram import decoded
 from firmware.core.message import Tag
 from firmware.core.sensitive import NAMES, SPANS_MAX, SensitiveNames, find_tags, holds_marker, marked_spans
 
@@ -276,6 +277,85 @@ def test_percent_alone_is_harmless(text: str) -> None:
 def test_log_lines_are_no_documents(text: str) -> None:
     """Tables, powers and pipes of ordinary log lines stay."""
     assert () == find_tags(text, {})
+
+
+ORDINARY = (
+    "arm 3: joint 2 torque 4.52 Nm above its limit (4.50)",
+    "[INFO] [1795342537.123456789] [da_vinci_driver]: PSM1 homed, state=READY",
+    "[WARN] [1795342537.5] [move_group.planning]: Planning failed (error code: -31)",
+    "ERROR: PSM2 encoder mismatch: expected=12034 got=12031 delta=3",
+    "Patient side cart: ready, arm 4 docked",
+    "patient-side cart power: battery (24.1 V)",
+    "patient_cart_state=DOCKED brake=on",
+    "PSC event #4711: clutch pressed",
+    "Instrument installed: type=Large Needle Driver lives=7 serial=10233",
+    "Instrument lives remaining (USM3): 4",
+    "Endoscope white balance done, gain=1.20",
+    "MTM left: gravity compensation residual 0.03 Nm",
+    "ECM camera zoom: 2x, focus: 0.4",
+    "Energy delivery: mode=COAG power=35 W duration=1.2s",
+    "Surgeon console: head out, following paused",
+    "surgeon_console/left_hand pose=(0.1, 0.2, 0.3)",
+    "[ros2_control]: Loaded controller 'joint_trajectory_controller'",
+    "process[arm_driver-3]: started with pid [4711]",
+    "topic /tf: 100.02 Hz min: 0.009s max: 0.011s std dev: 0.0002s window: 100",
+    "TF_OLD_DATA ignoring data from the past for frame tool0 at time 1795342.5",
+    "Waiting for service /psm1/set_state...",
+    "Transform from base_link to tool0: xyz=[0.1, 0.2, 0.3] rpy=[0, 0, 1.57]",
+    "diagnostics: level=WARN hardware_id=arm-3 message=over temperature",
+    "<30>Nov 26 22:07:23 tower sshd[812]: Accepted publickey for service from 10.0.0.9 port 51812",
+    "<13>Nov 26 22:07:23 tower systemd[1]: Started Daily apt download activities.",
+    "<6>Nov 26 22:07:23 tower kernel: [ 12.345678] eth0: link up, 1000 Mbps, full duplex",
+    "<86>Nov 26 22:07:24 tower CRON[9913]: pam_unix(cron:session): session opened for user root(uid=0) by (uid=0)",
+    "kernel: usb 1-1: New USB device found, idVendor=046d, idProduct=c31c, bcdDevice=64.00",
+    "kernel: EXT4-fs (sda1): mounted filesystem with ordered data mode. Opts: (null)",
+    "ptp4l[1234.567]: rms 4 max 12 freq +120 +/- 3 delay 330 +/- 1",
+    "ptp4l[1234.567]: port 1: UNCALIBRATED to SLAVE on MASTER_CLOCK_SELECTED",
+    "ptp4l[1234.567]: selected best master clock 00a0de.fffe.123456",
+    "phc2sys[99.1]: CLOCK_REALTIME phc offset -12 s2 freq +3412 delay 512",
+    "ptp: domainNumber=24 priority1=128 clockClass=6 stepsRemoved=1",
+    "chronyd[700]: Selected source 10.0.0.1 (ntp.hospital.lan)",
+    "%LINEPROTO-5-UPDOWN: Line protocol on Interface GigabitEthernet1/0/1, changed state to up",
+    "%LINK-3-UPDOWN: Interface GigabitEthernet1/0/7, changed state to down",
+    "%SYS-5-CONFIG_I: Configured from console by vty0 (10.0.0.9)",
+    "snmpd: Connection from UDP: [10.0.0.9]:51123->[10.0.0.3]:161",
+    "LLDP neighbor: chassis id 00:11:22:33:44:55 port id: Gi1/0/4",
+    "STP: topology change on VLAN 30, port 12 (forwarding)",
+    "port #12: rx_errors=0 tx_dropped=3 crc=0",
+    "VLAN #30 (imaging): 4 members",
+    "DICOM association accepted: calling AET=CT01 called AET=PACS",
+    "C-STORE RQ: SOP class CT Image Storage, 512 x 512, 1.2 MB",
+    "C-ECHO SCP: status=0x0000 Success",
+    "Missing attribute (0008,0018) SOPInstanceUID",
+    "(0020,000d) UI [1.2.840.113619.2.55] StudyInstanceUID",
+    "(0018,0060) DS [120] KVP",
+    "MPPS N-CREATE: status=IN PROGRESS station=CT01",
+    "Scanner: kV=120 mA=200 rotation=0.5 s pitch 0.98",
+    "HL7 listener: connection from 10.0.0.20:40112 accepted",
+    "HL7 listener: ACK AA sent in 12 ms, queue depth: 0",
+    "MLLP: framing error, expected 0x0b got 0x0d (byte 3)",
+    "FHIR server: GET /fhir/metadata 200 in 14 ms",
+    "bed 4: monitor lead off, HR=--, SpO2=98 %",
+    "insufflator: pressure=12 mmHg (set: 12), flow 2.1 l/min",
+    "OR table: height 82 cm, tilt: 5 deg, lock [on]",
+    "light #2 (main): intensity=80 %",
+    "UPS: on battery, load 34%, runtime: 18 min",
+    "C:\\Program Files\\Scanner\\bin\\recon.exe exited with code 0xC0000005",
+    "at Recon.Pipeline.Run(String path) in D:\\src\\Pipeline.cs:line 412",
+    "java.lang.NullPointerException: null at com.acme.Worker.run(Worker.java:73)",
+    "Traceback (most recent call last): File \"arm.py\", line 12, in <module>: KeyError: 'torque'",
+    "{\"level\":\"info\",\"ts\":1795342537.1,\"logger\":\"arm\",\"msg\":\"moved\",\"joint\":2}",
+    "level=info ts=2026-11-26T22:07:23Z caller=main.go:42 msg=\"listening\" addr=:9100",
+    "{\"names\": [\"joint_1\", \"joint_2\"], \"position\": [0.1, 0.2]}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ORDINARY)
+def test_what_robots_clocks_switches_and_scanners_log_stays(line: str) -> None:
+    """Of da Vinci, ROS, syslog, PTP, switches, scanners and HL7 listeners, as they reach the entrance: nothing of it is about anybody."""
+    said = decoded(line.encode())
+
+    assert () == find_tags(said.text, said.fields)
 
 
 def test_every_hl7_file_is_clinical() -> None:
