@@ -21,6 +21,7 @@ let last = 0;
 let first = null;
 let away = null; // since when there is no stream, in the hub's time
 let turn = 0; // which choice of the filter an answer belongs to
+let isLoaded = false; // the first answer to it is here
 let held = null; // messages that came while the list is on hold
 let clock = null; // [the hub's time, our own] in ms at the last look
 let boxes = [];
@@ -468,6 +469,7 @@ function showHold() {
 
 async function load() {
   const mine = ++turn;
+  isLoaded = false;
   source?.close();
   source = null;
   corners.clear();
@@ -484,6 +486,7 @@ async function load() {
     $("messages").replaceChildren();
     put(answer.messages);
     $("older").hidden = answer.messages.length < PAGE_ROWS;
+    isLoaded = true;
     listen();
     await look();
   } catch (problem) {
@@ -511,23 +514,54 @@ async function older() {
   }
 }
 
+function newest() {
+  return held?.at(-1)?.number ?? last;
+}
+
+// A stream is one of the six connections a browser has to the hub, for all its tabs: what nobody looks at leaves it to the others.
 function listen() {
-  const mine = turn;
+  if (document.hidden) return;
+  source?.close();
   // EventSource comes back by itself; each event's id is the last message seen, so nothing is missed in between.
-  source = new EventSource(`/api/events?${query({ after: held?.at(-1)?.number ?? last })}`);
-  source.addEventListener("open", () => {
+  const stream = new EventSource(`/api/events?${query({ after: newest() })}`);
+  source = stream;
+  stream.addEventListener("open", () => {
     away = null;
     connection("live", "live");
     refresh();
   });
-  source.addEventListener("error", (event) => {
+  stream.addEventListener("error", () => {
+    if (stream !== source) return;
     away ??= second(new Date(hubNow()).toISOString()); // Each attempt that fails is an error, too, and no later beginning.
     connection("away", `no connection to the hub since ${away}, trying again`);
     // Refused for good, as a hub with too many pages open does: then it does not come back by itself.
-    if (event.target.readyState === EventSource.CLOSED) setTimeout(() => mine === turn && listen(), RETRY_MS);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === source && listen(), RETRY_MS);
   });
-  source.addEventListener("messages", (event) => mine === turn && arrive(JSON.parse(event.data)));
-  source.addEventListener("news", refresh);
+  stream.addEventListener("messages", (event) => stream === source && arrive(JSON.parse(event.data)));
+  stream.addEventListener("news", refresh);
+}
+
+function leave() {
+  source?.close();
+  source = null;
+  connection("waiting", "not looked at");
+}
+
+// Not by the stream: that would bring all of a night, and the list keeps the newest.
+async function comeBack() {
+  const mine = turn;
+  connection("waiting", "catching up");
+  try {
+    const answer = await get(`/api/messages?${query({ after: newest(), newest: SHOWN_MAX })}`);
+    if (mine !== turn || document.hidden || source) return;
+    arrive(answer.messages);
+    if (answer.messages.length === SHOWN_MAX) $("older").hidden = false;
+    listen();
+  } catch (problem) {
+    if (mine !== turn || document.hidden || source) return;
+    connection("away", `the hub does not answer (${problem.message}), trying again`);
+    setTimeout(() => mine === turn && !document.hidden && !source && comeBack(), RETRY_MS);
+  }
 }
 
 function start() {
@@ -551,6 +585,11 @@ function start() {
     showHold();
   });
   $("older").addEventListener("click", older);
+  document.addEventListener("visibilitychange", () => {
+    if (!isLoaded) return; // Then it looks for itself when the answer is here.
+    if (document.hidden) leave();
+    else comeBack();
+  });
   setInterval(showBoxes, 5000); // "last heard … ago" grows also when nothing comes
   load();
 }

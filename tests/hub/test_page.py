@@ -455,6 +455,65 @@ def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None
     page.close()
 
 
+def _seen(page: Page, *, hidden: bool) -> None:
+    """What a browser with a window says of a tab behind another, and of one that is looked at again; one without says it of none."""
+    page.evaluate(
+        "hidden => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
+
+
+def test_more_tabs_than_a_browser_has_connections(hub: Hub, browser: Browser) -> None:
+    """(S2-121) A browser opens six connections to one hub: what nobody looks at holds none, and catches up when somebody does."""
+    context = browser.new_context()
+    pages = list[Page]()
+    for number in range(8):
+        page = context.new_page()
+        page.goto(hub.url)
+        expect(page.locator("#connection")).to_have_text("live")
+        hub.add(f"text {number}")
+        expect(page.locator("#messages > li")).to_have_count(number + 1)
+        _seen(page, hidden=True)
+        pages.append(page)
+    _seen(pages[0], hidden=False)
+    expect(pages[0].locator("#messages > li")).to_have_count(8)
+    expect(pages[0].locator("#connection")).to_have_text("live")
+    hub.add("afterwards")
+    expect(pages[0].locator("#messages > li")).to_have_count(9)
+
+    assert ["afterwards", *(f"text {number}" for number in reversed(range(8)))] == pages[0].locator(
+        "#messages .text"
+    ).all_inner_texts()
+    context.close()
+
+
+def test_a_tab_that_was_behind_for_a_night(hub: Hub, watched: Watched) -> None:
+    """(S2-121) It is brought the newest 400 of what came, in one answer; on hold they wait, and those before them are older messages."""
+    hub.add("in the evening")
+    expect(watched.rows).to_have_count(1)
+    watched.page.locator("#hold").click()
+    _seen(watched.page, hidden=True)
+    with hub.repository.transaction():
+        for number in range(1000):
+            stamp = Timestamp(TAI + number, 1000, "ptp", ClockState.LOCKED)
+            one = Message(
+                "robot-1", "arm", "published", Priority.P3, Severity.ERROR, stamp, stamp, sequence=number, text=f"night {number}"
+            )
+            hub.repository.add_messages([one], box="box-1", envelope=bytes(16), now_tai_ns=TAI)
+    asked = len(watched.asked)
+    _seen(watched.page, hidden=False)
+    expect(watched.page.locator("#hold")).to_have_text("Resume · 400+ new")
+    assert ["in the evening"] == watched.shown()
+    assert 1 == sum("/api/messages" in url for url in watched.asked[asked:])
+    watched.page.locator("#hold").click()
+    expect(watched.rows).to_have_count(400)
+    watched.page.locator("#older").click()
+    expect(watched.rows).to_have_count(500)
+
+    assert [f"night {number}" for number in range(999, 499, -1)] == watched.shown()
+
+
 def test_an_answer_that_is_lost_does_not_stand_there_for_ever(hub: Hub, browser: Browser) -> None:
     """(S2-121) What is said of a hub that did not answer once is taken back when it answers; the stream was never cut."""
     page = browser.new_page()
