@@ -22,6 +22,7 @@ PARTS_AHEAD_MAX = 256  # of one command
 PARTS_HELD_MAX = 256
 PARTS_MAX = 100_000
 _READ_BYTES = 1 << 20
+_MANIFEST_BYTES_MAX = 4096
 _INT64 = 1 << 63
 
 
@@ -116,6 +117,17 @@ class Evidence:
         for offset in range(0, size, _READ_BYTES):
             digest.update(self._disk.read(path, offset=offset, size=min(_READ_BYTES, size - offset)))
         return digest.hexdigest()
+
+
+def digest_of(disk: Disk, command: bytes, *, size: int) -> str | None:
+    """SHA-256 in hexadecimal of what is visible of a command, out of its description; None where that is not there, or of other bytes."""
+    data = durable.read_or_none(disk, f"{EVIDENCE}/{command.hex()}.json", size=_MANIFEST_BYTES_MAX)
+    try:
+        manifest = json.loads(data or b"{}")
+    except ValueError:
+        return None
+    digest = manifest.get("sha256") if manifest.get("bytes") == size else None
+    return digest if isinstance(digest, str) else None
 
 
 def _as_part(envelope: Envelope, content: bytes) -> HeldPart:

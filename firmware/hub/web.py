@@ -9,7 +9,7 @@ POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc
 POST /api/evidence/<command>/cancel   end it; what was found until then is complete
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
-GET  /evidence/<command>.pcapng
+GET  /evidence/<command>.pcapng       all of it, or a range of its bytes (download.py); its ETag is its SHA-256
 and what affairs.py and updates.py list: sessions, calls, advice, rules; versions and roll-outs
 """
 
@@ -43,8 +43,9 @@ from firmware.hub import calls, questions, sessions
 from firmware.hub.affairs import feedback, firings, give_advice, order_session, rules, set_rules
 from firmware.hub.asking import TooLong, body_of, json_object
 from firmware.hub.clocks import clocks
+from firmware.hub.download import Part, part
 from firmware.hub.editions import PUBLISHED, clear_arriving
-from firmware.hub.evidence import EVIDENCE
+from firmware.hub.evidence import EVIDENCE, digest_of
 from firmware.hub.guard import Guard
 from firmware.hub.order import cancel_evidence, request_evidence
 from firmware.hub.outgoing import OUTGOING
@@ -67,6 +68,7 @@ LISTENERS_MAX = 64  # pages open at once; each costs a task and a question a com
 AROUND_S_MAX = 3600
 QUIET_S = 15.0  # An idle stream says something this often, so that whatever is between us does not cut it.
 PIECE_BYTES = 1 << 20
+PCAPNG = "application/vnd.tcpdump.pcap"
 FILES = {
     "/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/affairs.js": ("affairs.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
@@ -285,14 +287,30 @@ class Page:
             size = self._board.disk.size(path) if command else 0
         except Missing:
             size = 0
-        if not size:
+        if not command or not size:
             return JSONResponse({"error": "expected evidence that is complete"}, 404)
-        headers = {"Content-Disposition": f'attachment; filename="{path.rpartition("/")[2]}"', "Content-Length": str(size)}
-        return StreamingResponse(self._pieces(path, size), media_type="application/vnd.tcpdump.pcap", headers=headers)
+        digest = digest_of(self._board.disk, command, size=size)
+        tag = None if digest is None else f'"{digest}"'
+        headers = {"Content-Disposition": f'attachment; filename="{path.rpartition("/")[2]}"', "Accept-Ranges": "bytes"}
+        if tag is not None:
+            headers["ETag"] = tag
+        if request.method == "HEAD":  # A range is none to it, and the bytes would be read for nobody.
+            return Response(headers=headers | {"Content-Length": str(size)}, media_type=PCAPNG)
+        asked = part(request.headers.get("range"), only_of=request.headers.get("if-range"), tag=tag, size=size)
+        if asked is None:
+            return JSONResponse(
+                {"error": f"expected a range of these {size} bytes"}, 416, headers={"Content-Range": f"bytes */{size}"}
+            )
+        headers["Content-Length"] = str(asked.end - asked.begin)
+        if not asked.is_whole:
+            headers["Content-Range"] = f"bytes {asked.begin}-{asked.end - 1}/{size}"
+        return StreamingResponse(
+            self._pieces(path, asked), status_code=200 if asked.is_whole else 206, media_type=PCAPNG, headers=headers
+        )
 
-    def _pieces(self, path: str, size: int) -> Iterator[bytes]:
-        for offset in range(0, size, PIECE_BYTES):
-            yield self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, size - offset))
+    def _pieces(self, path: str, asked: Part) -> Iterator[bytes]:
+        for offset in range(asked.begin, asked.end, PIECE_BYTES):
+            yield self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, asked.end - offset))
 
     # Sessions, calls, advice, rules: affairs.py says which.
 

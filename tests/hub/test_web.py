@@ -4,7 +4,9 @@ import hashlib
 import http.client
 import io
 import json
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -186,6 +188,88 @@ def test_evidence_is_asked_for_signed_and_followed(hub: Hub) -> None:
     assert (200, content) == (status, body)
     assert f'attachment; filename="{command}.pcapng"' == headers["content-disposition"]
     assert command == hub.get("/api/messages")["messages"][0]["evidence"]  # type: ignore[index]
+
+
+def _complete(hub: Hub, content: bytes) -> str:
+    """As the hub's station leaves it; where it is downloaded."""
+    name, digest = COMMAND.hex(), hashlib.sha256(content).hexdigest()
+    hub.board.disk.mkdir("evidence")
+    hub.board.disk.write(f"evidence/{name}.pcapng", content)
+    hub.board.disk.write(f"evidence/{name}.json", json.dumps({"bytes": len(content), "sha256": digest}).encode())
+    return f"/evidence/{name}.pcapng"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_download_that_broke_off_goes_on(hub: Hub, tmp_path: Path) -> None:
+    """(S3-08, S3-09) curl -C - has 700,000 bytes of it and asks for the others alone; who has all of it is told so."""
+    content = bytes(range(250)) * 10_000
+    path, into = _complete(hub, content), tmp_path / "here.pcapng"
+    into.write_bytes(content[:700_000])
+    curl = [
+        "curl",
+        "-sS",
+        "-C",
+        "-",
+        "-o",
+        str(into),
+        "-w",
+        "%{http_code} %{size_download}",
+        f"http://127.0.0.1:{hub.port}{path}",
+    ]
+
+    assert f"206 {len(content) - 700_000}" == subprocess.run(curl, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert content == into.read_bytes()
+    status, headers, body = hub.ask(path, headers={"Range": f"bytes={len(content)}-"})
+    assert (416, f"bytes */{len(content)}", False) == (status, headers["content-range"], body.startswith(content[:10]))
+
+
+def test_a_download_of_what_has_changed_meanwhile(hub: Hub) -> None:
+    """(S3-09) Who has begun with other bytes gets all of these: nobody's file is half of one and half of the other."""
+    former, content = b"former" * 100_000, bytes(range(250)) * 10_000
+    _, headers, body = hub.ask(_complete(hub, former))
+    path, tag = _complete(hub, content), headers["etag"]
+    rest = {"Range": "bytes=1000000-", "If-Range": tag}
+    status, headers, body = hub.ask(path, headers=rest)
+
+    assert (200, content) == (status, body)
+    assert tag != headers["etag"] and "content-range" not in headers
+    status, headers, body = hub.ask(path, headers=rest | {"If-Range": headers["etag"]})
+    assert (206, content[1_000_000:]) == (status, body)
+    assert (f"bytes 1000000-{len(content) - 1}/{len(content)}", str(len(content) - 1_000_000)) == (
+        headers["content-range"], headers["content-length"],
+    )  # fmt: skip
+
+
+def test_a_download_that_is_only_asked_about(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """(S3-08) HEAD says how long it is, which it is and that it may be resumed, whatever range comes with it, and reads nothing of it."""
+    content = bytes(range(250)) * 10_000
+    path, read = _complete(hub, content), list[str]()
+    disk_read = hub.board.disk.read
+
+    def noted(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        read.append(path)
+        return disk_read(path, offset=offset, size=size)
+
+    monkeypatch.setattr(hub.board.disk, "read", noted)
+    status, headers, body = hub.ask(path, method="HEAD", headers={"Range": "bytes=5-"})
+
+    assert (200, b"") == (status, body)
+    assert (str(len(content)), "bytes", f'"{hashlib.sha256(content).hexdigest()}"') == tuple(
+        headers[name] for name in ("content-length", "accept-ranges", "etag")
+    )
+    assert path[1:] not in read
+
+
+def test_a_download_without_a_description(hub: Hub) -> None:
+    """(S3-09) The disk had no room for it yet, or it is of other bytes: no tag, and nothing is taken for the rest of anything."""
+    path = _complete(hub, b"0123456789")
+    hub.board.disk.write(f"evidence/{COMMAND.hex()}.json", b'{"bytes": 9, "sha256": "%s"}' % (b"0" * 64))
+    for description in ("there", "gone"):
+        status, headers, body = hub.ask(path, headers={"Range": "bytes=4-", "If-Range": f'"{"0" * 64}"'})
+        assert (200, b"0123456789") == (status, body)
+        assert "etag" not in headers
+        if description == "there":
+            hub.board.disk.remove(f"evidence/{COMMAND.hex()}.json")
 
 
 def _orders(hub: Hub) -> list[Order]:
