@@ -201,11 +201,20 @@ class Fleet:
         return self._json(f"/api/rollouts/{number}", body={"to": to, "by": by})
 
     def download(self, path: str, into: Sink) -> int:
-        """Bytes written."""
-        size = 0
-        with self._open(path, timeout=ANSWER_S_MAX) as answer:
-            while piece := answer.read(PIECE_BYTES):
-                size += into.write(piece)
+        """Bytes written: all of them. A connection that ends goes on where it was, as long as each brings more (RFC 9110 §14)."""
+        size, length, tag = 0, 0, None
+        while size < length or not length:
+            rest = {"Range": f"bytes={size}-", "If-Range": str(tag)} if size else {}
+            with self._open(path, timeout=ANSWER_S_MAX, headers=rest) as answer:
+                if not size:
+                    length, tag = int(answer.headers["Content-Length"] or 0), answer.headers["ETag"]
+                elif answer.status != 206 or not str(answer.headers["Content-Range"]).startswith(f"bytes {size}-"):
+                    raise HubFailed(f"expected the rest of {path} behind {size} bytes, it has changed since they came; ask again")
+                # By our own count: to urllib an answer that is cut short has just ended.
+                more = _poured(answer, into) if length else 0
+            size += more
+            if (size < length and (not more or tag is None)) or not length:
+                raise HubFailed(f"expected {length or 'the'} bytes of {path}, the connection ended after {size}")
         return size
 
     def _json(self, path: str, body: Plain | None = None) -> Plain:
@@ -318,6 +327,19 @@ def _next_event(stream: Any) -> None:  # Any: as above
         if line.startswith(b"event:"):
             return
     raise HubFailed("the hub ended the connection")
+
+
+def _poured(answer: Any, into: Sink) -> int:  # Any: as above
+    """Bytes written until it ended, one way or the other."""
+    size = 0
+    while True:
+        try:
+            piece = answer.read(PIECE_BYTES)
+        except (OSError, http.client.HTTPException):
+            return size
+        if not piece:
+            return size
+        size += into.write(piece)
 
 
 def _reason(refusal: urllib.error.HTTPError) -> str:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.signature import is_signed_by
 from firmware.core.topics import Topic
 from firmware.core.wording import Wording
-from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line
+from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line, understood
 from firmware.hub.repository import EvidenceState, Repository
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
@@ -526,6 +527,76 @@ def test_the_command_line_retrieves(hub: Hub) -> None:
     assert (True, 3) == (state["complete"], state["frames"])
     assert 7 == fleet.download(state["download"], into)
     assert b"section" == into.getvalue()
+
+
+class Cut:
+    """A line to the hub that breaks after so many bytes of each answer; what was asked over it."""
+
+    def __init__(self, hub: Hub, after: int) -> None:
+        self.asked: list[bytes] = []
+        self._hub, self._after = hub, after
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._carry)
+        self._thread.start()
+
+    def _carry(self) -> None:
+        while True:
+            near, _ = self._listening.accept()
+            with near, socket.create_connection(("127.0.0.1", self._hub.port), timeout=10) as far:
+                asked = near.recv(65536)
+                if not asked:
+                    return
+                self.asked.append(asked)
+                far.sendall(asked)
+                left = self._after
+                with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have had enough before
+                    while left > 0 and (piece := far.recv(min(left, 65536))):
+                        near.sendall(piece)
+                        left -= len(piece)
+
+    def end(self) -> None:
+        socket.create_connection(self._listening.getsockname(), timeout=10).close()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        self._listening.close()
+
+
+def test_the_command_line_goes_on_after_a_cut(hub: Hub) -> None:
+    """(S3-09) A line that breaks every megabyte costs no byte twice, and what is written is all of it."""
+    content = bytes(range(250)) * 10_000
+    path, line, into = _complete(hub, content), Cut(hub, 1_000_000), io.BytesIO()
+    try:
+        assert len(content) == Fleet(line.url).download(path, into)
+    finally:
+        line.end()
+
+    assert content == into.getvalue()
+    assert 3 == len(line.asked)
+    assert f'If-Range: "{hashlib.sha256(content).hexdigest()}"'.encode() in line.asked[2]
+
+
+def test_the_command_line_does_not_pass_a_part_for_the_whole(hub: Hub) -> None:
+    """Cut before anything has come, again and again; and other bytes behind the cut: a sentence, not half a file and a success."""
+    content = bytes(range(250)) * 10_000
+    path, line = _complete(hub, content), Cut(hub, 100)
+    try:
+        with pytest.raises(HubFailed, match="connection ended"), understood(line.url):
+            Fleet(line.url).download(path, io.BytesIO())
+    finally:
+        line.end()
+
+    class Changing(io.BytesIO):
+        def write(self, data: object) -> int:
+            _complete(hub, b"other" * 500_000)
+            return super().write(data)  # type: ignore[arg-type]
+
+    line = Cut(hub, 1_000_000)
+    try:
+        with pytest.raises(HubFailed, match="changed"), understood(line.url):
+            Fleet(line.url).download(path, Changing())
+    finally:
+        line.end()
 
 
 def test_the_command_line_says_what_the_hub_said(hub: Hub) -> None:
