@@ -6,6 +6,7 @@ hidden file count, so that a part appended twice, before and after a crash, is t
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 from drivers.disk import Disk
@@ -77,6 +78,9 @@ class Evidence:
         name = state.command.hex()
         hidden, visible = f"{EVIDENCE}/.{name}.pcapng", f"{EVIDENCE}/{name}.pcapng"
         if self._disk.exists(hidden):
+            # Of a time before the database was lost. First, for who resumes a download goes by it (digest_of).
+            with suppress(Missing):
+                self._disk.remove(f"{EVIDENCE}/{name}.json")
             self._disk.rename(hidden, visible)
             self._disk.sync_dir(EVIDENCE)
         if not self._disk.exists(f"{EVIDENCE}/{name}.json") and self._disk.exists(visible):

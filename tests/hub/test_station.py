@@ -1,5 +1,7 @@
 """The hub: what comes in is durable before it is acknowledged, and nothing foreign can stop it."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -397,6 +399,19 @@ def test_evidence_complete_before_the_power_went(world: World) -> None:
     world.restart()
 
     assert [f"{COMMAND.hex()}.json", f"{COMMAND.hex()}.pcapng"] == world.disk.list("evidence")
+
+
+def test_evidence_that_comes_again_is_described_again(world: World) -> None:
+    """A database that was lost knows of none of it, and the box may send it anew, other frames in it: its description is of these bytes."""
+    name = f"evidence/{COMMAND.hex()}"
+    world.disk.mkdir("evidence")
+    world.disk.write(f"{name}.pcapng", b"former")
+    world.disk.write(f"{name}.json", b'{"bytes": 6, "sha256": "former"}')
+    world.say("p2", packed(part(0, last=True)))
+    world.run()
+
+    assert section(0) == world.disk.read(f"{name}.pcapng")
+    assert hashlib.sha256(section(0)).hexdigest() == json.loads(world.disk.read(f"{name}.json"))["sha256"]
 
 
 @pytest.mark.parametrize("operation", ["rename", "write"])
