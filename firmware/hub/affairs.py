@@ -113,11 +113,10 @@ def _ordered(
     expires_s: int,
 ) -> Order:
     made = board.clock.now().timestamp.tai_ns
-    with repository.transaction():
-        return order.made(
-            board, repository, box=box, deed=deed, parameters=parameters, about=about, made_tai_ns=made,
-            expires_tai_ns=made + expires_s * SECOND,
-        )  # fmt: skip
+    return order.asked(
+        board, repository, box=box, deed=deed, parameters=parameters, about=about, made_tai_ns=made,
+        expires_tai_ns=made + expires_s * SECOND,
+    )  # fmt: skip
 
 
 def _texts(given: Mapping[str, object]) -> dict[str, int | str | None]:

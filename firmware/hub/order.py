@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from drivers.board import Board
 from firmware.core.envelope import Command, Order, command_packed, order_packed
+from firmware.core.errors import DiskFailed
 from firmware.core.request import CANCEL, Request, as_parameters
 from firmware.core.spool import Spool
 from firmware.hub.outgoing import OUTGOING
-from firmware.hub.repository import Repository
+from firmware.hub.repository import Repository, RepositoryFailed
 
 IDENTITY_SIZE = 16
 RETRIEVAL = "retrieval"
@@ -27,30 +28,47 @@ def request_evidence(
 
     about: identity of the message it is about, for people. Raises RepositoryFailed, DiskFull or DiskFailed.
     """
-    return _ordered(board, repository, box, as_parameters(request), about, made_tai_ns, expires_tai_ns)
+    return asked(
+        board, repository, box=box, deed=RETRIEVAL, parameters=as_parameters(request), about=about, made_tai_ns=made_tai_ns,
+        expires_tai_ns=expires_tai_ns,
+    )  # fmt: skip
 
 
 def cancel_evidence(
     board: Board, repository: Repository, *, box: str, ended: bytes, made_tai_ns: int, expires_tai_ns: int
 ) -> Order:
     """Ask a box to end such an order; what it has found until then is its last part. As durable as the order itself."""
-    return _ordered(board, repository, box, {CANCEL: ended.hex()}, None, made_tai_ns, expires_tai_ns)
+    return asked(
+        board, repository, box=box, deed=RETRIEVAL, parameters={CANCEL: ended.hex()}, about=None, made_tai_ns=made_tai_ns,
+        expires_tai_ns=expires_tai_ns,
+    )  # fmt: skip
 
 
-def _ordered(
+def asked(
     board: Board,
     repository: Repository,
+    *,
     box: str,
+    deed: str,
     parameters: Mapping[str, int | str | None],
     about: bytes | None,
     made_tai_ns: int,
     expires_tai_ns: int,
 ) -> Order:
-    with repository.transaction():
-        return made(
-            board, repository, box=box, deed=RETRIEVAL, parameters=parameters, about=about, made_tai_ns=made_tai_ns,
-            expires_tai_ns=expires_tai_ns,
-        )  # fmt: skip
+    """An order somebody asked for, in a transaction of its own. Raises as above: then it does not go out, and asking again is asking once."""
+    order: Order | None = None
+    try:
+        with repository.transaction():
+            order = made(
+                board, repository, box=box, deed=deed, parameters=parameters, about=about, made_tai_ns=made_tai_ns,
+                expires_tai_ns=expires_tai_ns,
+            )  # fmt: skip
+    except RepositoryFailed:
+        if order is None or _taken_back(board, order):
+            raise
+        # It lies where it is sent from and cannot be removed: it goes out, and outgoing.py writes it down then.
+    assert order is not None, "made raises, or returns it"
+    return order
 
 
 def made(
@@ -85,5 +103,21 @@ def publish(board: Board, order: Order) -> None:
     """Sign it and put it into commands/outgoing/."""
     data = order_packed(order)
     signature = board.identity.sign(Command(data, b"").signed_bytes)
-    name = f"{order.counter:020d}-{order.identity.hex()}"
-    Spool(board.disk, OUTGOING).publish(name, command_packed(Command(data, signature)))
+    try:
+        Spool(board.disk, OUTGOING).publish(_name(order), command_packed(Command(data, signature)))
+    except DiskFailed:
+        _taken_back(board, order)  # It may have its name already, and only not for certain.
+        raise
+
+
+def _taken_back(board: Board, order: Order) -> bool:
+    """Whether it is out of commands/outgoing/ again."""
+    try:
+        Spool(board.disk, OUTGOING).settle_named(_name(order))
+    except DiskFailed:
+        return False
+    return True
+
+
+def _name(order: Order) -> str:
+    return f"{order.counter:020d}-{order.identity.hex()}"

@@ -110,7 +110,13 @@ class Outgoing:
         if self._repository.command_state(order.identity) in ANSWERED:
             self._spool.settle_named(name)  # Answered, and then the power went.
             return
-        self._repository.add_command(order, about=None, now_tai_ns=now.timestamp.tai_ns)
+        try:
+            with self._repository.transaction():
+                self._repository.add_command(order, about=None, now_tai_ns=now.timestamp.tai_ns)
+                # Who asked for it holds the database until it stands there, and takes it back where that failed (order.py).
+                self._board.disk.size(f"{OUTGOING}/{name}")
+        except Missing:
+            return
         self.again(order.box)
         self._commands[name] = _Command(order, data)
         self._commands = dict(sorted(self._commands.items()))

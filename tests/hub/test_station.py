@@ -505,6 +505,24 @@ def order(counter: int, *, expires: int = 1 << 62) -> tuple[str, bytes, bytes]:
     return f"{counter:020d}-{identity.hex()}", command_packed(Command(data, bytes(64))), identity
 
 
+def test_a_command_that_is_taken_back_does_not_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked was told that it was not: read before that and written down after it, it is neither sent nor in the ledger."""
+    world.born()
+    name, data, identity = order(1)
+    add = world.station._repository.add_command
+
+    def late(*values: Any, **more: Any) -> None:
+        world.disk.remove(f"commands/outgoing/{name}")
+        add(*values, **more)
+
+    monkeypatch.setattr(world.station._repository, "add_command", late)
+    world.station._outgoing._spool.publish(name, data)
+    world.run(2)
+
+    assert [] == world.commands
+    assert world.repository.command_state(identity) is None
+
+
 def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
     """(S2-107) By counter; at the box's birth again; gone when the box has answered."""
     world.born()

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import io
 import json
+import resource
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from drivers.linux.board import LinuxBoard
 from drivers.linux.identity import trust
 from firmware.core.edition import Edition, Offered, as_text, signed
 from firmware.core.envelope import Order, command_unpacked, order_unpacked
-from firmware.core.errors import DiskFull
+from firmware.core.errors import DiskFailed, DiskFull
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.request import cancelled_by, from_parameters
@@ -276,6 +277,36 @@ def test_a_download_without_a_description(hub: Hub) -> None:
 def _orders(hub: Hub) -> list[Order]:
     names = hub.board.disk.list("commands/outgoing")
     return [order_unpacked(command_unpacked(hub.board.disk.read(f"commands/outgoing/{name}")).order) for name in names]
+
+
+@pytest.mark.parametrize("path", ["/api/evidence", "/api/sessions", "/api/feedback"])
+def test_what_is_not_asked_does_not_go_out(hub: Hub, path: str) -> None:
+    """The disk is full when the ledger is to say that it was: 503, nothing in commands/outgoing/, and once is once when it has room."""
+    body = {"box": "box-1", "message": hub.add(60).hex(), "do": "start", "kind": "procedure", "advice": "replace-tool"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (Path(f"{hub.settings.database}-wal").stat().st_size, limits[1]))
+    try:
+        status, _, answer = hub.ask(path, method="POST", body=body)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert (503, b"database") == (status, answer[answer.index(b"database") :][:8])
+    assert [] == hub.board.disk.list("commands/outgoing")
+    assert 202 == hub.ask(path, method="POST", body=body)[0]
+    assert 1 == len(_orders(hub))
+
+
+def test_what_is_not_asked_for_certain_does_not_go_out(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fails between an order's name and its being there for good: as above."""
+    body = {"box": "box-1", "message": hub.add(60).hex()}
+
+    def refuse(path: str) -> None:
+        raise DiskFailed(f"expected a disk to sync {path} on")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(hub.board.disk, "sync_dir", refuse)
+        assert 503 == hub.ask("/api/evidence", method="POST", body=body)[0]
+    assert [] == hub.board.disk.list("commands/outgoing")
 
 
 def test_every_criterion_reaches_the_box(hub: Hub) -> None:
