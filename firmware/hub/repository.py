@@ -76,10 +76,12 @@ class Repository:
             self._base.execute("begin immediate")
             try:
                 yield
+                self._base.execute("commit")
             except BaseException:
-                self._base.execute("rollback")
+                # A disk that refuses has SQLite roll back by itself; whatever else it refuses to commit stays open, and all that follows fails.
+                if self._base.in_transaction:
+                    self._base.execute("rollback")
                 raise
-            self._base.execute("commit")
 
     @contextmanager
     def item(self) -> Iterator[None]:

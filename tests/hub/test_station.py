@@ -32,7 +32,7 @@ from firmware.core.presence import Presence
 from firmware.core.presence import packed as presence_packed
 from firmware.core.timestamp import SECOND
 from firmware.hub.evidence import PARTS_HELD_MAX
-from firmware.hub.repository import Repository
+from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
 from simulator.board import SimulatedBoard
@@ -521,6 +521,20 @@ def test_a_command_that_is_taken_back_does_not_go(world: World, monkeypatch: pyt
 
     assert [] == world.commands
     assert world.repository.command_state(identity) is None
+
+
+def test_a_transaction_that_cannot_be_committed_is_over(world: World) -> None:
+    """Nothing of it is there, and the next one is as good as any."""
+    base = world.repository._base
+    base.executescript(
+        "pragma foreign_keys = on; create table one (a primary key); create table other (a references one deferrable initially deferred)"
+    )
+    with pytest.raises(RepositoryFailed), world.repository.transaction():
+        world.repository.change("insert into other values (1)")
+    with world.repository.transaction():
+        world.repository.count("after")
+
+    assert {"after": 1} == world.repository.figures()
 
 
 def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
