@@ -293,13 +293,17 @@ async function cancel(command, button) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
   button.textContent = "ending";
+  const item = button.parentElement;
+  item.querySelector("[role=alert]")?.remove();
   try {
     const answer = await fetch(`/api/evidence/${command}/cancel`, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
     if (!answer.ok) throw new Error((await answer.json()).error);
   } catch (problem) {
     button.setAttribute("aria-disabled", "false");
     button.textContent = "Cancel";
-    button.title = `not ended: ${problem.message}`;
+    const said = text("span", `not ended: ${problem.message}`, "bad");
+    said.setAttribute("role", "alert");
+    item.append(said);
   }
   refresh();
 }

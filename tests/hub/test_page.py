@@ -393,6 +393,29 @@ def test_what_a_box_refuses_is_said(hub: Hub, watched: Watched) -> None:
     expect(button).to_have_attribute("aria-disabled", "false")
 
 
+def test_a_request_that_is_not_ended_is_said_to_go_on(hub: Hub, browser: Browser) -> None:
+    """(S2-107) Beside its button, where everybody reads it, and for as long as it is so; pressed again with better luck it is gone."""
+    with hub.repository.transaction():
+        hub.repository.add_command(
+            Order(COMMAND, "hub-1", "box-1", "retrieval", 1, TAI, TAI + 300 * SECOND, {}), about=None, now_tai_ns=TAI
+        )
+    page = browser.new_page()
+    page.goto(hub.url)
+    request = page.locator("#requests > li")
+    page.route("**/cancel", lambda route: route.abort())
+    request.get_by_role("button", name="Cancel").click()
+    expect(request.get_by_role("alert")).to_contain_text("not ended: ")
+    expect(request.get_by_role("button", name="Cancel")).to_have_attribute("aria-disabled", "false")
+    hub.add("a look later")
+    expect(page.locator("#messages > li")).to_have_count(1)
+    expect(request.get_by_role("alert")).to_be_visible()
+    page.unroute("**/cancel")
+    request.get_by_role("button", name="Cancel").click()
+    expect(request.get_by_role("alert")).to_have_count(0)
+    expect(request.get_by_role("button")).to_have_text("ending")
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_hostile_text_is_text(hub: Hub, watched: Watched, width: int) -> None:
     """(S2-121) Markup is shown and not run, what turns the writing is made visible, 4,000 characters without a space break no layout."""
