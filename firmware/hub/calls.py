@@ -32,7 +32,8 @@ def change(
 ) -> Plain | None:
     """Somebody acknowledges or closes it; the call as it is then, None where there is no such call. Raises BadItem.
 
-    A closed call stays closed: what happens again opens another.
+    A closed call stays closed: what happens again opens another. One that is acknowledged is so by whoever was first: of two who
+    are both told yes, both drive there.
     """
     if to not in STATES[1:] or not _is_line(by, BY_MAX) or not (note == "" or _is_line(note, NOTE_MAX)):
         raise BadItem(f"expected to as acknowledged or closed, by as a name, and note as a line of at most {NOTE_MAX} characters")
@@ -42,6 +43,8 @@ def change(
             return None
         if rows[0]["state"] == "closed":
             raise BadItem("expected a call that is not closed")
+        if to == rows[0]["state"] and by != rows[0]["by"]:
+            raise BadItem(f"expected a call that is not acknowledged yet, {rows[0]['by']} has")
         repository.change(
             "update calls set state = ?, by = ?, note = case when ? = '' then note else ? end, changed_tai_ns = ? where number = ?",
             to, by, note, note, now_tai_ns, number,

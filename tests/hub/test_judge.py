@@ -259,6 +259,26 @@ def test_a_call_from_open_to_closed(tmp_path: Path) -> None:
     assert [2, 1] == [call["number"] for call in calls.listed(bench.repository, tai_offset_s=37, everything=True)]
 
 
+def test_a_call_has_one_who_sees_to_it(tmp_path: Path) -> None:
+    """(S2-124) Of two people who acknowledge it at once one is told that the other has; he whose answer was lost may say it again."""
+    bench = Bench(tmp_path, rule(quiet_s=0))
+    bench.take(bench.message())
+    bench.carry_out()
+
+    def acknowledge(by: str, note: str = "") -> dict[str, object]:
+        found = calls.change(bench.repository, 1, to="acknowledged", by=by, note=note, now_tai_ns=TAI, tai_offset_s=37)
+        assert found is not None
+        return found
+
+    acknowledge("Kim")
+    with pytest.raises(BadItem, match="not acknowledged yet, Kim has"):
+        acknowledge("Sam")
+    assert ("Kim", "on my way") == tuple(acknowledge("Kim", "on my way")[name] for name in ("by", "note"))
+    closed = calls.change(bench.repository, 1, to="closed", by="Sam", note="", now_tai_ns=TAI, tai_offset_s=37)
+    assert closed is not None
+    assert ("closed", "Sam") == (closed["state"], closed["by"])
+
+
 def test_a_disk_that_refuses_is_asked_again_a_second_later(tmp_path: Path) -> None:
     """Not at once, though the order that was published and taken back rings our own bell; and the order made then is the same one.
     (S2-122)"""
