@@ -194,7 +194,10 @@ class Page:
         try:
             while True:
                 news = self._newsroom.next()
-                found = await run_in_threadpool(self._after, selection)
+                try:
+                    found = await run_in_threadpool(self._after, selection)
+                except RepositoryFailed:
+                    found = []  # They are looked for again at the next news, from where it was; who follows them is told by what he asks.
                 if found:
                     last = found[-1]["number"]
                     assert isinstance(last, int), "as the repository counts"

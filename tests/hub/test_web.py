@@ -29,7 +29,7 @@ from firmware.core.signature import is_signed_by
 from firmware.core.topics import Topic
 from firmware.core.wording import Wording
 from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line, understood
-from firmware.hub.repository import EvidenceState, Repository
+from firmware.hub.repository import EvidenceState, Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
 from simulator.broker import free_port
@@ -505,6 +505,36 @@ def test_messages_are_pushed_as_they_arrive(hub: Hub) -> None:
     hub.knock()
     assert [2, 3] == next_messages()
     connection.close()
+
+
+def test_a_database_that_fails_behind_an_open_page(
+    hub: Hub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(S2-121) The stream stays, nothing is missed in it when the database is well, and no stack trace is in the log."""
+    refused = threading.Semaphore(0)
+
+    def damaged(*values: object) -> list[object]:
+        refused.release()
+        raise RepositoryFailed("expected the database to obey")
+
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=10)
+    connection.request("GET", "/api/events?after=0")
+    answer = connection.getresponse()
+    while answer.readline() != b"event: news\n":
+        pass
+    with monkeypatch.context() as database:
+        database.setattr(Repository, "rows", damaged)
+        hub.add(1)
+        hub.knock()
+        assert refused.acquire(timeout=10)
+        assert [b"data:\n", b"\n", b"event: news\n"] == [answer.readline() for _ in range(3)]
+    hub.knock()
+    while not (line := answer.readline()).startswith(b"data: ["):
+        assert line, "the stream ended"
+    connection.close()
+
+    assert [1] == [row["number"] for row in json.loads(line[6:])]
+    assert [] == caplog.records
 
 
 def test_text_from_boxes_stays_text(hub: Hub) -> None:
