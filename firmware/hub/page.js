@@ -126,13 +126,22 @@ function fill(what, message) {
   const summary = details.querySelector("summary");
   for (const [name, value] of fields.slice(0, SUMMARY_FIELDS)) summary.append(text("bdi", `${name} ${value}`.slice(0, 60)), " ");
   if (fields.length > SUMMARY_FIELDS) summary.append(`+${fields.length - SUMMARY_FIELDS}`);
-  if (isLong) summary.prepend(text("bdi", `whole text, ${whole.length} characters`), " ");
+  if (isLong) summary.prepend(text("bdi", `whole text, ${message.cut_from ?? [...whole].length} characters`), " ");
   // The rest is made when somebody opens it: most rows are never opened.
   details.addEventListener("toggle", () => {
     if (isLong) details.querySelector(".whole").textContent = visible(whole);
+    if (message.cut_from) fetchWhole(message.number, details.querySelector(".whole"));
     const list = details.querySelector("dl");
     for (const [name, value] of fields) list.append(text("dt", name), text("dd", value));
   }, { once: true });
+}
+
+async function fetchWhole(number, place) {
+  try {
+    place.textContent = visible((await get(`/api/messages/${number}`)).text);
+  } catch (problem) {
+    place.append(text("span", ` [the rest is not here: ${problem.message}]`, "bad"));
+  }
 }
 
 function put(messages, { older = false } = {}) {

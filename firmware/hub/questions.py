@@ -12,6 +12,10 @@ TEXT_SHOWN_MAX = 4000  # characters of a message's text in a list
 ROWS_MAX = 500
 EVIDENCE_MAX = 20
 _EVIDENCE = "select c.*, e.parts, e.bytes, e.frames, e.complete from commands c left join evidence e on e.command = c.identity"
+_MESSAGES = (
+    "select m.*, (select hex(c.identity) from commands c where c.about = m.identity and c.box = m.box"
+    " order by c.made_tai_ns desc limit 1) as evidence from messages m"
+)
 _JSON_INT_MAX = (1 << 53) - 1  # beyond it a browser rounds (RFC 8259 §6)
 Plain = dict[str, object]
 
@@ -43,13 +47,17 @@ def messages(repository: Repository, selection: Selection, *, tai_offset_s: int)
     if selection.box is not None:
         conditions.append(("box = ?", (selection.box,)))
     rows = repository.rows(
-        "select m.*, (select hex(c.identity) from commands c where c.about = m.identity and c.box = m.box"
-        " order by c.made_tai_ns desc limit 1) as evidence from messages m"
-        f" where {' and '.join(condition for condition, _ in conditions)} order by number {direction} limit ?",
+        f"{_MESSAGES} where {' and '.join(condition for condition, _ in conditions)} order by number {direction} limit ?",
         *(value for _, values in conditions for value in values), limit,
     )  # fmt: skip
     found = [_message(row, tai_offset_s) for row in rows]
     return found[::-1] if direction == "desc" else found
+
+
+def message(repository: Repository, number: int, *, tai_offset_s: int) -> Plain | None:
+    """One of them, its text whole; None where there is none of this number."""
+    rows = repository.rows(f"{_MESSAGES} where number = ?", number)
+    return _message(rows[0], tai_offset_s) | {"text": rows[0]["text"], "cut_from": None} if rows else None
 
 
 def boxes(repository: Repository, *, tai_offset_s: int) -> list[Plain]:
@@ -107,13 +115,14 @@ def _evidence(row: sqlite3.Row, tai_offset_s: int) -> Plain:
 
 def _message(row: sqlite3.Row, tai_offset_s: int) -> Plain:
     text = row["text"]
+    is_cut = text is not None and len(text) > TEXT_SHOWN_MAX
     return {
         "number": row["number"], "identity": row["identity"].hex(), "box": row["box"], "priority": row["priority"],
         "severity": row["severity"], "kind": row["kind"], "device": row["device"], "process": row["process"],
         "event": row["event"], "sequence": row["sequence"], "origin": _utc(row["origin_tai_ns"], tai_offset_s),
         "origin_source": row["origin_source"], "origin_uncertainty_ms": round(row["origin_uncertainty_ns"] / MS, 3),
         "arrived": _utc(row["arrived_tai_ns"], tai_offset_s),
-        "text": text if text is None or len(text) <= TEXT_SHOWN_MAX else f"{text[:TEXT_SHOWN_MAX]} … ({len(text)} characters)",
+        "text": f"{text[:TEXT_SHOWN_MAX]} … ({len(text)} characters)" if is_cut else text, "cut_from": len(text) if is_cut else None,
         "fields": _browser_safe(json.loads(row["fields"])) if row["fields"] else {},
         "evidence": row["evidence"].lower() if row["evidence"] else None,
     }  # fmt: skip

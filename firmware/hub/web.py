@@ -2,6 +2,7 @@
 
 GET  /                       the page
 GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
+GET  /api/messages/<number>  one, its text whole; a list has the beginning of a long one, and says in cut_from how long it is
 GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
 POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "only_message",
@@ -117,6 +118,7 @@ class Page:
         routes = [Route(path, self._file, methods=["GET"]) for path in FILES]
         routes += [
             Route("/api/messages", self._messages, methods=["GET"]),
+            Route("/api/messages/{number:int}", self._message, methods=["GET"]),
             Route("/api/boxes", self._boxes, methods=["GET"]),
             Route("/api/clocks", self._clocks, methods=["GET"]),
             Route("/api/events", self._events, methods=["GET"]),
@@ -167,6 +169,11 @@ class Page:
     def _messages(self, request: HttpRequest) -> Response:
         found = questions.messages(self._repository(), _selection(request), tai_offset_s=self._tai_offset_s())
         return JSONResponse({"messages": found})
+
+    def _message(self, request: HttpRequest) -> Response:
+        number = min(request.path_params["number"], 1 << 62)
+        found = questions.message(self._repository(), number, tai_offset_s=self._tai_offset_s())
+        return JSONResponse(found) if found else JSONResponse({"error": "expected the number of a message"}, 404)
 
     def _boxes(self, request: HttpRequest) -> Response:
         repository = self._repository()

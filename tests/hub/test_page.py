@@ -442,6 +442,17 @@ def test_hostile_text_is_text(hub: Hub, watched: Watched, width: int) -> None:
     assert not watched.scrolls_sideways()
 
 
+def test_the_whole_of_a_long_text(hub: Hub, watched: Watched) -> None:
+    """(S2-121) What is offered as the whole text is: a list carries the beginning, the rest is asked for when somebody opens it."""
+    hub.add("begin " + "x" * 10_000 + " the reason stands at the end")
+    row = watched.row("begin")
+    expect(row.locator("summary")).to_have_text("whole text, 10035 characters")
+    assert not [url for url in watched.asked if url.endswith("/api/messages/1")]
+    row.locator("summary").click()
+    expect(row.locator(".whole")).to_contain_text("the reason stands at the end")
+    expect(row.locator(".whole")).to_have_text("begin " + "x" * 10_000 + " the reason stands at the end")
+
+
 def test_on_a_telephone(hub: Hub, watched: Watched) -> None:
     """(S2-120) 390 pixels wide: nothing to the side, and everything that is pressed is big enough for a finger."""
     watched.page.set_viewport_size({"width": 390, "height": 800})

@@ -151,6 +151,18 @@ def test_a_message_says_what_who_and_when(hub: Hub) -> None:
     )  # fmt: skip
 
 
+def test_a_long_text_is_cut_in_a_list_and_whole_by_itself(hub: Hub) -> None:
+    """(S2-121) A list says that it is cut and how long it is; the message alone has all of it."""
+    hub.add(1, text="x" * 5000)
+    hub.add(2, text="y" * 4000)
+    first, second = hub.get("/api/messages")["messages"]  # type: ignore[misc]
+
+    assert (5000, None) == (first["cut_from"], second["cut_from"])
+    assert "x" * 4000 + " … (5000 characters)" == first["text"]
+    assert "x" * 5000 == hub.get("/api/messages/1")["text"]
+    assert [404, 404] == [hub.ask(f"/api/messages/{number}")[0] for number in ("3", "9" * 200)]
+
+
 def test_boxes_with_state_and_counts(hub: Hub) -> None:
     """(S2-120) Who is there, since when, and how much of what has come."""
     hub.add(1)
