@@ -375,6 +375,29 @@ function plot({ device, method, points }) {
   return figure;
 }
 
+// Hours of a fleet are megabytes: after the first answer each look brings what is new, and the rest is kept here.
+let clocksKnown = new Map(); // box → [its entry, its devices → their points]; a device that is silent for a while keeps its own
+let clocksNumber = 0;
+async function lookAtClocks() {
+  const [mine, after] = [turn, clocksNumber];
+  const answer = await get(`/api/clocks?${new URLSearchParams({ after, ...(chosen.box ? { box: chosen.box } : {}) })}`);
+  if (mine !== turn || after !== clocksNumber) return; // Another look brought it meanwhile.
+  if (answer.whole) clocksKnown = new Map();
+  clocksNumber = answer.number;
+  for (const clock of answer.clocks) {
+    const points = clocksKnown.get(clock.box)?.[1] ?? new Map();
+    for (const entry of clock.devices) points.set(entry.device, [...(points.get(entry.device) ?? []), ...entry.points]);
+    for (const [device, all] of points) {
+      const kept = all.filter(([at]) => at >= clock.since);
+      if (kept.length) points.set(device, kept);
+      else points.delete(device);
+    }
+    const devices = clock.devices.map((entry) => ({ ...entry, points: points.get(entry.device) ?? [] }));
+    clocksKnown.set(clock.box, [{ ...clock, devices }, points]);
+  }
+  if (answer.whole || answer.clocks.length) showClocks([...clocksKnown.values()].map(([clock]) => clock).sort((one, other) => (one.box < other.box ? -1 : 1)));
+}
+
 let clocksShown = "";
 function showClocks(clocks) {
   $("clocks-section").hidden = !clocks.length;
@@ -451,7 +474,7 @@ async function look() {
     showBoxes();
     showCounts();
     showEmpty();
-    showClocks((await get(`/api/clocks${chosen.box ? `?${new URLSearchParams({ box: chosen.box })}` : ""}`)).clocks);
+    await lookAtClocks();
     await lookAtEvidence();
     await lookAtAffairs(chosen.box);
     if (source?.readyState === EventSource.OPEN) connection("live", "live"); // What a look said, the next one takes back.
@@ -486,6 +509,7 @@ async function load() {
   source?.close();
   source = null;
   corners.clear();
+  clocksNumber = 0;
   last = 0;
   first = null;
   held = null;

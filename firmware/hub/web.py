@@ -4,6 +4,7 @@ GET  /                       the page
 GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
 GET  /api/messages/<number>  one, its text whole; a list has the beginning of a long one, and says in cut_from how long it is
 GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
+GET  /api/clocks             ?box= ?after=   the boxes' clocks (clocks.py); after the `number` of an answer, what is new behind it
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
 POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "only_message",
                               "priority", and the criteria firmware/core/request.py explains}
@@ -43,7 +44,7 @@ from firmware.core.timestamp import SECOND, iso
 from firmware.hub import calls, questions, sessions
 from firmware.hub.affairs import feedback, firings, give_advice, order_session, rules, set_rules
 from firmware.hub.asking import TooLong, body_of, json_object
-from firmware.hub.clocks import clocks
+from firmware.hub.clocks import clocks, newest
 from firmware.hub.download import Part, part
 from firmware.hub.editions import PUBLISHED, clear_arriving
 from firmware.hub.evidence import EVIDENCE, digest_of
@@ -185,7 +186,12 @@ class Page:
 
     def _clocks(self, request: HttpRequest) -> Response:
         box = request.query_params.get("box") or None
-        return JSONResponse({"clocks": clocks(self._repository(), box=box, tai_offset_s=self._tai_offset_s())})
+        repository, after = self._repository(), _selection(request).after
+        # Taken first: what comes while it is looked is told next time, of whichever box.
+        upto = newest(repository)
+        after = after if after <= upto else 0  # of a database that was lost
+        found = clocks(repository, box=box, after=after, upto=upto, tai_offset_s=self._tai_offset_s())
+        return JSONResponse({"clocks": found, "number": upto, "whole": after == 0})
 
     async def _events(self, request: HttpRequest) -> Response:
         selection = replace(_selection(request), before=None, newest=None)

@@ -6,7 +6,7 @@ from drivers.clock import ClockState, Timestamp
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.topics import Topic
-from firmware.hub.clocks import BOXES_MAX, DEVICES_MAX, POINTS_MAX, clocks
+from firmware.hub.clocks import BOXES_MAX, DEVICES_MAX, POINTS_MAX, clocks, newest
 from firmware.hub.repository import Repository
 
 SECOND = 1_000_000_000
@@ -40,6 +40,22 @@ def test_offsets_over_time(tmp_path: Path) -> None:
     start = (TAI - 37 * SECOND) // 1_000_000
     assert [{"device": "a", "method": "netsync", "points": [[start, -5, 5], [start + 2000, 1, 2]]}] == found[0]["devices"]
     assert ("box-1", "locked", "ntp", 900_000) == tuple(found[0][key] for key in ("box", "state", "source", "uncertainty_ns"))
+
+
+def test_only_what_is_new(tmp_path: Path) -> None:
+    """(S2-012) Who has some of it is told of boxes that have spoken since, their newer points alone, and where the older ones end."""
+    repository = _repository(tmp_path, [_row(a=(number, number)) for number in range(POINTS_MAX + 20)])
+    _repository(tmp_path, [_row(b=(1, 2))], box="box-2")
+    start, top = (TAI - 37 * SECOND) // 1_000_000, newest(repository)
+    assert POINTS_MAX + 21 == top
+    assert [] == clocks(repository, after=top, upto=top, tai_offset_s=37)
+    (found,) = clocks(repository, after=POINTS_MAX + 18, upto=POINTS_MAX + 19, tai_offset_s=37)
+
+    since = start + 19_000
+    points = [[start + (POINTS_MAX + 18) * 1000, POINTS_MAX + 18, POINTS_MAX + 18]]
+    assert ("box-1", since, [{"device": "a", "method": "netsync", "points": points}]) == tuple(
+        found[name] for name in ("box", "since", "devices")
+    )
 
 
 def test_the_last_box_of_a_fleet(tmp_path: Path) -> None:

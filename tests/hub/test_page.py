@@ -630,9 +630,20 @@ def test_the_devices_clocks_are_drawn(hub: Hub, watched: Watched, tmp_path: Path
     drawn = plots.filter(has_text="10.77.0.21").locator("polygon.measured")
     expect(drawn).to_have_count(1)
 
+    hub.health(30, {"10.77.0.24": ("reported", 5, 5)})  # the others are not there for a minute
+    expect(plots).to_have_count(1)
+    hub.health(
+        31, {"10.77.0.21": ("netsync", -14_000, 12_000), "10.77.0.23": ("netsync", -9_030_000, -8_990_000)}, state="holdover"
+    )
+    expect(plots).to_have_count(2)
+    assert 62 == len((drawn.get_attribute("points") or "").split())  # what it was before is still drawn
+    asked = [url for url in watched.asked if "/api/clocks" in url]
+    assert all("after=" in url for url in asked) and len(asked) > 2
+    watched.page.reload()  # and as much as for who looks for the first time
+    expect(plots).to_have_count(2)
     points = [tuple(map(float, pair.split(","))) for pair in (drawn.get_attribute("points") or "").split()]
-    assert 60 == len(points) and all(0 <= x <= 300 and 0 <= y <= 60 for x, y in points)
-    assert "over 29 minutes, certified ±14 µs" in (plots.first.locator("svg").get_attribute("aria-label") or "")
+    assert 62 == len(points) and all(0 <= x <= 300 and 0 <= y <= 60 for x, y in points)
+    assert "over 31 minutes, certified ±14 µs" in (plots.first.locator("svg").get_attribute("aria-label") or "")
     assert 0 == clocks.locator("b").count()
     assert not watched.scrolls_sideways()
     watched.page.screenshot(path=str(tmp_path / "clocks.png"))
