@@ -676,8 +676,8 @@ def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> N
 
 
 @contextmanager
-def server(answer: bytes) -> Iterator[str]:
-    """Something that says this to everybody."""
+def server(answer: bytes, heard: list[bytes] | None = None) -> Iterator[str]:
+    """Something that says this to everybody. heard: gets what it was asked."""
     with socket.create_server(("127.0.0.1", 0)) as door:
 
         def serve() -> None:
@@ -685,7 +685,11 @@ def server(answer: bytes) -> Iterator[str]:
                 while True:
                     guest, _ = door.accept()
                     with guest:
-                        guest.recv(65_536)
+                        asked = guest.recv(65_536)
+                        while asked.endswith(b"\r\n\r\n") and asked.startswith(b"POST "):  # The body comes after the head.
+                            asked += guest.recv(65_536)
+                        if heard is not None:
+                            heard.append(asked)
                         guest.sendall(answer)
             except OSError:
                 return  # closed: the test is over
@@ -695,6 +699,21 @@ def server(answer: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{door.getsockname()[1]}"
         door.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@pytest.mark.parametrize("command", [["start", "v2"], ["halt", "1"], ["back", "1"]])
+def test_an_operator_without_a_name_on_this_machine(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """A user id that no line of /etc/passwd has, as in a container, halts a roll-out as well, and the hub is not blamed for it."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)
+    answer = b'{"number": 7}'
+    heard: list[bytes] = []
+    with server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer), heard) as address:
+        status, out, _ = run("fleet", "update", *command, "--json", "--hub", address)
+
+    assert (0, {"number": 7}) == (status, json.loads(out))
+    assert b'"by": "user 987654"' in b"".join(heard)
 
 
 @pytest.mark.parametrize("command", [["list"], ["watch"], ["retrieve", "--box", "box-1", "--about", "00" * 16]])

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def _by(sub: argparse.ArgumentParser) -> None:
 
 
 def _who(a: argparse.Namespace) -> str:
-    return str(a.by or getpass.getuser())
+    try:
+        return str(a.by or getpass.getuser())
+    except KeyError:  # As in a container: a number without a name. Nobody who halts a roll-out has time for that.
+        return f"user {os.getuid()}"
 
 
 def _publish(a: argparse.Namespace) -> int:
