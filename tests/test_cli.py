@@ -17,6 +17,7 @@ import pytest
 
 from drivers.linux.clock import LinuxClock
 from drivers.linux.disk import LinuxDisk
+from drivers.linux.identity import LinuxIdentity
 from firmware.cli import SUBJECTS, main, parser
 from firmware.cli.given import recording_into
 from firmware.core import pcapng
@@ -509,7 +510,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("[intake] devices: expected entries such as", ["run", "box", "--set", 'intake.devices=["robot"]']),
         ("[slice] rules: expected NAME: CONDITION", ["run", "box", "--set", 'slice.rules=["worn event=x"]']),
         ("[slice] whole_every_s: expected 0 or at least 300", ["run", "box", "--set", "slice.whole_every_s=60"]),
-        ("expected for a system bundle --version", ["update", "edition", "x.raucb", "--version", "1.0T", "--number", "3", "-w", "x"]),
+        ("expected for a system bundle --version", ["update", "edition", "x.raucb", "--version", "1.0T", "--number", "3", "-w", "x", "--root", "STORE"]),
         ("[session] opens: expected KIND: CONDITION", ["run", "box", "--set", 'session.opens=["picnic: event=x"]']),
         ("[hub] people: entry 1: expected", ["run", "hub", "--set", 'hub.people=["kim boss 12"]']),
         ("[hub] update_hours: expected", ["run", "hub", "--set", 'hub.update_hours=["always"]']),
@@ -613,7 +614,8 @@ def test_errors(run: Run, store: Path, tmp_path: Path, expected: str, arguments:
     (tmp_path / "EMPTY").mkdir()
     for directory in ("updates", "session"):
         (store / directory).mkdir()
-    (store / "identity" / "key.pub").unlink()  # Some sign, with a key of their own.
+    (store / "identity" / "key.pub").unlink()
+    LinuxIdentity(store / "identity")  # Some sign, with a key of their own.
     places = {name: str(tmp_path / name) for name in ("NOWHERE", "TEXT", "NOISE", "PCAP", "EMPTY")} | {
         "STORE": str(store),
         "HERE": str(tmp_path),

@@ -11,6 +11,7 @@ from firmware.cli.given import about, bytes_of, store_at
 from firmware.core.errors import BadItem, DiskFailed
 
 if TYPE_CHECKING:
+    from drivers.linux.identity import LinuxIdentity
     from drivers.linux.slots import LinuxSlots
 
 BUNDLE_SUFFIX, SYSTEM_SUFFIX = ".scrubjay", ".raucb"
@@ -148,12 +149,11 @@ def _rollback(a: argparse.Namespace) -> int:
 
 def _order(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
-    from drivers.linux.identity import LinuxIdentity
     from firmware.core.envelope import Command, Order, command_packed, is_name, order_packed
 
     if not is_name(a.box):
         raise ValueError(f"--box: expected a box's name, got {a.box!r}")
-    identity = LinuxIdentity(Path(a.root) / "identity")
+    identity = _signer(a.root)
     now_ns = LinuxClock().now().timestamp.tai_ns
     # Its counter is the moment it was made, as the hub's are at the least (repository.py): both go upwards on one scale.
     order = Order(identity.entropy(16), identity.name, a.box, "update", now_ns, now_ns, now_ns + _hours(a) * HOUR_NS, {"rollback": "previous"})  # fmt: skip
@@ -165,13 +165,12 @@ def _order(a: argparse.Namespace) -> int:
 
 def _edition(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
-    from drivers.linux.identity import LinuxIdentity
     from firmware.core.edition import Edition, Kind, Offered, signed
     from firmware.core.envelope import is_name
     from firmware.core.versions import is_version
     from firmware.update.bundle import opened
 
-    identity = LinuxIdentity(Path(a.root) / "identity")
+    identity = _signer(a.root)
     if not is_name(a.channel):
         raise ValueError(f"--channel: expected 3 to 63 of a-z, 0-9 and '-', got {a.channel!r}")
     if a.after_h < 0:
@@ -232,7 +231,6 @@ def _edition(a: argparse.Namespace) -> int:
 
 def _make(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
-    from drivers.linux.identity import LinuxIdentity
     from firmware.core.versions import is_version
     from firmware.update.bundle import made, opened
     from firmware.update.page import program_files
@@ -241,7 +239,7 @@ def _make(a: argparse.Namespace) -> int:
         raise ValueError(
             f"expected a version of digits, lower case letters, .+- and a number of 1 to 2^63 - 1, got {a.version!r} {a.number}"
         )
-    identity = LinuxIdentity(Path(a.root) / "identity")
+    identity = _signer(a.root)
     slots = _slots(Path(a.root))
     base, base_files = None, {}
     if a.base:
@@ -257,6 +255,19 @@ def _make(a: argparse.Namespace) -> int:
     row = {"version": a.version, "number": a.number, "board": slots.board, "base": base, "bytes": len(data)}
     print(json.dumps(row) if a.json else f"{a.write}: version {a.version} for {slots.board}, {len(data)} bytes" + (f" beside {base}" if base else ""))  # fmt: skip
     return 0
+
+
+def _signer(root: str) -> "LinuxIdentity":
+    """Whose key signs. One that is not there is not made, as a box's own is: where the place was mistyped nobody would trust it."""
+    from drivers.linux.identity import LinuxIdentity
+
+    directory = Path(root) / "identity"
+    if not (directory / "key").exists():
+        raise ValueError(
+            f"--root: expected the signer's store, with its key in {directory}, there is none;"
+            f" `{PROGRAM} identity --root {root} --name NAME` makes one"
+        )
+    return LinuxIdentity(directory)
 
 
 def _hours(a: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import LinuxDisk
+from drivers.linux.identity import LinuxIdentity
 from drivers.linux.slots import LinuxSlots
 from firmware.cli import main, versions
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
@@ -179,7 +180,23 @@ def test_nothing_is_signed_that_no_box_could_take(tmp_path, monkeypatch, capsys,
     """A number or a time beyond what a manifest can say, or one that is over: said at the desk, and no file that every box refuses."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.raucb").write_bytes(b"x")
+    LinuxIdentity(tmp_path / "identity")
 
     assert 2 == main(["update", *words, "-w", "made", "--root", str(tmp_path)])
     assert said in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("make", "v9", "--number=1"), ("order", "--box=or3-box-1"), ("edition", "x.raucb", "--version=1.0", "--number=1")],
+)
+def test_nothing_is_signed_with_a_key_that_was_not_there(tmp_path, monkeypatch, capsys, words):
+    """A mistyped --root: said at the desk, and no new identity whose signature every box refuses."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.raucb").write_bytes(b"x")
+    LinuxIdentity(tmp_path / "vendor" / "identity")
+
+    assert 2 == main(["update", *words, "-w", "made", "--root", "vendro"])
+    assert "--root: expected the signer's store, with its key in vendro/identity, there is none" in capsys.readouterr().err
+    assert ["vendor", "x.raucb"] == sorted(path.name for path in tmp_path.iterdir())
