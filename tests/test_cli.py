@@ -287,6 +287,23 @@ def test_identity(run: Run, tmp_path: Path) -> None:
     assert f"public_key: {row['public_key']}" in run("identity", "--root", tmp_path)[1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--site", "Dr. X"),
+        ("--trust", "hub-2"),
+        ("--trust", f"hub-2={'ab' * 32}", "--trust", "hub-3=ab"),
+        ("--trust", "hub-2=ab"),
+    ],
+)
+def test_an_identity_that_is_refused_is_as_it_was(run: Run, tmp_path: Path, words: Sequence[str]) -> None:
+    """One word that makes no sense: nothing of what was asked is done, least of all half of it."""
+    former = run("identity", "--root", tmp_path, "--name", "box-9", "--trust", f"hub-1={'cd' * 32}", "--json")[1]
+
+    assert 2 == run("identity", "--root", tmp_path, "--name", "box-8", *words)[0]
+    assert former == run("identity", "--root", tmp_path, "--json")[1]
+
+
 def test_publish(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A datagram as a task device would send it, to the port of its priority."""
     sent: list[tuple[bytes, tuple[str, int]]] = []

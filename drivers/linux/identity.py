@@ -93,15 +93,16 @@ class LinuxIdentity:
 
 def introduce(directory: Path, *, name: str, site: str) -> None:
     """Call this board so from now on; an empty text leaves what is there. Raises DiskFailed for what is no name."""
-    for what, value in (("name", name), ("site", site)):
-        if value:
-            if not _NAME.fullmatch(value):
-                raise DiskFailed(f"expected a {what} of [a-z0-9][a-z0-9-]{{2,62}}, got {value!r}")
-            path = directory / what
-            if path.exists() and _line(path) == value:
-                continue
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _written(path, f"{value}\n".encode(), 0o644, replace=True)
+    given = [(what, value) for what, value in (("name", name), ("site", site)) if value]
+    for what, value in given:
+        if not _NAME.fullmatch(value):
+            raise DiskFailed(f"expected a {what} of [a-z0-9][a-z0-9-]{{2,62}}, got {value!r}")
+    for what, value in given:
+        path = directory / what
+        if path.exists() and _line(path) == value:
+            continue
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _written(path, f"{value}\n".encode(), 0o644, replace=True)
 
 
 def trust(directory: Path, signer: str, public_key: bytes) -> None:

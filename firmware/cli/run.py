@@ -192,12 +192,15 @@ def _identity(a: argparse.Namespace) -> int:
     from firmware.core.envelope import is_name
 
     directory = Path(a.directory or Path(a.root) / "identity")
-    introduce(directory, name=a.name, site=a.site)
-    for pair in a.trust:
+    trusted = []
+    for pair in a.trust:  # All of them, before anything is changed.
         signer, equals, key = pair.partition("=")
         if not equals or not is_name(signer):
             raise ValueError(f"--trust: expected SIGNER=64 hexadecimal digits, got {pair!r}")
-        trust(directory, signer, key_from(key, f"--trust {signer}"))
+        trusted.append((signer, key_from(key, f"--trust {signer}")))
+    introduce(directory, name=a.name, site=a.site)
+    for signer, public_key in trusted:
+        trust(directory, signer, public_key)
     identity = LinuxIdentity(directory)
     row = {
         "name": identity.name,
