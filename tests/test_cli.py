@@ -240,6 +240,19 @@ def test_pin_says_what_it_cannot_hold(run: Run, store: Path) -> None:
     assert "" == run("pin", store, "--since", "2026-11-22", "--until", "2026-11-22T11:00", "--reason", "case 17")[2]
 
 
+def test_unpin_lets_go_of_all_that_was_named_or_of_none(run: Run, store: Path) -> None:
+    """One that is not held is a mistake in what was asked, found before the first is let go; one named twice is none. (S2-094)"""
+    one, two, three = sorted(path.name for path in (store / "segments").iterdir())
+    run("pin", store, one, three, "--reason", "case 7")
+    status, out, err = run("unpin", store, one, two, three)
+
+    assert (2, "") == (status, out)
+    assert f"{two} is not" in err
+    assert [one, three] == [entry["segment"] for entry in json.loads(run("pins", store, "--json")[1])]
+    assert 0 == run("unpin", store, one, three, one)[0]
+    assert "[]" == run("pins", store, "--json")[1].strip()
+
+
 def test_status(run: Run, store: Path) -> None:
     """Losses first, by station and cause."""
     status, out, _ = run("status", "--root", store)

@@ -173,9 +173,7 @@ def _unpin(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.retention.pins import unpin
 
-    disk = LinuxDisk(store_at(a.directory))
-    for segment in a.segment:
-        unpin(disk, segment)
+    unpin(LinuxDisk(store_at(a.directory)), *a.segment)
     return 0
 
 

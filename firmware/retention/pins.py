@@ -44,14 +44,18 @@ def pin(disk: Disk, segments: Sequence[str], *, reason: str, now_utc_ns: int) ->
         replace(disk, PINS, segment, json.dumps({"reason": reason, "pinned": iso(now_utc_ns)}).encode())
 
 
-def unpin(disk: Disk, segment: str) -> None:
-    """Hold it no longer. Raises Missing when it was not held."""
-    if sequence_of(segment) is None:
-        raise Missing("expected the name of a segment, as `scrubjay pins` lists it")
-    try:
-        disk.remove(f"{PINS}/{segment}")
-    except Missing:
-        raise Missing(f"expected a segment that is held, as `scrubjay pins` lists them; {segment} is not") from None
+def unpin(disk: Disk, *segments: str) -> None:
+    """Hold them no longer. Raises Missing when one of them was not held; then all are held as before."""
+    for segment in segments:
+        if sequence_of(segment) is None:
+            raise Missing("expected the name of a segment, as `scrubjay pins` lists it")
+        if not disk.exists(f"{PINS}/{segment}"):
+            raise Missing(f"expected a segment that is held, as `scrubjay pins` lists them; {segment} is not")
+    for segment in dict.fromkeys(segments):
+        try:
+            disk.remove(f"{PINS}/{segment}")
+        except Missing:
+            continue  # Somebody else let it go in this moment, which is what was wanted.
     disk.sync_dir(PINS)
 
 
