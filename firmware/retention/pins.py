@@ -17,7 +17,7 @@ from firmware.core.timestamp import compact, iso
 
 PINS = "pins"
 REASON_MAX = 1000
-_BYTES_MAX = 8192
+_BYTES_MAX = 16_384  # JSON writes a letter beyond U+FFFF in 12 bytes.
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,15 @@ def test_a_file_that_makes_no_sense_holds_all_the_same():
     assert [Pin(FIRST, "", ""), Pin(SECOND_ONE, "", "")] == pins(disk)
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{BELL}", "\N{CJK UNIFIED IDEOGRAPH-624B}", "\N{SYRINGE}"])
+def test_the_longest_reason_is_read_again(letter):
+    """However many bytes its letters take in the file. (S2-094)"""
+    disk = SimulatedDisk()
+    pin(disk, [FIRST], reason=letter * 1000, now_utc_ns=NS)
+
+    assert [Pin(FIRST, letter * 1000, "2026-11-22T10:15:00.000Z")] == pins(disk)
+
+
 @pytest.mark.parametrize("reason", ["", "x" * 1001])
 def test_a_reason_is_wanted(reason):
     """Nobody holds evidence without saying why."""
