@@ -262,6 +262,14 @@ def test_status(run: Run, store: Path) -> None:
     assert {"disk_full": 3} == json.loads(run("status", "--root", store, "--json")[1])["roomside"]["stations"]["intake"]["drops"]
 
 
+def test_a_clock_that_has_said_nothing_yet(run: Run, store: Path) -> None:
+    """Status 1, a sentence for a person, and for a program something it can read."""
+    said, told = run("clock", "--root", store), run("clock", "--root", store, "--json")
+
+    assert (1, "the clock process has not said anything yet\n") == said[:2]
+    assert (1, None) == (told[0], json.loads(told[1]))
+
+
 def test_settings(run: Run, tmp_path: Path) -> None:
     """Every setting with its meaning, and what was changed where."""
     path = tmp_path / "box.toml"

@@ -96,7 +96,7 @@ def _clock(a: argparse.Namespace) -> int:
         data = LinuxDisk(store_at(a.root, holds="state")).read(STATE)
         page = lines(data, now=LinuxClock().now())
     except Missing:
-        print("the clock process has not said anything yet")
+        print("null" if a.json else "the clock process has not said anything yet")
         return 1
     except BadItem as problem:
         raise ValueError(f"{STATE}: {problem}") from None
