@@ -150,7 +150,7 @@ def _pin(a: argparse.Namespace) -> int:
         segments, opened = overlapping(disk, since_utc_ns=since, until_utc_ns=until), still_open(disk, until_utc_ns=until)
     else:
         raise ValueError("expected segments, or --since and --until")
-    pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns)
+    pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns, own=f".{os.getpid()}")
     _known(disk, segments)  # Retention may have been quicker; then this says so.
     print("\n".join(segments) or "no sealed segment holds frames of that time")
     for name in opened:

@@ -26,9 +26,12 @@ def make_directory(disk: Disk, path: str) -> None:
                 raise
 
 
-def replace(disk: Disk, directory: str, name: str, data: Buffer) -> None:
-    """The file holds exactly these bytes, whatever happens, when this returns; until then exactly the former ones."""
-    hidden = f"{directory}/.{name}"
+def replace(disk: Disk, directory: str, name: str, data: Buffer, *, own: str = "") -> None:
+    """The file holds exactly these bytes, whatever happens, when this returns; until then exactly the former ones.
+
+    own: where several processes may replace it at the same time, what tells this one from the others; the last one's bytes stay.
+    """
+    hidden = f"{directory}/.{name}{own}"
     disk.write(hidden, data)
     disk.sync(hidden)
     disk.rename(hidden, f"{directory}/{name}")

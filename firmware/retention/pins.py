@@ -34,14 +34,17 @@ def pins(disk: Disk) -> list[Pin]:
     return [_read(disk, name) for name in disk.list(PINS) if sequence_of(name) is not None and not name.startswith(".")]
 
 
-def pin(disk: Disk, segments: Sequence[str], *, reason: str, now_utc_ns: int) -> None:
-    """Hold these segments; it lasts on return. One that is held already gets the new reason."""
+def pin(disk: Disk, segments: Sequence[str], *, reason: str, now_utc_ns: int, own: str = "") -> None:
+    """Hold these segments; it lasts on return. One that is held already gets the new reason.
+
+    own: what tells this process from another that pins the same segments in the same moment.
+    """
     if not 0 < len(reason) <= REASON_MAX:
         raise ValueError(f"expected a reason of 1 to {REASON_MAX} characters, for the person who finds the pin later")
     make_directory(disk, PINS)
     for segment in segments:
         assert sequence_of(segment) is not None, "a segment's name"
-        replace(disk, PINS, segment, json.dumps({"reason": reason, "pinned": iso(now_utc_ns)}).encode())
+        replace(disk, PINS, segment, json.dumps({"reason": reason, "pinned": iso(now_utc_ns)}).encode(), own=own)
 
 
 def unpin(disk: Disk, *segments: str) -> None:

@@ -25,6 +25,23 @@ def test_a_pin_lasts_and_says_why():
     assert [Pin(FIRST, "case 17, asked by the safety officer", "2026-11-22T10:15:00.000Z")] == pins(disk)
 
 
+def test_two_pin_the_same_segment_at_the_same_time():
+    """Wherever one stands when the other begins and ends, both are done, and a reason of theirs is there. (S2-094)"""
+    for at in range(20):
+        disk = SimulatedDisk()
+
+        def meanwhile(count: int, _what: str, _path: str, *, disk: SimulatedDisk = disk, at: int = at) -> None:
+            if count == at:
+                disk.before = None
+                pin(disk, [FIRST, SECOND_ONE], reason="case 18", now_utc_ns=NS, own=".18")
+
+        disk.before = meanwhile
+        pin(disk, [FIRST, SECOND_ONE], reason="case 17", now_utc_ns=NS, own=".17")
+
+        assert [FIRST, SECOND_ONE] == [entry.segment for entry in pins(disk)] == disk.list("pins")
+        assert {"case 17", "case 18"} >= {entry.reason for entry in pins(disk)}
+
+
 def test_a_file_that_makes_no_sense_holds_all_the_same():
     """An empty or broken file in pins/ is a pin without a reason; other names are none."""
     disk = SimulatedDisk()
