@@ -74,30 +74,38 @@ class Receipts:
         """Whether there is a receipt for this segment already: the power went before it was removed."""
         return segment in self._done
 
-    def delete(self, victim: Victim, now: Now, *, is_held: Callable[[], bool]) -> bool:
+    def delete(self, victim: Victim, now: Now, *, is_held: Callable[[str], bool]) -> bool:
         """Receipt, then removal; whether it went. Raises DiskFull or DiskFailed; then the segment is as it was.
 
-        is_held: asked once more when the receipt is durable, for that may take as long as a person needs to pin the segment; then there
-        are both, as after a power cut.
+        is_held: of a segment; asked once more when the receipt is durable, for that may take as long as a person needs to pin it; then
+        there are both, as after a power cut.
         """
-        if not self.has(victim.candidate.name):
+        name = victim.candidate.name
+        if not self.has(name):
             self._write(victim, now)
-        if is_held():
+        if is_held(name) or not self.remove(name, is_held=is_held):
             return False
-        self.remove(victim.candidate.name)
         self._fill_reserve()
         return True
 
-    def remove(self, segment: str) -> None:
-        """Take a segment that has its receipt out of the store."""
+    def remove(self, segment: str, *, is_held: Callable[[str], bool]) -> bool:
+        """Take a segment that has its receipt out of the store; whether it went.
+
+        Who pins looks for the segment when his pin is there, so we look for the pin when the segment is gone: one of us sees the other.
+        """
         disk = self._board.disk
         assert self.has(segment), "the receipt comes before the removal"
         try:
             disk.rename(f"{SEGMENTS}/{segment}", f"{TRASH}/{segment}")
         except Missing:
-            return
+            return True
+        if is_held(segment):
+            disk.rename(f"{TRASH}/{segment}", f"{SEGMENTS}/{segment}")
+            disk.sync_dir(SEGMENTS)
+            return False
         disk.sync_dir(SEGMENTS)
         self._throw_away(segment)
+        return True
 
     def sum_up(self, now: Now, *, keep: int) -> int:
         """Put some of the oldest receipts into the sum, where there are more than `keep`; how many. Raises DiskFull or DiskFailed.

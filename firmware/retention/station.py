@@ -163,8 +163,8 @@ class RetentionStation:
                 continue
             # It is smaller since, or thawed and as large as before; what it holds and when it was made did not change.
             (self._cold.add if is_cold else self._cold.discard)(name)
-            if self._receipts.has(name) and name not in self._pinned():
-                self._receipts.remove(name)  # The power went between the receipt and this.
+            if self._receipts.has(name) and not self._is_pinned(name) and self._receipts.remove(name, is_held=self._is_pinned):
+                # The power went between the receipt and this.
                 self._held.drop(name)
                 self.report.count("deletions_finished")
                 continue
@@ -196,7 +196,7 @@ class RetentionStation:
         return victim if victim is not None and self._age_allowance.take(self._at.monotonic) else None
 
     def _delete(self, victim: Victim) -> None:
-        if not self._receipts.delete(victim, self._at, is_held=lambda: victim.candidate.name in self._pinned()):
+        if not self._receipts.delete(victim, self._at, is_held=self._is_pinned):
             return
         self._held.drop(victim.candidate.name)
         self.report.count(f"segments_deleted_{victim.cause}")
@@ -215,6 +215,9 @@ class RetentionStation:
         """Bytes missing to what should be free."""
         keep_free = min(self._settings.keep_free_bytes, self._board.disk.total_bytes() // 10)
         return keep_free - self._board.disk.free_bytes()
+
+    def _is_pinned(self, segment: str) -> bool:
+        return self._board.disk.exists(f"{PINS}/{segment}")
 
     def _pinned(self) -> set[str]:
         return set(self._board.disk.list(PINS))

@@ -170,6 +170,30 @@ def test_pinned_while_its_receipt_is_written(steward: Steward) -> None:
     assert steward.verdict().ok
 
 
+def test_pinned_in_the_very_moment_it_goes(steward: Steward) -> None:
+    """Who has pinned it and sees it still there was told that it is held: then it is, however late that was. (S2-094)"""
+    names = steward.record(20, every_ns=DAY)
+    disk = steward.board.disk
+    told: list[str] = []
+
+    def before(number: int, operation: str, path: str) -> None:
+        if operation == "rename" and path.startswith(f"segments/{names[2]}") and not told:
+            told.append(names[2])
+            pin(disk, [names[2]], reason="case 12", now_utc_ns=0)
+            assert names[2] in steward.segments()
+
+    disk.before = before
+    steward.work(seconds=10)
+
+    assert told
+    assert [names[2], *names[5:]] == steward.segments()
+    assert steward.verdict().ok
+    unpin(disk, names[2])
+    steward.work(seconds=4000)
+    assert names[2] not in steward.segments()
+    assert steward.verdict().ok
+
+
 def test_pinned_and_open_segments_are_never_deleted(steward: Steward) -> None:
     """A legal hold outlasts age, budget and a full disk; what is being written is nobody's to delete."""
     names = steward.record(5)
