@@ -259,5 +259,12 @@ class ConsoleStation:
         self._board.supervisor.alive()
         self._session.say(how_far)
         self._tty.write(self._session.taken())
-        if _CTRL_C in self._tty.read():
-            raise views.Stopped
+        data = self._tty.read()
+        stop = (self._typed + data).rfind(_CTRL_C)  # It may have come in one piece with the command.
+        if stop < 0:
+            self._take(data, now)
+            return
+        data = bytes(self._typed + data)[stop + 1 :]
+        self._typed.clear()
+        self._take(data, now)
+        raise views.Stopped

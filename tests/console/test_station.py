@@ -173,6 +173,28 @@ def test_verify_can_be_stopped(person: Terminal) -> None:
     assert b"box-1" in person.types(b"show identity\r")
 
 
+def test_a_command_that_was_taken_back_at_once(person: Terminal) -> None:
+    """Enter and Ctrl-C may come in one piece: the command ends, and so does what was typed ahead before the Ctrl-C; not what came after."""
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+    answer = person.types(b"verify\rshow clock\r\x03show identity\r")
+
+    assert b"stopped; nothing is known" in answer
+    assert b"show clock" not in answer and b"show identity" in answer
+    assert b"box-1" in answer
+
+
+def test_what_is_typed_while_a_command_works_is_carried_out_after_it(person: Terminal) -> None:
+    """Whole: half of a command may be another one."""
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+    keys = iter([b"verify\r", b"show ident", b"ity\r"])
+    person.line.read = lambda: next(keys, b"")  # type: ignore[method-assign]
+    person.work()
+    answer = person.line.shown()
+
+    assert b"as it was sealed" in answer and b"show identity" in answer
+    assert b"expected" not in answer
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
