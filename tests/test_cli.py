@@ -544,6 +544,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("no section [captur]; did you mean 'capture'?", ["run", "box", "--set", "captur.interface=lo"]),
         ("[capture] segment_s: expected 1 to 86400, got 0", ["run", "box", "--set", "capture.segment_s=0"]),
         ("has no process 'kapture'; its processes are capture", ["run", "box", "--process", "kapture"]),
+        ("--without: expected a process that is left to run, all of the role hub are left out", ["run", "hub", "--root", "NOWHERE", "--without", "hub", "--without", "web"]),
+        ("--without: expected without --process", ["run", "hub", "--root", "NOWHERE", "--process", "hub", "--without", "hub"]),
         ("expected a pcap-filter(7) expression", ["run", "box", "--set", "capture.filter=port eleventy"]),
         ("[intake] devices: expected entries such as", ["run", "box", "--set", 'intake.devices=["robot"]']),
         ("[slice] rules: expected NAME: CONDITION", ["run", "box", "--set", 'slice.rules=["worn event=x"]']),

@@ -61,6 +61,11 @@ def _run(a: argparse.Namespace) -> int:
     unknown = {name for name in (*a.without, *([a.process] if a.process else [])) if name not in processes}
     if unknown:
         raise BadSettings(f"role {a.role} has no process {min(unknown)!r}; its processes are {', '.join(processes)}")
+    if a.process is not None and a.without:
+        raise ValueError("--without: expected without --process, which names the only one to run")
+    names = [name for name in processes if name not in a.without]
+    if not names:  # Else it would stay up and do nothing, and look like one that records.
+        raise ValueError(f"--without: expected a process that is left to run, all of the role {a.role} are left out")
     if a.process is not None:
         from drivers.linux.slots import ground
 
@@ -79,7 +84,7 @@ def _run(a: argparse.Namespace) -> int:
             )
         return 0
     _check_values(a.role, settings)
-    _keep(a, [name for name in processes if name not in a.without])
+    _keep(a, names)
     return 0
 
 
