@@ -1,8 +1,10 @@
 """What the broker does not take: each item waits for itself alone, longer each time, and what is behind it goes on.
 
-A refusal may be of one item, of a kind of them, or of all for a while; the broker does not say which. Nothing is given up.
+A refusal may be of one item, of a kind of them, or of all for a while; the broker does not say which. Nothing is given up. A broker
+may also end the connection instead of refusing (all there is in MQTT 3.1.1; AWS IoT does it always): `Suspects`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drivers.clock import Monotonic
@@ -11,6 +13,14 @@ from firmware.core.timestamp import MS, SECOND
 FIRST_NS = 100 * MS
 URGENT_NS_MAX = 5 * SECOND  # An alarm is tried again this soon after somebody has mended the broker's access list.
 BULK_NS_MAX = 60 * SECOND
+# Trying what ends the connection costs all others a second or so. An alarm that was only unlucky four times waits no minute longer.
+LOST_FIRST_NS = 10 * SECOND
+LOST_URGENT_NS_MAX = 60 * SECOND
+LOST_BULK_NS_MAX = 600 * SECOND
+# Once unanswered at the end of a connection is bad luck, of a whole window. Twice in a row: it goes alone, so that it shows. Four
+# times, the last of them alone: it is what ends the connection.
+ALONE_LOSSES = 2
+ASIDE_LOSSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +46,17 @@ class Aside:
         """Those refused and not delivered since."""
         return len(self._entries)
 
-    def put(self, name: str, why: str, now: Monotonic) -> bool:
-        """The broker has refused it. Once for all pieces of it that were on the wire. Returns whether it is the first time."""
+    def put(self, name: str, why: str, now: Monotonic, *, ends_connection: bool = False) -> bool:
+        """The broker does not take it. Once for all pieces of it that were on the wire. Returns whether it is the first time."""
         former = self._entries.get(name)
         if former is not None and former.until is not None:
             return False
         times = former.times if former is not None else 0
-        longest = URGENT_NS_MAX if name < "p3" else BULK_NS_MAX
-        self._entries[name] = Entry(times + 1, now.after(min(longest, FIRST_NS << min(times, 10))), why)
+        first, urgent, bulk = (
+            (LOST_FIRST_NS, LOST_URGENT_NS_MAX, LOST_BULK_NS_MAX) if ends_connection else (FIRST_NS, URGENT_NS_MAX, BULK_NS_MAX)
+        )
+        longest = urgent if name < "p3" else bulk
+        self._entries[name] = Entry(times + 1, now.after(min(longest, first << min(times, 10))), why)
         return former is None
 
     def take_due(self, now: Monotonic) -> list[str]:
@@ -68,4 +81,35 @@ class Aside:
     def word(self) -> str:
         """The most important of them, for people."""
         name = min(self._entries, default=None)
-        return "nothing" if name is None else f"{name[:2]}: refused, {self._entries[name].why}"
+        return "nothing" if name is None else f"{name[:2]}: {self._entries[name].why}"
+
+
+class Suspects:
+    """Items the broker had not answered when a connection ended, by name: how often in a row."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._losses)
+
+    def lost(self, names: Iterable[str], *, is_alone: bool) -> list[str]:
+        """A connection has ended with these unanswered. is_alone: nothing else was. Returns those that end connections."""
+        found = []
+        for name in names:
+            losses = self._losses[name] = self._losses.get(name, 0) + 1
+            if is_alone and losses >= ASIDE_LOSSES:
+                found.append(name)
+        return found
+
+    def goes_alone(self, name: str) -> bool:
+        """Whether nothing else may be on the wire with it."""
+        return self._losses.get(name, 0) >= ALONE_LOSSES
+
+    def clear(self, name: str) -> None:
+        """The broker has answered for it, or it is gone."""
+        self._losses.pop(name, None)
+
+    def names(self) -> list[str]:
+        """All of them."""
+        return list(self._losses)

@@ -13,10 +13,11 @@ STUCK_NS_MAX = 30 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class OnWire:
-    """A publication the broker has not answered. identity: of the envelope it belongs to; None for our own state."""
+    """A publication the broker has not answered. identity: of the envelope it belongs to; None for our own state. size: of the payload."""
 
     identity: bytes | None
     since: Monotonic
+    size: int
 
 
 class Lane:
@@ -33,7 +34,7 @@ class Lane:
     def publish(self, topic: str, payload: bytes, identity: bytes | None, now: Monotonic, *, retain: bool = False) -> int:
         """Put it on the wire; returns its token. Raises NotConnected or TooLarge."""
         token = self.link.publish(topic, payload, retain=retain)
-        self._on_wire[token] = OnWire(identity, now)
+        self._on_wire[token] = OnWire(identity, now, len(payload))
         return token
 
     def answered(self, token: int) -> OnWire | None:

@@ -155,7 +155,7 @@ class Sending:
     def _send_urgent(self, name: str, now: Now) -> bool:
         """A whole alarm, on A, at once. False: it has to wait, and all that is less important with it."""
         a = self._wire.a
-        if len(self._standing.flights) >= self._window(a) or len(a) >= self._window(a):
+        if len(self._standing.flights) >= self._window(a) or len(a) >= self._window(a) or not self._standing.may_join(name, a):
             return False
         if self._disk.size(f"{OUTBOX}/{name}") > self._piece_bytes_max(a):
             self._standing.waiting.is_long(name)
@@ -172,6 +172,7 @@ class Sending:
             lane is None
             or len(self._standing.flights) >= self._window(lane) - self._window(lane) // 4
             or len(lane) >= self._window_of_pieces(lane)
+            or not self._standing.may_join(name, lane)
         ):
             return False
         if closes_in_ns is not None and closes_in_ns <= LEAVE_NS + self._pace.lasting_ns():

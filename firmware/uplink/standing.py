@@ -1,12 +1,16 @@
 """Where every item of the outbox stands: waiting, begun, in flight, kept by a relay. Names and figures only; no contact with the world."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from drivers.clock import Monotonic
-from firmware.uplink.aside import Aside
+from firmware.uplink.aside import Aside, Suspects
 from firmware.uplink.flight import Flights
+from firmware.uplink.lane import Lane, OnWire
 from firmware.uplink.transfer import Transfer
 from firmware.uplink.waiting import Waiting
+
+# A question is one byte of an item and what is put around it: that the broker takes it says nothing about the rest.
+QUESTION_BYTES_MAX = 64
 
 
 class Standing:
@@ -17,6 +21,7 @@ class Standing:
         self.flights = Flights()
         self.transfers: dict[str, Transfer] = {}
         self.aside = Aside()
+        self.suspects = Suspects()
 
     def ground(self) -> None:
         """The connection is gone: nothing that was in flight may be assumed delivered, all of it waits again."""
@@ -36,7 +41,42 @@ class Standing:
         names = self.flights.take(identity) or self.names_begun(identity)
         for name in names:
             self.waiting.drop(name)
-        return [name for name in names if self.aside.put(name, why, now)]
+            self.suspects.clear(name)
+        return [name for name in names if self.aside.put(name, f"refused, {why}", now)]
+
+    def names_of(self, identity: bytes) -> tuple[str, ...]:
+        """Of one in flight or begun; () for any other."""
+        return self.flights.names(identity) or tuple(
+            name for name, transfer in self.transfers.items() if transfer.identity == identity
+        )
+
+    def suspect(self, lane: Lane) -> list[str]:
+        """The connection has ended with what is on it: to be asked before that is forgotten. Returns the names of what ends connections."""
+        names = sorted(name for identity in lane.identities() for name in self.names_of(identity))
+        return self.suspects.lost(names, is_alone=len(lane) == 1)
+
+    def set_aside_lost(self, names: Iterable[str], why: str, now: Monotonic) -> None:
+        """These end connections: they wait, and nothing waits for them."""
+        for name in names:
+            self.waiting.drop(name)
+            self.aside.put(name, f"ended the connection, {why}", now, ends_connection=True)
+
+    def may_join(self, name: str, lane: Lane) -> bool:
+        """Whether it may be on the wire together with what is there."""
+        if not self.suspects or not len(lane):
+            return True
+        there = (other for identity in lane.identities() for other in self.names_of(identity))
+        return not self.suspects.goes_alone(name) and not any(self.suspects.goes_alone(other) for other in there)
+
+    def taken(self, on_wire: OnWire) -> tuple[str, ...]:
+        """The broker has taken a publication: the names it was of."""
+        if on_wire.identity is None:
+            return ()
+        names = self.names_of(on_wire.identity)
+        for name in names:
+            if self.suspects and (name not in self.transfers or on_wire.size > QUESTION_BYTES_MAX):
+                self.suspects.clear(name)
+        return names
 
     def take_back(self, now: Monotonic) -> None:
         """What was set aside for long enough waits in its place again."""
@@ -78,6 +118,7 @@ class Standing:
         for name in names:
             self.transfers.pop(name, None)
             self.aside.forget(name)
+            self.suspects.clear(name)
         return names
 
     def names_begun(self, identity: bytes) -> tuple[str, ...]:
@@ -95,6 +136,7 @@ class Standing:
         self.transfers.pop(name, None)
         self.waiting.drop(name)
         self.aside.forget(name)
+        self.suspects.clear(name)
 
     def forget_others(self, names: Collection[str]) -> None:
         """Long items, and refused ones, that are neither in flight nor among these are gone."""
@@ -105,6 +147,9 @@ class Standing:
         for name in self.aside.names():
             if name not in there and name not in self.flights:
                 self.aside.forget(name)
+        for name in self.suspects.names():
+            if name not in there and name not in self.flights:
+                self.suspects.clear(name)
 
     def next_moved(self) -> Monotonic | None:
         """When the begun one of which nothing was heard or sent for longest last moved."""

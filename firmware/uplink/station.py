@@ -145,10 +145,12 @@ class UplinkStation:
         ns = self._opening.opens_in_ns(now)
         return now.timestamp.tai_ns + ns if ns is not None else None
 
-    def _lose(self, now: Now) -> None:
-        """A is gone: nothing that was in flight may be assumed delivered, all of it waits again."""
+    def _lose(self, now: Now, *, why: str | None = None) -> None:
+        """A is gone: nothing that was in flight may be assumed delivered, all of it waits again. why: None when we left."""
+        ending = self._standing.suspect(self._wire.a) if why is not None else []
         self._wire.lost(now)
         self._forget_flights()
+        self._set_aside(ending, why or "", now)
 
     def _forget_flights(self) -> None:
         self._standing.ground()
@@ -156,8 +158,9 @@ class UplinkStation:
         self._pace.begin()
         self._looking.soon()
 
-    def _forget_lane(self, lane: Lane, now: Now) -> None:
+    def _forget_lane(self, lane: Lane, now: Now, *, why: str) -> None:
         """B is gone alone: what was on it waits again, what the broker has taken is still on its way to the hub."""
+        ending = self._standing.suspect(lane)
         for identity in lane.identities():
             self._standing.wait_again(identity)
             self._standing.ask_again(identity)
@@ -165,6 +168,13 @@ class UplinkStation:
         self._downloading.grounded()
         self._pace.begin()
         lane.connection.lost(now.monotonic)
+        self._set_aside(ending, why, now)
+
+    def _set_aside(self, names: Sequence[str], why: str, now: Now) -> None:
+        """The broker ends the connection over these."""
+        self._standing.set_aside_lost(names, why, now.monotonic)
+        if names:
+            self.report.count("ended_connection", len(names))
 
     # What comes in.
 
@@ -208,16 +218,16 @@ class UplinkStation:
             self._trouble = reason if self._was_open else self._trouble
             if reason in (OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED):
                 self.report.drop("certificate_expired")  # Health tells it on, and the console shows it: only a person can help.
-            self._lose(now)
+            self._lose(now, why=reason)
         elif lane.connection.is_up:
             self.report.count("bulk_disconnected")
-            self._forget_lane(lane, now)
+            self._forget_lane(lane, now, why=reason)
         else:
             lane.connection.lost(now.monotonic)
 
     def _taken(self, on_wire: OnWire | None) -> None:
-        if on_wire is not None and on_wire.identity is not None:
-            for name in self._standing.flights.names(on_wire.identity):
+        if on_wire is not None:
+            for name in self._standing.taken(on_wire):
                 self._sending.taken_kind(name[:2])
 
     def _refused(self, lane: Lane, token: int, reason: str, now: Monotonic) -> None:
@@ -276,13 +286,15 @@ class UplinkStation:
             # Connected in name only. Another broker may do better.
             self.report.drop("broker_stuck")
             self._trouble = "the broker answered nothing"
+            ending = self._standing.suspect(a)
             a.leave(now)
             self._lose(now)
+            self._set_aside(ending, self._trouble, now)
             return
         if b.is_stuck(now.monotonic):
             self.report.drop("broker_stuck")
             b.link.disconnect()
-            self._forget_lane(b, now)
+            self._forget_lane(b, now, why="the broker answered nothing")
         limit_ns = self._settings.acknowledge_s_max * SECOND
         flights = self._standing.flights
         overdue = flights.sent_before(now.monotonic.after(-limit_ns + 1))

@@ -1,16 +1,12 @@
 """What the broker refuses for good waits for itself alone: what is behind it goes on, nothing is lost, and it is said."""
 
-from typing import Any
-
 import pytest
 
 from drivers.errors import NotConnected
 from drivers.link import Refused
-from firmware.core.envelope import unpacked
-from simulator.link import SimulatedBroker, SimulatedLink
-from tests.uplink.conftest import BROKERS
-
-World = Any  # conftest's; a fixture's class cannot be imported here
+from firmware.core.envelope import chunk_unpacked, unpacked
+from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink
+from tests.uplink.conftest import BROKERS, World
 
 
 def forbid(broker: SimulatedBroker, link_of: World, forbidden: set[bytes]) -> None:
@@ -63,3 +59,84 @@ def test_many_that_are_refused_hold_nothing_up(world: World, priority: int) -> N
     assert refused <= set(world.hub.envelopes)
     assert [] == world.disk.list("outbox")
     assert "nothing" == world.station.report.gauges["broker_refuses"]
+
+
+def end_at(broker: SimulatedBroker, forbidden: set[bytes]) -> None:
+    """From now on it ends the connection at these envelopes, as AWS IoT does at what no policy allows."""
+    take = broker.publish
+
+    def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        is_whole = topic.rpartition("/")[2] in ("p1", "p2", "p3", "p4")
+        if (
+            unpacked(payload).identity if is_whole else bytes.fromhex(topic.rpartition("/")[2]) if "/bulk/" in topic else b""
+        ) in forbidden:
+            client = broker._client(link)
+            if client is None:
+                raise NotConnected("gone")
+            if is_whole or len(chunk_unpacked(payload).data) > 1:
+                broker._end(client, "the connection was lost", will=True)
+                return
+        take(link, token, topic, payload, retain=retain)
+
+    broker.publish = publish  # type: ignore[method-assign]
+
+
+def assemble(world: World) -> None:
+    """From now on the hub answers what it has of long items."""
+    have: dict[bytes, int] = {}
+
+    def answer() -> None:
+        for identity, chunk in world.hub.take_chunks():
+            had = have.get(identity, 0)
+            have[identity] = max(had, chunk.offset + len(chunk.data)) if chunk.offset <= had else had
+            world.hub.tell(identity) if have[identity] == chunk.size else world.hub.tell(**{identity.hex(): have[identity]})
+
+    world.before_step = answer
+
+
+@pytest.mark.parametrize(("priority", "size"), [(1, 1), (3, 1), (1, 200_000), (3, 200_000)])
+def test_one_that_ends_the_connection_holds_nothing_up(priority: int, size: int) -> None:
+    """A broker that closes the connection at one item, whole or in pieces: found out by sending alone what was unanswered, it waits for itself,
+    and the hub has all else. Nothing is lost, and it goes when the broker takes it. (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    forbidden = {world.put(priority, 0, world.noise(size))}
+    poison = set(forbidden)
+    assemble(world)
+    end_at(world.brokers[BROKERS[0]], forbidden)
+    others = {world.put(number % 4 + 1, number) for number in range(1, 60)}
+    world.run(60)
+    assert others == set(world.hub.envelopes)
+    assert 1 == world.station.report.gauges["set_aside"]
+    assert f"p{priority}: ended the connection, the connection was lost" == world.station.report.gauges["broker_refuses"]
+
+    late = 0
+    for number in range(60, 120):
+        world.run(29)
+        alarm = world.put(1, number)
+        world.run(1)
+        late += alarm not in world.hub.envelopes
+    assert late <= 4  # each time it is tried, all else waits for a new connection
+
+    forbidden.clear()
+    world.run(700)
+    assert size > 1 or poison <= set(world.hub.envelopes)
+    assert [] == world.disk.list("outbox")
+    assert "nothing" == world.station.report.gauges["broker_refuses"]
+
+
+def test_bad_luck_sets_nothing_aside() -> None:
+    """A window of alarms unanswered at each of three losses goes at once when there is a connection that lasts. (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    broker = world.brokers[BROKERS[0]]
+    alarms = {world.put(1, number) for number in range(20)}
+    broker.faults = LinkFaults(never=1.0)
+    for lost in range(3):
+        world.run(60, until=lambda: world.station.report.counts.get("connected", 0) == lost + 1)  # noqa: B023
+        world.run(0.1)
+        broker.drop("site-1/box-1")
+    broker.faults = LinkFaults()
+    world.run(60, until=lambda: world.station.report.counts.get("connected", 0) == 4)
+    world.run(0.1)
+
+    assert alarms <= set(world.hub.envelopes)
+    assert "ended_connection" not in world.station.report.counts

@@ -120,6 +120,32 @@ def test_nothing_is_lost_whatever_the_broker_says(
     assert {} == {cause: count for cause, count in box.station.report.drops.items() if cause != "broker_stuck"}
 
 
+def test_a_broker_that_hangs_up_on_one_item(tmp_path: Path) -> None:
+    """(S2-072) It closes the connection instead of answering, as AWS IoT does: that item waits for itself, and the hub gets all others."""
+
+    def hang_up(connection: Connection, identifier: int) -> list[tuple[int, int]]:
+        topic, payload = connection.published[-1]
+        if topic.endswith("/p1") and unpacked(payload).identity == poison:
+            connection.drop()
+            return []
+        return [(identifier, 0)]
+
+    with HostileBroker(hang_up).open() as broker:
+        box = Box(tmp_path, broker, acknowledge_s_max=20)
+        poison = box.identities[0]
+        others = set(box.identities) - {poison}
+
+        def told() -> bool:
+            box.acknowledge(*(box.seen() & others))
+            return len(box.board.disk.list("sent")) == len(others)
+
+        box.run(told)
+        box.end()
+
+    assert [release.name_of(Priority(1), 0, "g0")] == box.board.disk.list("outbox")
+    assert "p1: ended the connection, the connection was lost" == box.station.report.gauges["broker_refuses"]
+
+
 @pytest.mark.parametrize("garbage", [b"", b"\xff" * 100, ack_packed(Ack((bytes(16),) * 1000)), bytes(200_000)])
 def test_acknowledgements_that_are_none(tmp_path: Path, garbage: bytes) -> None:
     """(S2-072) On its own topic, from whoever got past the broker: counted, and nothing is taken for delivered."""
