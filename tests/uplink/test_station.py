@@ -5,9 +5,13 @@ from random import Random
 import pytest
 
 from drivers.link import Disconnected, LinkRequest
-from firmware.core.envelope import COMMAND_BYTES_MAX
+from firmware.core import release
+from firmware.core.envelope import COMMAND_BYTES_MAX, packed, sealed_envelope
+from firmware.core.message import Priority
 from firmware.core.presence import unpacked as presence_unpacked
+from firmware.uplink.station import UplinkStation
 from simulator.disk import Failing, PowerCut
+from simulator.identity import SimulatedIdentity
 from simulator.link import LinkFaults, SimulatedLink
 from tests.uplink.conftest import BROKERS, World
 
@@ -407,6 +411,25 @@ def test_a_hub_that_lost_the_pieces_gets_them_again() -> None:
     world.run(1)
 
     assert any(chunk.offset == 1 for chunk in world.hub.chunks)
+
+
+def test_a_piece_fits_whatever_the_names() -> None:
+    """(S2-060) A broker of short packets, and a relay that speaks for a box, all names as long as they may be."""
+    world = World(brokers=BROKERS[:1])
+    world.brokers[BROKERS[0]].packet_bytes_max = 4096
+    world.board.identity = SimulatedIdentity(name="r" * 63, site="s" * 63)
+    world.station = UplinkStation(world.board, world.settings, forwards=True)
+    world.station.start(world.board.clock.now())
+    world.hub.step()
+    world.hub.link.subscribe(["scrubjay/v1/+/+/via/+/bulk/+"])
+    envelope = sealed_envelope(
+        box="b" * 63, kind="group", priority=Priority.P3, first_tai_ns=1, last_tai_ns=1, content=world.noise(20_000)
+    )
+    world.outbox.publish(release.name_of(Priority.P3, 1, "g1"), packed(envelope))
+    world.run(1)
+
+    assert {} == drops(world)
+    assert sum(len(chunk.data) for chunk in world.hub.chunks) > 20_000
 
 
 def test_an_alarm_goes_between_two_pieces() -> None:
