@@ -14,7 +14,7 @@ from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
-from firmware.uplink.pace import PIECE_BYTES, Pace
+from firmware.uplink.pace import PIECE_BYTES, PIECE_BYTES_MIN, Pace
 from firmware.uplink.settings import UplinkSettings
 from firmware.uplink.standing import Standing
 from firmware.uplink.transfer import Transfer
@@ -65,6 +65,7 @@ class Sending:
         self._hold: Monotonic | None = None
         self._refusals = 0
         self._held: dict[str, tuple[Monotonic, int]] = {}  # by priority ("p3"): until when, and how often in a row
+        self._longest: int | None = None  # of a piece: half of what this broker has refused as too large
         self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
 
     def start(self) -> None:
@@ -75,6 +76,7 @@ class Sending:
         """A new connection: what held us up was the former one's."""
         self._said.clear()
         self._held.clear()
+        self._longest = None
         self.works()
 
     def works(self) -> None:
@@ -100,6 +102,14 @@ class Sending:
         over = times - REFUSED_IN_ROW_MAX
         pause = self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(over, 10))) if over >= 0 else 0
         self._held[priority] = (now.after(pause), times + 1)
+
+    def refused_size(self, size: int) -> bool:
+        """The broker takes no publication of so many bytes: half of it next. False: it can be made no smaller."""
+        longest = max(PIECE_BYTES_MIN, size // 2)
+        if self._longest is None or longest < self._longest:
+            self._longest = longest
+            return True
+        return size > self._longest + _CHUNK_HEAD_BYTES  # It was on the wire before that was known.
 
     def taken_kind(self, priority: str) -> None:
         """The broker has taken one of this priority."""
@@ -241,7 +251,8 @@ class Sending:
         return max(1, lane.connection.receive_maximum - 1)
 
     def _piece_bytes_max(self, lane: Lane) -> int:
-        return max(1, min(self._settings.chunk_bytes, lane.connection.packet_bytes_max - _CHUNK_HEAD_BYTES))
+        longest = min(self._settings.chunk_bytes, lane.connection.packet_bytes_max - _CHUNK_HEAD_BYTES)
+        return max(1, longest if self._longest is None else min(longest, self._longest))
 
     def speak_for_others(self, now: Now) -> None:
         """A relay's: whether its boxes are there, as they say it or their broker does."""

@@ -35,6 +35,7 @@ from firmware.uplink.wire import Wire
 
 CUSTODY_NS = 3600 * SECOND  # A relay that has said nothing for this long is asked again by sending; it may have lost its disk.
 CONNECT_NS = 7 * SECOND  # A connection window shorter than an attempt and a farewell is not used any more.
+TOO_LARGE = "0x95"  # mosquitto's message_size_limit, which it announces to nobody.
 NOBODY_LISTENS = "0x10"  # Not about the publication; the same is true of every other.
 SPREAD_NS = 10 * SECOND  # All boxes of a house have the same window; they begin somewhere in here.
 
@@ -236,6 +237,10 @@ class UplinkStation:
         if on_wire is None or on_wire.identity is None:
             return
         self.report.count("refused_by_broker")
+        if reason == TOO_LARGE and self._sending.refused_size(on_wire.size):
+            self._standing.wait_again(on_wire.identity)
+            self._standing.ask_again(on_wire.identity)
+            return
         if reason != NOBODY_LISTENS:
             for name in self._standing.set_aside(on_wire.identity, reason, now):
                 self._sending.refused_kind(name[:2], now)

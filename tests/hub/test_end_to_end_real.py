@@ -28,7 +28,7 @@ from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
 from firmware.uplink.settings import UplinkSettings
 from firmware.uplink.station import UplinkStation
-from simulator.broker import BrokerTls, RealBroker
+from simulator.broker import BrokerTls, RealBroker, mosquitto
 
 
 class Fleet:
@@ -153,6 +153,34 @@ def test_long_item_resumes_after_kills(fleet: Fleet, broker: RealBroker) -> None
     assert [identity] == fleet.arrived()
     # From its beginning it would be 8 MB and more; a piece has 130 bytes around it.
     assert fleet.uplink.report.counts["bytes"] < 7_000_000
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+@pytest.mark.parametrize("limit", [2000, 5000, 40_000])
+def test_a_broker_that_takes_no_long_message(tmp_path: Path, limit: int) -> None:
+    """(S2-060) mosquitto's message_size_limit, which it does not announce: what is longer is refused, and goes in shorter pieces."""
+
+    class Limited(RealBroker):
+        def _configuration(self) -> str:
+            return super()._configuration() + f"message_size_limit {limit}\n"
+
+    broker = Limited(tmp_path / "broker")
+    broker.start()
+    fleet = Fleet(tmp_path, broker)
+    try:
+        fleet.meet()
+        sent = [
+            fleet.publish(1, Priority.P1, padding=fleet.box.identity.entropy(50_000)),
+            fleet.publish(2, Priority.P3, padding=fleet.box.identity.entropy(3_000)),
+            fleet.publish(3, Priority.P3, padding=fleet.box.identity.entropy(1_000_000)),
+            fleet.publish(4, Priority.P4),
+        ]
+        fleet.run(fleet.empty)
+
+        assert sorted(sent) == sorted(fleet.arrived())
+    finally:
+        fleet.end()
+        broker.stop()
 
 
 def test_alarm_overtakes_a_long_item(fleet: Fleet) -> None:
