@@ -90,3 +90,4 @@ class Answers:
             self._standing.wait_again(identity)
             self._report.count("resent")
         self._standing.ask_all_again()
+        self._standing.hub_is_back()

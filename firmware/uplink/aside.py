@@ -1,11 +1,13 @@
 """What the broker does not take: each item waits for itself alone, longer each time, and what is behind it goes on.
 
 A refusal may be of one item, of a kind of them, or of all for a while; the broker does not say which. Nothing is given up. A broker
-may also end the connection instead of refusing (all there is in MQTT 3.1.1; AWS IoT does it always): `Suspects`.
+may also end the connection instead of refusing (all there is in MQTT 3.1.1; AWS IoT does it always): `Suspects`. Or it says that it
+took it, and the hub never hears of it (a bridge without that topic).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from drivers.clock import Monotonic
 from firmware.core.timestamp import MS, SECOND
@@ -21,6 +23,27 @@ LOST_BULK_NS_MAX = 600 * SECOND
 # times, the last of them alone: it is what ends the connection.
 ALONE_LOSSES = 2
 ASIDE_LOSSES = 4
+UNCONFIRMED = "taken, and never confirmed by the hub"
+# Overdue so often in a row while the hub spoke of others; once may be a hub that has just come back. Where it says nothing at all it is
+# most likely away; but a window of what never reaches it would look the same.
+UNCONFIRMED_TIMES = 2
+UNCONFIRMED_TIMES_IN_SILENCE = 4
+UNCONFIRMED_FIRST_NS = 20 * SECOND
+TRIED_MAX = 4  # Of those of one priority at once: each takes a place in the window for as long as the hub is waited for.
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one waits: at first, and then twice as long each time, an alarm and anything else at most so long."""
+
+    first_ns: int
+    urgent_ns_max: int
+    bulk_ns_max: int
+
+
+REFUSED = Patience(FIRST_NS, URGENT_NS_MAX, BULK_NS_MAX)
+LOST = Patience(LOST_FIRST_NS, LOST_URGENT_NS_MAX, LOST_BULK_NS_MAX)
+SILENT = Patience(UNCONFIRMED_FIRST_NS, LOST_URGENT_NS_MAX, LOST_BULK_NS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +69,29 @@ class Aside:
         """Those refused and not delivered since."""
         return len(self._entries)
 
-    def put(self, name: str, why: str, now: Monotonic, *, ends_connection: bool = False) -> bool:
+    def put(self, name: str, why: str, now: Monotonic, patience: Patience = REFUSED) -> bool:
         """The broker does not take it. Once for all pieces of it that were on the wire. Returns whether it is the first time."""
         former = self._entries.get(name)
         if former is not None and former.until is not None:
             return False
         times = former.times if former is not None else 0
-        first, urgent, bulk = (
-            (LOST_FIRST_NS, LOST_URGENT_NS_MAX, LOST_BULK_NS_MAX) if ends_connection else (FIRST_NS, URGENT_NS_MAX, BULK_NS_MAX)
-        )
-        longest = urgent if name < "p3" else bulk
-        self._entries[name] = Entry(times + 1, now.after(min(longest, first << min(times, 10))), why)
+        longest = patience.urgent_ns_max if name < "p3" else patience.bulk_ns_max
+        self._entries[name] = Entry(times + 1, now.after(min(longest, patience.first_ns << min(times, 10))), why)
         return former is None
 
     def take_due(self, now: Monotonic) -> list[str]:
         """Those to be tried again now."""
-        due = [name for name, entry in self._entries.items() if entry.until is not None and entry.until <= now]
+        due = [name for name, until in self._wanted() if until <= now]
         for name in due:
-            self._entries[name] = Entry(self._entries[name].times, None, self._entries[name].why)
+            self._entries[name] = replace(self._entries[name], until=None)
         return due
+
+    def release_unconfirmed(self) -> list[str]:
+        """What the hub has not confirmed it may not have been there to hear: those that wait in their places again."""
+        found = {name: entry for name, entry in self._entries.items() if entry.why == UNCONFIRMED}
+        for name in found:
+            del self._entries[name]
+        return [name for name, entry in found.items() if entry.until is not None]
 
     def forget(self, name: str) -> None:
         """It is gone, one way or the other."""
@@ -76,7 +103,19 @@ class Aside:
 
     def next_due(self) -> Monotonic | None:
         """When the next is to be tried again."""
-        return min((entry.until for entry in self._entries.values() if entry.until is not None), default=None)
+        return min((until for _, until in self._wanted()), default=None)
+
+    def _wanted(self) -> Iterator[tuple[str, Monotonic]]:
+        """Those that may be tried when their time has come."""
+        tried = Counter(name[:2] for name, entry in self._entries.items() if entry.until is None and entry.why == UNCONFIRMED)
+        for name, entry in self._entries.items():
+            if entry.until is None:
+                continue
+            if entry.why == UNCONFIRMED:
+                tried[name[:2]] += 1
+                if tried[name[:2]] > TRIED_MAX:
+                    continue
+            yield name, entry.until
 
     def word(self) -> str:
         """The most important of them, for people."""

@@ -77,6 +77,10 @@ class Flights:
         """Those in flight, put on the wire before this moment."""
         return [flight.identity for flight in self._flights.values() if flight.sent < moment]
 
+    def overdue(self, moment: Monotonic) -> list[Flight]:
+        """Likewise, with all that is known of them."""
+        return [flight for flight in self._flights.values() if flight.sent < moment]
+
     def kept_before(self, moment: Monotonic) -> list[bytes]:
         """Those in custody since before this moment."""
         return [flight.identity for flight in self._custody.values() if flight.sent < moment]

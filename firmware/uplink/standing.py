@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from drivers.clock import Monotonic
-from firmware.uplink.aside import Aside, Suspects
+from firmware.uplink.aside import LOST, SILENT, UNCONFIRMED, UNCONFIRMED_TIMES, UNCONFIRMED_TIMES_IN_SILENCE, Aside, Suspects
 from firmware.uplink.flight import Flights
 from firmware.uplink.lane import Lane, OnWire
 from firmware.uplink.transfer import Transfer
@@ -22,18 +22,49 @@ class Standing:
         self.transfers: dict[str, Transfer] = {}
         self.aside = Aside()
         self.suspects = Suspects()
+        self._unconfirmed: dict[str, int] = {}  # how often in a row it was overdue
 
     def ground(self) -> None:
         """The connection is gone: nothing that was in flight may be assumed delivered, all of it waits again."""
         self.flights.clear()
         self.ask_all_again()
 
-    def wait_again(self, identity: bytes) -> None:
-        """It is in flight no longer and waits in its place again."""
-        for name in self.flights.take(identity):
+    def wait_again(self, identity: bytes) -> tuple[str, ...]:
+        """It is in flight no longer and waits in its place again. Returns its names."""
+        names = self.flights.take(identity)
+        for name in names:
             if name in self.transfers:
                 self.transfers[name] = self.transfers[name].asking_again()
             self.waiting.again(name)
+        return names
+
+    def send_overdue_again(self, now: Monotonic, *, limit_ns: int, heard: Monotonic | None) -> int:
+        """What nobody has spoken of for so long waits again; how many. heard: when the hub last spoke of anything.
+
+        What is overdue again and again waits for itself alone: something on the way takes it and keeps it.
+        """
+        overdue = self.flights.overdue(now.after(-limit_ns + 1))
+        for flight in overdue:
+            self._not_confirmed(self.wait_again(flight.identity), flight.sent, now, heard)
+        return len(overdue)
+
+    def hub_is_back(self) -> None:
+        """What it has not confirmed, it was not there to hear."""
+        self._unconfirmed.clear()
+        self.try_unconfirmed()
+
+    def try_unconfirmed(self) -> None:
+        """The way may be another one: what has not been confirmed is tried at once."""
+        for name in self.aside.release_unconfirmed():
+            self.waiting.again(name)
+
+    def _not_confirmed(self, names: Iterable[str], since: Monotonic, now: Monotonic, heard: Monotonic | None) -> None:
+        enough = UNCONFIRMED_TIMES if heard is not None and heard > since else UNCONFIRMED_TIMES_IN_SILENCE
+        for name in names:
+            times = self._unconfirmed[name] = self._unconfirmed.get(name, 0) + 1
+            if times >= enough:
+                self.waiting.drop(name)
+                self.aside.put(name, UNCONFIRMED, now, SILENT)
 
     def set_aside(self, identity: bytes, why: str, now: Monotonic) -> Sequence[str]:
         """The broker has refused it, or a piece of it: it waits, and nothing waits for it. Returns its names, the first time."""
@@ -59,7 +90,7 @@ class Standing:
         """These end connections: they wait, and nothing waits for them."""
         for name in names:
             self.waiting.drop(name)
-            self.aside.put(name, f"ended the connection, {why}", now, ends_connection=True)
+            self.aside.put(name, f"ended the connection, {why}", now, LOST)
 
     def may_join(self, name: str, lane: Lane) -> bool:
         """Whether it may be on the wire together with what is there."""
@@ -93,17 +124,19 @@ class Standing:
         """Likewise of all that have begun."""
         self.transfers = {name: transfer.asking_again() for name, transfer in self.transfers.items()}
 
-    def ask_overdue_again(self, now: Monotonic, *, limit_ns: int) -> int:
+    def ask_overdue_again(self, now: Monotonic, *, limit_ns: int, heard: Monotonic | None) -> int:
         """Likewise of those of which nothing was heard or sent for so long; how many."""
-        overdue = [name for name, moved in self._moved() if now.since(moved) >= limit_ns]
-        for name in overdue:
+        overdue = [(name, moved) for name, moved in self._moved() if now.since(moved) >= limit_ns]
+        for name, moved in overdue:
             self.transfers[name] = self.transfers[name].asking_again()
+            self._not_confirmed([name], moved, now, heard)
         return len(overdue)
 
     def hear_offsets(self, offsets: Mapping[bytes, int], now: Monotonic) -> None:
         """What the receiver has of long items, by identity."""
         for name, transfer in self.transfers.items():
             if transfer.identity in offsets:
+                self._unconfirmed.pop(name, None)
                 self.transfers[name] = transfer.hearing(offsets[transfer.identity], now)
 
     def keep(self, identity: bytes, now: Monotonic) -> bool:
@@ -117,8 +150,7 @@ class Standing:
         names = self.flights.take(identity) or self.names_begun(identity)
         for name in names:
             self.transfers.pop(name, None)
-            self.aside.forget(name)
-            self.suspects.clear(name)
+            self._forget(name)
         return names
 
     def names_begun(self, identity: bytes) -> tuple[str, ...]:
@@ -135,8 +167,7 @@ class Standing:
         """It is not to be sent."""
         self.transfers.pop(name, None)
         self.waiting.drop(name)
-        self.aside.forget(name)
-        self.suspects.clear(name)
+        self._forget(name)
 
     def forget_others(self, names: Collection[str]) -> None:
         """Long items, and refused ones, that are neither in flight nor among these are gone."""
@@ -144,16 +175,18 @@ class Standing:
         for name in self.transfers.keys() - there:
             if name not in self.flights:
                 del self.transfers[name]
-        for name in self.aside.names():
+        for name in {*self.aside.names(), *self.suspects.names(), *self._unconfirmed}:
             if name not in there and name not in self.flights:
-                self.aside.forget(name)
-        for name in self.suspects.names():
-            if name not in there and name not in self.flights:
-                self.suspects.clear(name)
+                self._forget(name)
 
     def next_moved(self) -> Monotonic | None:
         """When the begun one of which nothing was heard or sent for longest last moved."""
         return min((moved for _, moved in self._moved()), default=None)
+
+    def _forget(self, name: str) -> None:
+        self.aside.forget(name)
+        self.suspects.clear(name)
+        self._unconfirmed.pop(name, None)
 
     def _moved(self) -> list[tuple[str, Monotonic]]:
         return [(name, entry.moved) for name, entry in self.transfers.items() if entry.sent and name not in self.flights]

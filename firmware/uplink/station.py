@@ -207,6 +207,7 @@ class UplinkStation:
             return
         self.report.count("connected")
         self._forget_flights()
+        self._standing.try_unconfirmed()
         self._sending.begin()
         try:
             self._wire.connected(event, now)
@@ -301,12 +302,12 @@ class UplinkStation:
             b.link.disconnect()
             self._forget_lane(b, now, why="the broker answered nothing")
         limit_ns = self._settings.acknowledge_s_max * SECOND
-        flights = self._standing.flights
-        overdue = flights.sent_before(now.monotonic.after(-limit_ns + 1))
-        for identity in [*overdue, *flights.kept_before(now.monotonic.after(-CUSTODY_NS + 1))]:
+        if resent := self._standing.send_overdue_again(now.monotonic, limit_ns=limit_ns, heard=self._heard):
+            self.report.count("resent", resent)
+        for identity in self._standing.flights.kept_before(now.monotonic.after(-CUSTODY_NS + 1)):
             self._standing.wait_again(identity)
             self.report.count("resent")
-        if asked := self._standing.ask_overdue_again(now.monotonic, limit_ns=limit_ns):
+        if asked := self._standing.ask_overdue_again(now.monotonic, limit_ns=limit_ns, heard=self._heard):
             self.report.count("asked_again", asked)
 
     def _shed(self, now: Now) -> None:

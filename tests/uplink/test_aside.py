@@ -3,7 +3,7 @@
 import pytest
 
 from drivers.errors import NotConnected
-from drivers.link import Refused
+from drivers.link import Acknowledged, Refused
 from firmware.core.envelope import chunk_unpacked, unpacked
 from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink
 from tests.uplink.conftest import BROKERS, World
@@ -140,3 +140,47 @@ def test_bad_luck_sets_nothing_aside() -> None:
 
     assert alarms <= set(world.hub.envelopes)
     assert "ended_connection" not in world.station.report.counts
+
+
+def keep_back(broker: SimulatedBroker, forbidden: set[bytes]) -> None:
+    """From now on it says it took these envelopes, and gives them to nobody, as a bridge without their topic would."""
+    take = broker.publish
+
+    def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        is_whole = topic.rpartition("/")[2] in ("p1", "p2", "p3", "p4")
+        if (
+            unpacked(payload).identity if is_whole else bytes.fromhex(topic.rpartition("/")[2]) if "/bulk/" in topic else b""
+        ) in forbidden:
+            if broker._client(link) is None:
+                raise NotConnected("gone")
+            link.push(broker.timeline.tai_ns, Acknowledged(token))
+            return
+        take(link, token, topic, payload, retain=retain)
+
+    broker.publish = publish  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("priority", "size", "count"), [(1, 1, 50), (3, 1, 50), (3, 200_000, 1), (1, 200_000, 1)])
+def test_what_never_reaches_the_hub_holds_nothing_up(priority: int, size: int, count: int) -> None:
+    """The broker says it took them and the hub never hears of them, more than a window, or one in pieces: what is behind goes on, nothing is
+    lost, and when the way is free they go. (S2-060) (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    assemble(world)
+    forbidden = {world.put(priority, number, world.noise(size)) for number in range(count)}
+    kept = set(forbidden)
+    keep_back(world.brokers[BROKERS[0]], forbidden)
+    done = 0
+    for number in range(1000, 1150):
+        identity = world.put(4, number)
+        alarm = world.put(1, number)
+        world.run(10)
+        assert priority == 1 or alarm in world.hub.envelopes
+        done += identity in world.hub.envelopes
+    assert done >= 120
+    assert world.station.report.gauges["set_aside"] == count
+    assert f"p{priority}: taken, and never confirmed by the hub" == world.station.report.gauges["broker_refuses"]
+
+    forbidden.clear()
+    world.run(1500)
+    assert size > 1 or kept <= set(world.hub.envelopes)
+    assert [] == world.disk.list("outbox")
