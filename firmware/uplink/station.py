@@ -189,7 +189,7 @@ class UplinkStation:
                     case Disconnected(reason):
                         self._lost(lane, reason, now)
                     case Acknowledged(token):
-                        self._taken(lane.answered(token))
+                        self._taken(lane, lane.answered(token))
                         self._pace.answered((lane is self._wire.a, token), now.monotonic)
                     case Refused(token, reason):
                         self._refused(lane, token, reason, now.monotonic)
@@ -227,8 +227,10 @@ class UplinkStation:
         else:
             lane.connection.lost(now.monotonic)
 
-    def _taken(self, on_wire: OnWire | None) -> None:
+    def _taken(self, lane: Lane, on_wire: OnWire | None) -> None:
         if on_wire is not None:
+            if lane is self._wire.b:
+                lane.connection.works()  # Which broker is worth trying is A's to find out, by what the hub confirms.
             for name in self._standing.taken(on_wire):
                 self._sending.taken_kind(name[:2])
 

@@ -432,6 +432,19 @@ def test_a_piece_fits_whatever_the_names() -> None:
     assert sum(len(chunk.data) for chunk in world.hub.chunks) > 20_000
 
 
+def test_a_second_connection_that_works_is_soon_there_again() -> None:
+    """(S2-060) Lost every few seconds after a report has gone on it: back within a second each time, so that no alarm shares its connection
+    with bulk for minutes."""
+    world = World(brokers=BROKERS[:1])
+    for number in range(20):
+        world.run(1.5)
+        assert 2 == world.station.report.gauges["lanes"]
+        report = world.put(3, number)
+        world.run(0.5)
+        assert report in world.hub.envelopes
+        world.brokers[BROKERS[0]].drop("site-1/box-1/bulk")
+
+
 def test_an_alarm_goes_between_two_pieces() -> None:
     """(S2-060) The pieces beyond the window wait, and the alarm is before them, on a connection of its own."""
     world = World(chunk_bytes=4096, bulk_window=2)
