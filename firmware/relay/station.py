@@ -32,7 +32,7 @@ DELIVERED_MAX = (
     10_000  # Identities remembered after the copy is gone, for boxes that have not heard; others go to the hub once more.
 )
 # Of these, said again to a box that connects: its last word may have died with the broker that had taken it, or with the connection. As
-# many as a hub commits in the half minute until a broker misses somebody. Who is not told asks after an hour (uplink's CUSTODY_NS).
+# many as a hub commits in the half minute until a broker misses somebody. Who is not told asks in a few minutes (uplink's KEPT_NS).
 SAID_AGAIN_MAX = 1_000
 SENT_A_STEP = 256
 HEALTH_WAITING_MAX = 60  # The hub away for an hour; the figures of now say more than those of a week.

@@ -34,6 +34,10 @@ from firmware.uplink.standing import Standing
 from firmware.uplink.wire import Wire
 
 CUSTODY_NS = 3600 * SECOND  # A relay that has said nothing for this long is asked again by sending; it may have lost its disk.
+# The hub's word dies with a relay that had it in memory, if the broker that was to hand it on is dead, too (storm seed 9407 with a relay).
+# So what has been kept for long is sent again before that, so few at a time that it costs nothing while the relay only waits for its hub.
+KEPT_NS = 120 * SECOND
+KEPT_AGAIN_MAX = 16
 CONNECT_NS = 7 * SECOND  # A connection window shorter than an attempt and a farewell is not used any more.
 TOO_LARGE = "0x95"  # mosquitto's message_size_limit, which it announces to nobody.
 NOBODY_LISTENS = "0x10"  # Not about the publication; the same is true of every other.
@@ -69,6 +73,7 @@ class UplinkStation:
         )  # fmt: skip
         self._downloading = Downloading(board, settings, self.report, self._wire)
         self._heard: Monotonic | None = None  # when the hub, or a relay in its place, last said anything
+        self._kept_due = Monotonic(0)  # when a relay may be asked again about what it keeps
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
     def start(self, now: Now) -> None:
@@ -306,11 +311,22 @@ class UplinkStation:
         limit_ns = self._settings.acknowledge_s_max * SECOND
         if resent := self._standing.send_overdue_again(now.monotonic, limit_ns=limit_ns, heard=self._heard):
             self.report.count("resent", resent)
-        for identity in self._standing.flights.kept_before(now.monotonic.after(-CUSTODY_NS + 1)):
+        for identity in self._kept_too_long(now.monotonic):
             self._standing.wait_again(identity)
-            self.report.count("resent")
+            self.report.count("kept_again")
         if asked := self._standing.ask_overdue_again(now.monotonic, limit_ns=limit_ns, heard=self._heard):
             self.report.count("asked_again", asked)
+
+    def _kept_too_long(self, now: Monotonic) -> Sequence[bytes]:
+        """What a relay has in custody, and is to be asked about."""
+        flights = self._standing.flights
+        too_long = flights.kept_before(now.after(-CUSTODY_NS + 1))
+        if now < self._kept_due:
+            return too_long
+        long = flights.kept_before(now.after(-KEPT_NS + 1))[:KEPT_AGAIN_MAX]
+        if long:
+            self._kept_due = now.after(KEPT_NS)
+        return max(too_long, long, key=len)  # Both begin with what was kept longest.
 
     def _shed(self, now: Now) -> None:
         """Keep the outbox within its bounds, what a relay keeps for us first. A relay promised to keep what is in its own: it takes no more."""
@@ -344,7 +360,7 @@ class UplinkStation:
                 self._downloading.next_wish(),
                 self._wire.bulk_may_begin(now) if self._standing.waiting.bulk or self._downloading.is_wanting() else None,
                 overdue.after(limit_ns) if overdue is not None else None,
-                kept.after(CUSTODY_NS) if kept is not None else None,
+                max(kept.after(KEPT_NS), min(self._kept_due, kept.after(CUSTODY_NS))) if kept is not None else None,
                 moved.after(limit_ns) if moved is not None else None,
             ]
         return min((wish for wish in wishes if wish is not None), default=None)

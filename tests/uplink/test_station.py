@@ -6,7 +6,7 @@ import pytest
 
 from drivers.link import Disconnected, LinkRequest
 from firmware.core import release
-from firmware.core.envelope import COMMAND_BYTES_MAX, packed, sealed_envelope
+from firmware.core.envelope import COMMAND_BYTES_MAX, Ack, ack_packed, packed, sealed_envelope
 from firmware.core.message import Priority
 from firmware.core.presence import unpacked as presence_unpacked
 from firmware.uplink.station import UplinkStation
@@ -542,3 +542,20 @@ def test_idle_means_idle(world: World) -> None:
     world.run(60)
 
     assert world.steps - before < 10
+
+
+def test_what_a_relay_keeps_is_asked_for_now_and_then(world: World) -> None:
+    """The hub's word can die with a relay that had it in memory, while the broker that was to hand it on is dead: nobody says it again.
+    What has been in custody longest is sent once more, a few every two minutes, and is soon done. (S2-068)"""
+    world.hub.answers = False
+    kept = [world.put(1, number) for number in range(20)]
+    world.run(1)
+    world.hub.link.publish("scrubjay/v1/site-1/box-1/ack", ack_packed(Ack(custody=tuple(kept))))
+    world.run(60)
+    assert kept == world.hub.envelopes
+
+    world.hub.answers = True
+    world.run(70)
+    assert kept[:16] == world.hub.envelopes[20:]
+    world.run(120)
+    assert (kept[16:], []) == (world.hub.envelopes[36:], world.disk.list("outbox"))
