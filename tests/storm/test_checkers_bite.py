@@ -152,6 +152,7 @@ def test_hot_form_removed_before_the_cold_one_lasts(monkeypatch: pytest.MonkeyPa
 def test_pins_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention that deletes what somebody held."""
     monkeypatch.setattr(RetentionStation, "_pinned", lambda self: set())
+    monkeypatch.setattr(RetentionStation, "_is_pinned", lambda self, segment: False)
     bites("pinned, and gone", known=3)
 
 
