@@ -22,5 +22,9 @@ class Bell(Protocol):
         ...
 
     def ring(self) -> None:
-        """Wake the waiter; safe from a signal handler and from another thread."""
+        """Wake the waiter; safe from a signal handler and from another thread. After `close` it does nothing."""
+        ...
+
+    def close(self) -> None:
+        """Whoever made it waits no more."""
         ...

@@ -33,3 +33,6 @@ class SimulatedBell:
 
     def ring(self) -> None:
         self.rung = True
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -32,6 +32,7 @@ class LinuxBell:
         self._epoll.register(self._inotify, select.EPOLLIN)
         self._epoll.register(self._eventfd, select.EPOLLIN)
         self._watched: set[int] = set()
+        self._is_open = True
 
     def watch_directory(self, path: str) -> None:
         place = os.fsencode(self._root / path)
@@ -70,10 +71,11 @@ class LinuxBell:
                 return
 
     def ring(self) -> None:
-        os.eventfd_write(self._eventfd, 1)
+        if self._is_open:  # A signal may still come.
+            os.eventfd_write(self._eventfd, 1)
 
     def close(self) -> None:
-        """Give the descriptors back; for tests, a process keeps its bell to its end."""
+        self._is_open = False
         self._epoll.close()
         os.close(self._eventfd)
         os.close(self._inotify)

@@ -475,6 +475,7 @@ def serve(board: Board, settings: HubSettings) -> None:
     board.supervisor.stopping()
     server.should_exit = True
     thread.join()
+    bell.close()
 
 
 def _selection(request: HttpRequest) -> Selection:

@@ -100,6 +100,7 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
         made = Recorder(line, tmp_path)
         yield made
         made.station.stop(made.board.clock.now())
+        made.bell.close()
 
 
 def gaps(seals: list[Seal]) -> dict[str, int]:

@@ -157,3 +157,12 @@ def test_another_thread_and_a_signal_ring(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGALRM, former)
     bell.close()
+
+
+def test_a_closed_bell_holds_nothing_and_a_late_signal_is_harmless(tmp_path: Path) -> None:
+    """The page's process ends its bell while a signal may still ring it; and its tests make one after the other."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    bell = LinuxBell(tmp_path)
+    bell.close()
+    bell.ring()
+    assert before == len(list(Path("/proc/self/fd").iterdir()))
