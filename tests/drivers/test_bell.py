@@ -1,5 +1,6 @@
 """The bell's contract, on the real one and the simulated one; descriptors and signals only where there are any."""
 
+import gc
 import os
 import signal
 import threading
@@ -161,8 +162,9 @@ def test_another_thread_and_a_signal_ring(tmp_path: Path) -> None:
 
 def test_a_closed_bell_holds_nothing_and_a_late_signal_is_harmless(tmp_path: Path) -> None:
     """The page's process ends its bell while a signal may still ring it; and its tests make one after the other."""
+    gc.collect()  # What other tests left open may be closed at any moment, and would be counted.
     before = len(list(Path("/proc/self/fd").iterdir()))
     bell = LinuxBell(tmp_path)
     bell.close()
     bell.ring()
-    assert before == len(list(Path("/proc/self/fd").iterdir()))
+    assert before >= len(list(Path("/proc/self/fd").iterdir()))

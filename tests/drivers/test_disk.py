@@ -1,6 +1,7 @@
 """The disk's contract, on the real one and the simulated one; and what only a simulated disk can show: a power cut."""
 
 import errno
+import gc
 import mmap
 import os
 import threading
@@ -714,12 +715,13 @@ def test_a_file_that_cannot_be_cut_costs_no_descriptor(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "ftruncate", refuses)
+    gc.collect()  # What other tests left open may be closed at any moment, and would be counted.
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with pytest.raises(DiskFull):
             disk.reopen("file", size=1)
 
-    assert before == len(list(Path("/proc/self/fd").iterdir()))
+    assert before >= len(list(Path("/proc/self/fd").iterdir()))
     disk.close()
 
 
