@@ -9,12 +9,20 @@ from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink
 from tests.uplink.conftest import BROKERS, World
 
 
+def identity_of(topic: str, payload: bytes) -> bytes:
+    """Of the envelope that a publication is, or is a piece of; empty for any other."""
+    last = topic.rpartition("/")[2]
+    if last in ("p1", "p2", "p3", "p4"):
+        return unpacked(payload).identity
+    return bytes.fromhex(last) if "/bulk/" in topic else b""
+
+
 def forbid(broker: SimulatedBroker, link_of: World, forbidden: set[bytes]) -> None:
     """From now on it refuses these envelopes (PUBACK 0x87), as an access list would."""
     take = broker.publish
 
     def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
-        if topic.rpartition("/")[2] in ("p1", "p2", "p3", "p4") and unpacked(payload).identity in forbidden:
+        if "/bulk/" not in topic and identity_of(topic, payload) in forbidden:
             if broker._client(link) is None:
                 raise NotConnected("gone")
             link.push(link_of.timeline.tai_ns, Refused(token, "0x87"))
@@ -66,14 +74,11 @@ def end_at(broker: SimulatedBroker, forbidden: set[bytes]) -> None:
     take = broker.publish
 
     def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
-        is_whole = topic.rpartition("/")[2] in ("p1", "p2", "p3", "p4")
-        if (
-            unpacked(payload).identity if is_whole else bytes.fromhex(topic.rpartition("/")[2]) if "/bulk/" in topic else b""
-        ) in forbidden:
+        if identity_of(topic, payload) in forbidden:
             client = broker._client(link)
             if client is None:
                 raise NotConnected("gone")
-            if is_whole or len(chunk_unpacked(payload).data) > 1:
+            if "/bulk/" not in topic or len(chunk_unpacked(payload).data) > 1:
                 broker._end(client, "the connection was lost", will=True)
                 return
         take(link, token, topic, payload, retain=retain)
@@ -147,10 +152,7 @@ def keep_back(broker: SimulatedBroker, forbidden: set[bytes]) -> None:
     take = broker.publish
 
     def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
-        is_whole = topic.rpartition("/")[2] in ("p1", "p2", "p3", "p4")
-        if (
-            unpacked(payload).identity if is_whole else bytes.fromhex(topic.rpartition("/")[2]) if "/bulk/" in topic else b""
-        ) in forbidden:
+        if identity_of(topic, payload) in forbidden:
             if broker._client(link) is None:
                 raise NotConnected("gone")
             link.push(broker.timeline.tai_ns, Acknowledged(token))
