@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from firmware.core.store import Query
 
 
+# To load threads takes as long as to look into so many stretches, of a millisecond or two each (core/ahead.py).
+STRETCHES_MIN = 12
+
+
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
     sub = commands.add("find", _find, "frames of a store by time, host, port, …; fields together narrow, several of one widen")
@@ -60,7 +64,8 @@ def _find(a: argparse.Namespace) -> int:
     query, sift = _asked(a)
     if a.order:
         return _find_in_order(a, query, sift)
-    with closing(Output(None if a.count else a.write)) as out, Ahead(len(os.sched_getaffinity(0))) as ahead:
+    hands = Ahead(len(os.sched_getaffinity(0)), items_min=STRETCHES_MIN)
+    with closing(Output(None if a.count else a.write)) as out, hands as ahead:
         signal.signal(signal.SIGINT, stop)
         found = find(
             LinuxDisk(store_at(a.directory)),

@@ -21,9 +21,10 @@ HANDS_MAX = 4  # The processors of a board. Each has a stretch in hand: some 10 
 class Ahead:
     """So many hands. With one the work is done by the caller when it asks for the result, and there is no thread."""
 
-    def __init__(self, hands: int = 1) -> None:
-        """hands: 1 to HANDS_MAX; more are as HANDS_MAX."""
+    def __init__(self, hands: int = 1, *, items_min: int = 2) -> None:
+        """hands: 1 to HANDS_MAX; more are as HANDS_MAX. items_min: of fewer at once the caller does all, until there are threads."""
         self._hands = min(hands, HANDS_MAX)
+        self._items_min = items_min
         self._threads: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -38,7 +39,7 @@ class Ahead:
 
         While the caller has one result, as many more are begun as there are hands, and none once it has left.
         """
-        if self._hands < 2 or len(items) < 2:
+        if self._hands < 2 or (self._threads is None and len(items) < self._items_min):
             yield from (partial(work, item) for item in items)
             return
         # Here: who has no use for it need not load it. It brings logging, 13 ms of a command's start.

@@ -57,3 +57,21 @@ def test_one_hand_is_the_callers_own() -> None:
         assert [] == threads
         results[0]()
     assert [threading.current_thread()] == threads
+
+
+def test_for_a_few_no_thread_is_begun() -> None:
+    """A command that looks into three stretches is done before it had loaded what makes threads; from then on they work for two, too."""
+    threads: list[threading.Thread] = []
+
+    def work(_: int) -> None:
+        threads.append(threading.current_thread())
+
+    with Ahead(2, items_min=4) as ahead:
+        for result in ahead.each(work, range(3)):
+            result()
+        assert {threading.current_thread()} == set(threads)
+        for items in (range(4), range(2)):
+            threads.clear()
+            for result in ahead.each(work, items):
+                result()
+            assert threading.current_thread() not in threads
