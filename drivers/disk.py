@@ -91,6 +91,13 @@ class Disk(Protocol):
         """Bytes of a file from `offset`, at most `size` (None: to the end). Short at the end of the file."""
         ...
 
+    def read_into(self, path: str, room: memoryview, *, offset: int = 0) -> int:
+        """Fill `room`, which is writable, with bytes of a file from `offset`. Returns how many: fewer only at the end of the file.
+
+        For who reads much, piece after piece: fresh memory for each costs as much as the reading.
+        """
+        ...
+
     def size(self, path: str) -> int:
         """Bytes in a file."""
         ...

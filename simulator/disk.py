@@ -113,6 +113,11 @@ class SimulatedDisk:
             raise DiskFailed("expected the disk to obey, it does not give this back")
         return bytes(file.data[offset:end])
 
+    def read_into(self, path: str, room: memoryview, *, offset: int = 0) -> int:
+        data = self.read(path, offset=offset, size=len(room))
+        room[: len(data)] = data
+        return len(data)
+
     def size(self, path: str) -> int:
         self._readable()
         return len(self._file(path).data)

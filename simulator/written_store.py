@@ -7,7 +7,7 @@ from firmware.core._kernel import Stretch
 from firmware.core.durable import make_directory
 from firmware.core.recovery import chain_end
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from simulator.board import SimulatedBoard
 
 _NEVER = (1 << 64) - 1

@@ -90,6 +90,20 @@ class LinuxDisk:
             finally:
                 os.close(descriptor)
 
+    def read_into(self, path: str, room: memoryview, *, offset: int = 0) -> int:
+        with _TROUBLES:
+            descriptor = self._open(path, os.O_RDONLY)
+            try:
+                done = 0
+                while done < len(room) and offset <= OFFSET_MAX:
+                    taken = os.preadv(descriptor, (room[done:],), offset + done)
+                    if not taken:
+                        break
+                    done += taken
+                return done
+            finally:
+                os.close(descriptor)
+
     def size(self, path: str) -> int:
         with _TROUBLES:
             found = os.stat(_plain(path), dir_fd=self._root, follow_symlinks=False)

@@ -15,7 +15,8 @@ from firmware.core.hit import Hit, Section
 from firmware.core.layout import sequence_of
 from firmware.core.merge import Merge
 from firmware.core.report import Report
-from firmware.core.segment import cause_at, is_by_hardware
+from firmware.core.segment import is_by_hardware
+from firmware.core.segment_writer import cause_at
 from firmware.core.store import Store
 from firmware.core.timestamp import MS
 

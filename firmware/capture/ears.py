@@ -18,7 +18,7 @@ from firmware.capture.ear import Ear
 from firmware.capture.ledger import Ledger
 from firmware.capture.settings import CaptureSettings
 from firmware.core.report import Report
-from firmware.core.segment import cause_at
+from firmware.core.segment_writer import cause_at
 from firmware.core.timestamp import MS, SECOND
 
 READY_SHARE = 4  # A quarter of a ring full of blocks is not kept waiting any more, for the sake of order alone.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from firmware.core.seal import GAPS_MAX, Gap
-from firmware.core.segment import Losses
+from firmware.core.segment_writer import Losses
 from firmware.core.timestamp import SECOND
 
 JOIN_NS = 2 * SECOND  # Losses of one cause this close together are one gap: a full ring drops a little in every poll.

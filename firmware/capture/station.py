@@ -26,7 +26,8 @@ from firmware.core.message import Severity
 from firmware.core.noted import note
 from firmware.core.recovery import Chain, recover
 from firmware.core.report import Report
-from firmware.core.segment import Losses, Segment, SegmentWriter, Source
+from firmware.core.segment import Segment
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.session import STANDING, is_to_record
 from firmware.core.timestamp import MS, SECOND
 

@@ -35,8 +35,8 @@ RECORD_SIZE = 64
 ANYTHING = 1
 NO_FRAMES = 2
 # Read and probed at a time: an index may be larger than the memory of a board, and a mapped one would end the process where the
-# disk fails. Above the longest record, 32 KiB; larger pieces are no faster.
-PIECE_BYTES = 1 << 20
+# disk fails. Above the longest record, 32 KiB; of 1 MiB each, the first four cost as much fresh memory as the whole index.
+PIECE_BYTES = 256 << 10
 _MAGIC = b"SJIX"
 _HEADER = struct.Struct("<4sHhQqQ16s12s")
 _RECORD = struct.Struct("<QIIQQQIIII")

@@ -11,12 +11,12 @@ from firmware.core import pcapng
 from firmware.core._kernel import Stretch, scan
 from firmware.core.ahead import Ahead
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
+from firmware.core.glance import Glance
 from firmware.core.hit import Hit
 from firmware.core.index import Record
 from firmware.core.merge import LATE_NS, NEVER, Merge, complete_before
 from firmware.core.pcapng import SNAP_MAX
 from firmware.core.query import Terms
-from firmware.core.seal import Seal
 from firmware.core.segment import TITLE_JOINT, Segment
 
 ALTERED = "altered, as its checksum says"
@@ -73,18 +73,16 @@ def looked_into(segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, *, n
     merge: where it holds several interfaces, of the whole search. ahead: who unpacks and looks. newest_first: stretches from the last to
     the first; the frames in each stay as they were heard.
     """
-    seal: Seal | None = None
+    seal: Glance | None = None
     is_sealed = True
     try:
-        seal = segment.seal()
+        seal = segment.glance()
         is_sealed = seal is not None
     except Missing:
         return
     except (Corrupt, DiskFailed):
         pass  # verify names it; here it only cannot say when the segment was, nor where its frames end.
-    if seal is not None and (
-        seal.first_ns is None or seal.last_ns is None or seal.last_ns < terms.since_ns or seal.first_ns > terms.until_ns
-    ):
+    if seal is not None and seal.is_outside(terms.since_ns, terms.until_ns):
         return
     records: list[Record] = []
     described, is_whole = 0, False
@@ -113,7 +111,7 @@ class _Look:
     """One segment being read."""
 
     def __init__(
-        self, segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, seal: Seal | None, *, newest_first: bool
+        self, segment: Segment, terms: Terms, merge: Merge, ahead: Ahead, seal: Glance | None, *, newest_first: bool
     ) -> None:
         self._segment = segment
         self._terms = terms

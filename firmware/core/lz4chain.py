@@ -11,6 +11,7 @@ Format: LZ4 frame format 1.6. Untrusted: a file that was cut by a power failure,
 
 import struct
 from collections.abc import Callable, Iterator
+from mmap import mmap
 
 from drivers.disk import Buffer
 from firmware.core._kernel import checksum, scan, scan_packed
@@ -68,20 +69,26 @@ def decompressed(link: Buffer, *, raw_bytes: int = RAW_MAX) -> bytes:
     return raw
 
 
-def room() -> bytearray:
-    """For `scanned`, once for many links: fresh memory for each would cost the kernel as much as the search itself."""
-    return bytearray(RAW_MAX + 64)
+class Room:
+    """For `scanned`, once for many links: fresh memory for each would cost the kernel as much as the search itself.
+
+    link: to read one into; raw: to unpack it in. Mapped, so that what no link needs is never touched.
+    """
+
+    def __init__(self) -> None:
+        self.link = memoryview(mmap(-1, STORED_MAX))
+        self.raw = mmap(-1, RAW_MAX + 64)
 
 
-def scanned(link: Buffer, terms: Terms, *, raw_bytes: int, room: bytearray) -> tuple[bytes, int, int, int, bool]:
+def scanned(link: Buffer, terms: Terms, *, raw_bytes: int, room: Room) -> tuple[bytes, int, int, int, bool]:
     """What kernel.c's `scan` finds in what one link holds; less than half as costly as to unpack it first and look then.
 
-    room: as `room` makes it; what is in it afterwards is nobody's business.
+    room: what is in it afterwards is nobody's business; the link may lie in it.
     Raises Corrupt as `decompressed` does, and where the link does not hold exactly `raw_bytes` bytes.
     """
     block, is_packed = _block(link)
     if is_packed and raw_bytes <= RAW_MAX:
-        found = scan_packed(block, raw_bytes, terms.packed, terms.since_ns, terms.until_ns, room)
+        found = scan_packed(block, raw_bytes, terms.packed, terms.since_ns, terms.until_ns, room.raw)
         if found is not None:
             return found
     elif len(block) == raw_bytes:
@@ -117,18 +124,18 @@ def spans(read: Read, size: int) -> Iterator[tuple[int, int]]:
 
 def _block(link: Buffer) -> tuple[memoryview, bool]:
     """The block in one link, its checksum right, and whether it is packed. Raises Corrupt."""
-    data = bytes(link)
-    start = len(HEADER) if data.startswith(HEADER) else 0
+    data = memoryview(link)
+    start = len(HEADER) if data[: len(HEADER)] == HEADER else 0
     end = _block_end(data[start : start + _WORD.size], start)
     if end is None or end > len(data) or data[end:] not in (b"", END_MARK):
         raise Corrupt("expected one LZ4 block and its checksum")
-    block = memoryview(data)[start + _WORD.size : end - _WORD.size]
+    block = data[start + _WORD.size : end - _WORD.size]
     if _WORD.unpack_from(data, end - _WORD.size)[0] != checksum(block):
         raise Corrupt("expected an LZ4 block with a right checksum")
     return block, not _WORD.unpack_from(data, start)[0] & _STORED_AS_IS
 
 
-def _block_end(word: bytes, at: int) -> int | None:
+def _block_end(word: Buffer, at: int) -> int | None:
     """Where the block whose size word this is ends, its checksum included; None when it is no block of ours."""
     if len(word) < _WORD.size:
         return None

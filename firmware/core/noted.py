@@ -10,9 +10,10 @@ import cbor2
 from drivers.disk import Disk
 from firmware.core.cbor import decoded_record
 from firmware.core.errors import BadItem, Missing
+from firmware.core.glance import SEAL_BYTES_MAX
 from firmware.core.layout import NOTED
-from firmware.core.seal import SEAL_BYTES_MAX, drops_from, gaps_as_list, gaps_from
-from firmware.core.segment import Losses
+from firmware.core.seal import drops_from, gaps_as_list, gaps_from
+from firmware.core.segment_writer import Losses
 
 
 def note(disk: Disk, hidden: str, losses: Losses) -> None:

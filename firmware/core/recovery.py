@@ -15,7 +15,8 @@ from firmware.core.layout import FRAMES, INDEX, NOTED, SEAL, name_of, sequence_o
 from firmware.core.noted import noted
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
-from firmware.core.segment import TITLE_JOINT, Losses, described, is_by_hardware, publish, surveyed
+from firmware.core.segment import TITLE_JOINT, described, is_by_hardware, surveyed
+from firmware.core.segment_writer import Losses, publish
 from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
 
 NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import cbor2
 
-from firmware.core.cbor import decoded_cbor, decoded_record, stamp_as_list, stamp_from_list
+from firmware.core.cbor import decoded_record, stamp_as_list, stamp_from_list
 from firmware.core.digest import PIECE_BYTES
 from firmware.core.errors import BadItem
+from firmware.core.glance import SEAL_BYTES_MAX
 from firmware.core.signature import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, is_signed_by
 from firmware.core.timestamp import Timestamp
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 VERSION = 3  # Each version says what the one before could not; a seal is written as the lowest that can say it.
 CAUSES = ("time", "size", "stop", "interrupted", "disk_failed", "handover")
 GAPS_MAX = 64  # Further ones are counted into the last; a seal stays a page.
-SEAL_BYTES_MAX = 65_536
 _DOMAIN = b"scrubjay seal %d"
 _SIGNATURE = 21
 _TIME, _PIECES = 22, 23
@@ -145,20 +145,6 @@ def unpacked(data: bytes) -> Seal:
     if packed(seal) != data:
         raise BadItem("expected a seal in deterministic CBOR and nothing beside its keys")
     return seal
-
-
-def times_of(data: bytes) -> tuple[int, int] | None:
-    """(first_ns, last_ns) of a stored seal, None without frames; nothing else of it is looked at. For who looks at very many.
-
-    Raises BadItem where there is no such thing in it.
-    """
-    row = decoded_cbor(data)
-    match (row.get(4, ""), row.get(5, "")) if isinstance(row, dict) else ("", ""):
-        case (None, None):
-            return None
-        case (int(first), int(last)) if first <= last:
-            return first, last
-    raise BadItem("expected a seal with the times of its first and last frame")
 
 
 def digest(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from firmware.core.clock_page import STATE as CLOCK_STATE
 from firmware.core.digest import of_file
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem, Missing
+from firmware.core.glance import SEAL_BYTES_MAX
 from firmware.core.layout import FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.report import Value
 from firmware.core.seal import Seal
@@ -91,7 +92,7 @@ def _sealed(disk: Disk, public_key: bytes | None, *, since_tai_ns: int, now_tai_
         (row for row in disk.list(SEGMENTS) if sequence_of(row) is not None and not row.startswith(".")), reverse=True
     ):
         try:
-            made = seal.unpacked(disk.read(f"{SEGMENTS}/{name}/{SEAL}", size=seal.SEAL_BYTES_MAX))
+            made = seal.unpacked(disk.read(f"{SEGMENTS}/{name}/{SEAL}", size=SEAL_BYTES_MAX + 1))
         except (Missing, BadItem):
             continue
         if made.opened.tai_ns > now_tai_ns:

@@ -17,7 +17,7 @@ from random import Random
 from drivers.linux.disk import LinuxDisk, LinuxFile
 from drivers.tap import FRAME_HEADER, HeardFrame, pack_block
 from firmware.core._kernel import Stretch
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.store import Store
 from firmware.core.summary import Summary, summed_up
 from simulator.clock import SimulatedClock

@@ -20,7 +20,8 @@ from drivers.tap import HeardFrame, pack_block
 from firmware.cold.rewrite import Progress, rewriting
 from firmware.core._kernel import Stretch
 from firmware.core.layout import COLD, COLD_SEAL, FRAMES
-from firmware.core.segment import Losses, Segment, SegmentWriter, Source
+from firmware.core.segment import Segment
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.thaw import restored
 from simulator import capture_file
 from simulator.board import SimulatedBoard

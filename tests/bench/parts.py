@@ -21,7 +21,7 @@ from drivers.tap import HeardFrame, pack_block
 from firmware.capture.station import STRETCH_BYTES
 from firmware.core._kernel import Stretch
 from firmware.core.digest import pieces
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.timestamp import Now
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock

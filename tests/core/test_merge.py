@@ -12,7 +12,7 @@ from firmware.core.hit import Hit, Numbering, Section
 from firmware.core.index import Record
 from firmware.core.merge import CARRIED_BYTES_MAX, LATE_NS, LOOK_AHEAD, Merge, complete_before
 from firmware.core.pcapng import Packet
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.sift import Sift, sifted
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify

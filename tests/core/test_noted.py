@@ -8,7 +8,7 @@ from pycddl import Schema
 from firmware.core import noted
 from firmware.core.errors import BadItem
 from firmware.core.seal import Gap
-from firmware.core.segment import Losses
+from firmware.core.segment_writer import Losses
 from simulator.disk import SimulatedDisk
 
 CDDL = (Path(__file__).parents[2] / "firmware" / "core" / "segment.cddl").read_text()

@@ -70,7 +70,7 @@ def test_the_library_unpacks_it(kind):
 def test_a_search_sees_through_the_packing(kind):
     """What is found in a packed stretch is what is found in it unpacked: the same frames, counted and timed alike. (S2-107)"""
     stretch = filled(TRAFFIC[kind])
-    raw, link, room = bytes(stretch), bytes(stretch.packed()), lz4chain.room()
+    raw, link, room = bytes(stretch), bytes(stretch.packed()), lz4chain.Room()
     until_ns = START + 777 * len(TRAFFIC[kind]) // 2
     for query in (
         Query(),

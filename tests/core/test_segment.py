@@ -17,7 +17,8 @@ from firmware.core._kernel import Stretch
 from firmware.core.errors import Corrupt
 from firmware.core.layout import FRAMES, INDEX, SEAL
 from firmware.core.recovery import Chain, chain_end, recover
-from firmware.core.segment import Losses, Segment, SegmentWriter, Source, record_of
+from firmware.core.segment import Segment, record_of
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.timestamp import iso
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock

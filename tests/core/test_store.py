@@ -14,7 +14,8 @@ from firmware.core._kernel import Stretch
 from firmware.core.errors import BadItem
 from firmware.core.receipt import Receipt
 from firmware.core.recovery import recover
-from firmware.core.segment import Losses, SegmentWriter, Source, record_of
+from firmware.core.segment import record_of
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock

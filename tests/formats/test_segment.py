@@ -23,7 +23,8 @@ from firmware.core.errors import BadItem
 from firmware.core.layout import FRAMES, INDEX, SEAL
 from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap
-from firmware.core.segment import Losses, Segment, SegmentWriter, Source
+from firmware.core.segment import Segment
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.store import Query, Store
 from firmware.core.timestamp import ClockState
 from firmware.core.verify import verify

@@ -10,9 +10,10 @@ from drivers.tap import HeardFrame, pack_block
 from firmware.core import index, lz4chain, noted, pcapng, receipt, seal
 from firmware.core._kernel import Stretch, probe, scan, scan_packed
 from firmware.core.errors import BadItem, Corrupt
+from firmware.core.glance import glanced_at
 from firmware.core.layout import FRAMES, INDEX
 from firmware.core.recovery import recover
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.store import Query, Store
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
@@ -49,7 +50,7 @@ def damaged(data: bytes, rows: list[tuple[int, int]]) -> bytes:
 @given(st.binary(max_size=500))
 def test_any_bytes(data):
     """Bytes that are none of these things."""
-    for parse in (seal.unpacked, receipt.unpacked, noted.unpacked):
+    for parse in (seal.unpacked, glanced_at, receipt.unpacked, noted.unpacked):
         try:
             parse(data)
         except BadItem:

@@ -8,7 +8,7 @@ import pytest
 from drivers.tap import HeardFrame, pack_block
 from firmware.core._kernel import Stretch
 from firmware.core.report import Report, publish
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.state import read_states
 from firmware.core.timestamp import SECOND
 from firmware.health.promises import Promise, as_json, lines, promises

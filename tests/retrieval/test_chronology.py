@@ -8,7 +8,7 @@ from drivers.tap import HeardFrame
 from firmware.core.certificate import DeviceOffset, Method, TimeQuality
 from firmware.core.errors import BadItem
 from firmware.core.query import Query
-from firmware.core.segment import Losses
+from firmware.core.segment_writer import Losses
 from firmware.core.timestamp import MS, SECOND, ClockState
 from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings

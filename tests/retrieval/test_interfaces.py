@@ -6,7 +6,7 @@ from drivers.tap import pack_block
 from firmware.core import envelope, pcapng
 from firmware.core._kernel import Stretch
 from firmware.core.query import Query
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.timestamp import MS
 from firmware.deidentify.settings import DeidentifySettings
 from firmware.deidentify.station import DeidentifyStation

@@ -10,7 +10,7 @@ import pytest
 from drivers.tap import HeardFrame, pack_block
 from firmware.core import message
 from firmware.core._kernel import Stretch
-from firmware.core.segment import Losses, SegmentWriter, Source
+from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.spool import Spool
 from firmware.core.timestamp import iso
 from firmware.core.versions import IMAGE, official
