@@ -1,16 +1,18 @@
 """Work done ahead of whoever takes its results, by several threads: for what C does with Python's lock given back.
 
 Results come in the order of the items, errors among them, so that nobody can tell from them how many hands there were.
+Why not concurrent.futures: it loads logging, a twentieth of the whole of a command that looks into some stretches.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from queue import SimpleQueue
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -25,36 +27,92 @@ class Ahead:
         """hands: 1 to HANDS_MAX; more are as HANDS_MAX. items_min: of fewer at once the caller does all, until there are threads."""
         self._hands = min(hands, HANDS_MAX)
         self._items_min = items_min
-        self._threads: ThreadPoolExecutor | None = None
+        self._tasks: SimpleQueue[Callable[[], None] | None] | None = None
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
+        for _ in self._threads:
+            self._begin(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
     def each(self, work: Callable[[A], R], items: Sequence[A]) -> Iterator[Callable[[], R]]:
         """For each item in turn, what returns `work` of it, or raises as that does.
 
         While the caller has one result, as many more are begun as there are hands, and none once it has left.
         """
-        if self._hands < 2 or (self._threads is None and len(items) < self._items_min):
+        is_alone = self._hands < 2 or (not self._threads and len(items) < self._items_min)
+        if is_alone or not self._has_threads():
             yield from (partial(work, item) for item in items)
             return
-        # Here: who has no use for it need not load it. It brings logging, 13 ms of a command's start.
-        from concurrent.futures import ThreadPoolExecutor
-
-        begun: deque[Future[R]] = deque()
+        waiting: deque[_Task[R]] = deque()
         try:
             for item in items:
-                if self._threads is None:
-                    self._threads = ThreadPoolExecutor(self._hands, "ahead")
-                begun.append(self._threads.submit(work, item))
-                if len(begun) > self._hands:
-                    yield begun.popleft().result
-            while begun:
-                yield begun.popleft().result
+                task = _Task(partial(work, item))
+                waiting.append(task)
+                self._begin(task.done)
+                if len(waiting) > self._hands:
+                    yield waiting.popleft().result
+            while waiting:
+                yield waiting.popleft().result
         finally:
-            for future in begun:
-                future.cancel()
+            for task in waiting:
+                task.is_called_off = True
+
+    def _has_threads(self) -> bool:
+        """Whether there are some, at last. None is to be had where there are too many: then the caller does all."""
+        if self._tasks is None:
+            from queue import SimpleQueue
+
+            self._tasks = SimpleQueue()
+        while len(self._threads) < self._hands:
+            thread = threading.Thread(target=_work, args=(self._tasks,), name="ahead", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                break
+            self._threads.append(thread)
+        return bool(self._threads)
+
+    def _begin(self, task: Callable[[], None] | None) -> None:
+        assert self._tasks is not None, "there are threads"
+        self._tasks.put(task)
+
+
+class _Task(Generic[R]):
+    """One piece of work: done by a hand, waited for by the caller."""
+
+    def __init__(self, work: Callable[[], R]) -> None:
+        self._work = work
+        self._is_done = threading.Event()
+        self._result: Callable[[], R] | None = None
+        self.is_called_off = False
+
+    def done(self) -> None:
+        """Do it."""
+        try:
+            if not self.is_called_off:
+                value = self._work()
+                self._result = lambda: value
+        except BaseException as problem:  # noqa: BLE001  (whatever it is: `result` raises it)
+            self._result = partial(_raised, problem)
+        self._is_done.set()
+
+    def result(self) -> R:
+        """Of the work, once it is done. Raises what it raised."""
+        self._is_done.wait()
+        assert self._result is not None, "nobody waits for what he has called off"
+        return self._result()
+
+
+def _work(tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (task := tasks.get()) is not None:
+        task()
+
+
+def _raised(problem: BaseException) -> NoReturn:
+    raise problem

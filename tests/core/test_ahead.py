@@ -59,8 +59,29 @@ def test_one_hand_is_the_callers_own() -> None:
     assert [threading.current_thread()] == threads
 
 
+def test_where_no_thread_is_to_be_had_the_caller_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TasksMax, or memory: slower, and nothing is missing."""
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with Ahead(2) as ahead:
+        assert [0, 1, 4] == [result() for result in ahead.each(lambda n: n * n, range(3))]
+
+
+def test_what_was_called_off_holds_nobody_up() -> None:
+    """Results that nobody took are no reason to wait, nor to work: the next list gets the same hands."""
+    with Ahead(2) as ahead:
+        for _ in range(3):
+            results = ahead.each(lambda n: n, range(100))
+            assert 0 == next(results)()
+            results.close()
+        assert list(range(10)) == [result() for result in ahead.each(lambda n: n, range(10))]
+
+
 def test_for_a_few_no_thread_is_begun() -> None:
-    """A command that looks into three stretches is done before it had loaded what makes threads; from then on they work for two, too."""
+    """A command that looks into three stretches is done before threads would have been of use; from then on they work for two, too."""
     threads: list[threading.Thread] = []
 
     def work(_: int) -> None:
