@@ -394,9 +394,32 @@ def test_find_begins_with_nothing_of_others(store: Path) -> None:
     read = set(ended.stderr.split())
     others = {f"firmware.cli.{subject}" for subject in SUBJECTS if subject != "find"}
     theirs = {"firmware.core.advice", "firmware.core.succession", "firmware.core.verify", "drivers.board", "cryptography"}
+    unused = {"firmware.core.segment_writer", "firmware.core.seal", "hashlib", "logging", "shutil", "dis"}  # dis: inspect's
 
     assert "firmware.retrieval.find" in read
-    assert set() == read & (others | theirs)
+    assert set() == read & (others | theirs | unused)
+
+
+def test_what_is_put_off_is_there_when_it_is_used() -> None:
+    """A class without a docstring needs `inspect` in the middle of a start; whoever has it by then, has the real one."""
+    asks = (
+        "import sys; from firmware.cli.start import started\n"
+        "with started():\n import inspect; from dataclasses import make_dataclass; before = 'dis' in sys.modules\n"
+        "print(before, make_dataclass('A', ['b']).__doc__, inspect.ismodule(sys), sys.modules['inspect'].__file__[-10:])"
+    )
+    ended = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert "False A(b: 'typing.Any') True inspect.py" == ended.stdout.strip()
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("60", 58), ("200", 198), ("0", 78), ("wide", 78), ("", 78)])
+def test_help_is_as_wide_as_the_terminal(columns: str, widest: int) -> None:
+    """As argparse has it: what COLUMNS says, 80 where nothing is known."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "firmware.cli", "find", "--help"],
+        capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": columns},
+    )  # fmt: skip
+    lengths = [len(line) for line in ended.stdout.splitlines()]
+    assert widest - 12 < max(lengths) <= widest
 
 
 # ---- the bad side

@@ -14,7 +14,7 @@ from importlib import import_module
 from io import TextIOBase, TextIOWrapper
 from typing import TextIO
 
-from firmware.cli.commands import PROGRAM, Commands
+from firmware.cli.commands import PROGRAM, Commands, Help
 from firmware.core.errors import Trouble
 
 SUBJECTS = {  # in the order of the help; each module with its commands
@@ -120,7 +120,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     Why not always all: what the others take is said in words of theirs (kinds, advice, settings), which half of starting went into.
     """
     made = argparse.ArgumentParser(
-        PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot."
+        PROGRAM, description="The operating-room recorder. Advisory and passive: it never commands a robot.", formatter_class=Help
     )
     commands = Commands(made, "COMMAND")
     for subject in [name for name, known in SUBJECTS.items() if command in known] or SUBJECTS:

@@ -1,10 +1,22 @@
 """The table of commands that each module adds its own to, and the options that several of them share."""
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 
 PROGRAM = "scrubjay"
 ROOT_DEFAULT = "/var/lib/scrubjay"
+
+
+COLUMNS_DEFAULT = 80
+
+
+class Help(argparse.HelpFormatter):
+    """argparse's, told how wide the terminal is: to find out it loads shutil with three compressors, for each command and each option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
 
 
 class Commands:
@@ -15,13 +27,13 @@ class Commands:
 
     def add(self, name: str, work: Callable[[argparse.Namespace], int], meaning: str) -> argparse.ArgumentParser:
         """A command; what it takes is added to what this returns."""
-        sub = self._table.add_parser(name, help=meaning, description=meaning)
+        sub = self._table.add_parser(name, help=meaning, description=meaning, formatter_class=Help)
         sub.set_defaults(work=work)
         return sub
 
     def group(self, name: str, meaning: str) -> "Commands":
         """A command that has commands of its own."""
-        return Commands(self._table.add_parser(name, help=meaning, description=meaning), "WHAT")
+        return Commands(self._table.add_parser(name, help=meaning, description=meaning, formatter_class=Help), "WHAT")
 
 
 def settings_arguments(sub: argparse.ArgumentParser) -> None:
@@ -53,3 +65,14 @@ def frames_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--event", metavar="KEY", help="the frames that carried messages about this event")
     sub.add_argument("--contains", metavar="TEXT", help="bytes anywhere in the frame: a text, or 0x and hexadecimal digits")
     sub.add_argument("-f", "--filter", help="pcap-filter expression, as tcpdump takes it")
+
+
+def _columns() -> int:
+    """Of the terminal, as shutil.get_terminal_size has it: what COLUMNS says, else the terminal, else the usual."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and int(said[:9]) > 0:
+        return int(said[:9])
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or COLUMNS_DEFAULT
+    except (AttributeError, ValueError, OSError):  # It is closed, or no terminal.
+        return COLUMNS_DEFAULT
