@@ -7,7 +7,7 @@ setup(
         Extension(
             "firmware.core._kernel",
             sources=["firmware/core/kernel.c"],
-            depends=["firmware/core/checksum.h"],
+            depends=["firmware/core/checksum.h", "firmware/core/crc.h"],
             # No -march=native: the image is built on one machine and runs on another.
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
         ),

@@ -19,12 +19,11 @@ Why a CRC: the tail of an open index may be torn, and a reader of an open segmen
 """
 
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from firmware.core._kernel import probe
+from firmware.core._kernel import crc32, probe
 from firmware.core.errors import Corrupt
 from firmware.core.timestamp import ClockState, Timestamp
 
@@ -103,7 +102,7 @@ def packed_header(header: Header) -> bytes:
         _MAGIC, VERSION, header.tai_offset_s, header.sequence, stamp.tai_ns, stamp.uncertainty_ns,
         stamp.source.encode("ascii", "replace"), stamp.state.value.encode("ascii"),
     )  # fmt: skip
-    return body + struct.pack("<I", zlib.crc32(body))
+    return body + struct.pack("<I", crc32(body))
 
 
 def packed_record(record: Record) -> bytes:
@@ -113,12 +112,12 @@ def packed_record(record: Record) -> bytes:
         record.offset, record.stored_bytes, record.raw_bytes, record.first_ns, record.last_ns, record.bytes_wire,
         record.frames, flags, len(record.keys) // 8, record.bytes_captured,
     ) + record.keys  # fmt: skip
-    return struct.pack("<II", 8 + len(body), zlib.crc32(body)) + body
+    return struct.pack("<II", 8 + len(body), crc32(body)) + body
 
 
 def unpacked_header(data: bytes) -> Header:
     """The header of an index. Raises Corrupt."""
-    if len(data) < HEADER_SIZE or zlib.crc32(data[:60]) != struct.unpack_from("<I", data, 60)[0]:
+    if len(data) < HEADER_SIZE or crc32(data[:60]) != struct.unpack_from("<I", data, 60)[0]:
         raise Corrupt(f"expected an index header of {HEADER_SIZE} bytes with a right checksum")
     magic, version, tai_offset_s, sequence, tai_ns, uncertainty_ns, source, state = _HEADER.unpack_from(data)
     if magic != _MAGIC or version != VERSION:
@@ -138,7 +137,7 @@ def unpacked_records(data: bytes) -> tuple[list[Record], int]:
         size, checksum = struct.unpack_from("<II", data, at)
         if not RECORD_SIZE <= size <= min(RECORD_SIZE + 8 * KEYS_MAX, len(data) - at):
             break
-        if zlib.crc32(data[at + 8 : at + size]) != checksum:
+        if crc32(data[at + 8 : at + size]) != checksum:
             break
         offset, stored, raw, first, last, wire, frames, flags, count, captured = _RECORD.unpack_from(data, at + 8)
         if RECORD_SIZE + 8 * count != size:

@@ -12,9 +12,10 @@
  * ordered(...)        sorts Enhanced Packet Blocks by their stamps
  * probe(...)          which records of an index leave the query possible, each checked before it is believed
  * checksum(...)       what stands behind a block of an LZ4 frame
+ * crc32(...)          what stands in a record of an index
  * ipv6_key(...)       the 56 bits that stand for an IPv6 address in the index
  *
- * LZ4 block format 1.6: github.com/lz4/lz4/doc. xxh32: checksum.h. Block layout: drivers/tap.py. Pcapng: draft-ietf-opsawg-pcapng, section 4.3. Keys: firmware/core/index.py.
+ * LZ4 block format 1.6: github.com/lz4/lz4/doc. xxh32: checksum.h. CRC-32: crc.h. Block layout: drivers/tap.py. Pcapng: draft-ietf-opsawg-pcapng, section 4.3. Keys: firmware/core/index.py.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -864,34 +865,7 @@ static PyObject *stretch_keys(Stretch *s, PyObject *Py_UNUSED(ignored))
     return PyBytes_FromStringAndSize((const char *)s->keys, (Py_ssize_t)count * 8);
 }
 
-/* CRC-32 as zlib's, eight bytes at a time: an index is checked whole before it is believed, at twice the speed of Debian's zlib. */
-static uint32_t crc_tables[8][256];
-
-static void make_crc_tables(void)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++)
-            c = c >> 1 ^ (c & 1 ? 0xedb88320u : 0);
-        crc_tables[0][i] = c;
-    }
-    for (uint32_t i = 0; i < 256; i++)
-        for (int t = 1; t < 8; t++)
-            crc_tables[t][i] = crc_tables[t - 1][i] >> 8 ^ crc_tables[0][crc_tables[t - 1][i] & 255];
-}
-
-static uint32_t crc32_of(const uint8_t *b, size_t size)
-{
-    uint32_t c = 0xffffffffu;
-    for (; size >= 8; b += 8, size -= 8) {
-        uint32_t low = ld32(b) ^ c, high = ld32(b + 4);
-        c = crc_tables[7][low & 255] ^ crc_tables[6][low >> 8 & 255] ^ crc_tables[5][low >> 16 & 255] ^ crc_tables[4][low >> 24]
-            ^ crc_tables[3][high & 255] ^ crc_tables[2][high >> 8 & 255] ^ crc_tables[1][high >> 16 & 255] ^ crc_tables[0][high >> 24];
-    }
-    for (; size; b++, size--)
-        c = c >> 8 ^ crc_tables[0][(c ^ *b) & 255];
-    return ~c;
-}
+#include "crc.h"
 
 #define RECORD_SIZE 64u /* firmware/core/index.py, where each place in it is explained */
 enum { FLAG_ANYTHING = 1, FLAG_NO_FRAMES = 2 };
@@ -1552,6 +1526,17 @@ static PyObject *checksum(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromUnsignedLong(sum);
 }
 
+static PyObject *crc32_py(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer data;
+    int is_plain = 0;
+    if (!PyArg_ParseTuple(args, "y*|p", &data, &is_plain))
+        return NULL;
+    uint32_t sum = crc32_by(data.buf, (size_t)data.len, crc_is_fast && !is_plain);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(sum);
+}
+
 static PyObject *ipv6_key(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer address;
@@ -1572,6 +1557,7 @@ static PyMethodDef functions[] = {
     {"ordered", ordered, METH_VARARGS, "ordered(enhanced packet blocks, before_ns) -> (those before it by stamp, frames, first_ns, last_ns, the others by stamp)"},
     {"probe", probe, METH_VARARGS, "probe(index records, terms, since_ns, until_ns) -> (places, first fields, end, last place, sound)"},
     {"checksum", checksum, METH_VARARGS, "checksum(bytes) -> their xxh32, as the LZ4 frame format has it behind a block"},
+    {"crc32", crc32_py, METH_VARARGS, "crc32(data, is_plain=False) -> as zlib's; is_plain: without what only some processors have"},
     {"ipv6_key", ipv6_key, METH_VARARGS, "ipv6_key(address) -> 56 bits"},
     {NULL, NULL, 0, NULL},
 };
