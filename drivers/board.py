@@ -63,8 +63,10 @@ class Board(Protocol):
         """The control socket of a daemon on this machine, who need not be there yet."""
         ...
 
-    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
-        """Whether a whole Ethernet frame matches a pcap-filter(7) expression; raises BadFilter. For searches, never on the hot path."""
+    def frame_filter(self, expression: str) -> Callable[[bytes, int], bool]:
+        """Whether an Ethernet frame, given what was kept of it and its bytes on the wire, matches a pcap-filter(7) expression; raises
+        BadFilter. For searches, never on the hot path.
+        """
         ...
 
     def listener(self, request: ListenRequest) -> Listener:

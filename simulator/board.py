@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import pcapy
-
 from drivers.alerts import AlertRequest, Alerts
 from drivers.asker import Asker
 from drivers.daemon import Daemon
-from drivers.errors import BadFilter, ListenFailed, Missing, NotConnected, TapFailed
+from drivers.errors import ListenFailed, Missing, NotConnected, TapFailed
+from drivers.frame_filter import frame_filter
 from drivers.hardware_clock import HardwareClock
 from drivers.link import Link
 from drivers.listener import Listener, ListenRequest
@@ -97,13 +96,8 @@ class SimulatedBoard:
     def daemon(self, address: str) -> Daemon:
         return self.daemons.get(address) or SimulatedDaemon()
 
-    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
-        # libpcap itself, as on the real board: a compiler is not simulated.
-        try:
-            program = pcapy.compile(pcapy.DLT_EN10MB, 262_144, expression, 1, 0xFFFFFFFF)
-        except pcapy.PcapError as problem:
-            raise BadFilter(f"expected a pcap-filter(7) expression: {problem}") from None
-        return lambda data: bool(program.filter(data))
+    def frame_filter(self, expression: str) -> Callable[[bytes, int], bool]:
+        return frame_filter(expression)
 
     def listener(self, request: ListenRequest) -> Listener:
         return self.open_listener(request)

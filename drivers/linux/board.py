@@ -96,8 +96,8 @@ class LinuxBoard:
 
         return LinuxDaemon(address)
 
-    def frame_filter(self, expression: str) -> Callable[[bytes], bool]:
-        from drivers.linux.frame_filter import frame_filter
+    def frame_filter(self, expression: str) -> Callable[[bytes, int], bool]:
+        from drivers.frame_filter import frame_filter
 
         return frame_filter(expression)
 

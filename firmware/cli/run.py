@@ -117,7 +117,7 @@ def _check_values(role: str, settings: "Settings") -> None:
         check_brokers(settings.of(RelaySettings).brokers)
         check_brokers(settings.of(UplinkSettings).peers())
         return
-    from drivers.linux.frame_filter import frame_filter
+    from drivers.frame_filter import frame_filter
     from firmware.capture.settings import CaptureSettings
     from firmware.intake.doors import doors_of
     from firmware.intake.rules import rules_of

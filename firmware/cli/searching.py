@@ -89,7 +89,7 @@ def _asked(a: argparse.Namespace) -> tuple[Query, Sift]:
     words = (a.device, a.source, a.destination, a.kind, a.message, a.event, a.contains, a.filter, a.settings, a.set)
     if not any(words):
         return _query(a), Sift()  # Nobody has to be loaded who understands words: a third of the time until the first frame.
-    from drivers.linux.frame_filter import frame_filter
+    from drivers.frame_filter import frame_filter
     from firmware.core.wording import Wording
     from firmware.intake.settings import IntakeSettings
     from firmware.retrieval.settings import RetrievalSettings

@@ -16,6 +16,7 @@ from firmware.core.pcapng import Packet
 from firmware.core.store import Store
 
 Question = Callable[[Packet], bool]
+Accept = Callable[[bytes, int], bool]  # (what was kept of a frame, its bytes on the wire)
 _HEAD = struct.Struct("<IIIII")  # kind, size, interface, stamp high, low: pcapng's Enhanced Packet Block
 
 
@@ -31,7 +32,7 @@ class Sift:
     sources: tuple[bytes, ...] = ()
     destinations: tuple[bytes, ...] = ()
     pattern: bytes = b""
-    accept: Callable[[bytes], bool] | None = None
+    accept: Accept | None = None
     questions: tuple[Question, ...] = ()
     complete: Callable[[Hit, Store], Hit] | None = None
 
@@ -47,10 +48,12 @@ class Sift:
     def takes(self, packet: Packet) -> bool:
         """Whether this frame is wanted."""
         answers = [question(packet) for question in self.questions]
-        return all(answers) and self._has(packet.data) and self._went_right(packet.data)
+        return all(answers) and self._has(packet) and self._went_right(packet.data)
 
-    def _has(self, data: bytes) -> bool:
-        return (not self.pattern or self.pattern in data) and (self.accept is None or self.accept(data))
+    def _has(self, packet: Packet) -> bool:
+        return (not self.pattern or self.pattern in packet.data) and (
+            self.accept is None or self.accept(packet.data, packet.wire_bytes)
+        )
 
     def _went_right(self, data: bytes) -> bool:
         if not (self.sources or self.destinations):

@@ -16,11 +16,11 @@ from firmware.core.message import Message, is_token
 from firmware.core.pcapng import Packet
 from firmware.core.pieces import Pieces
 from firmware.core.query import Query
-from firmware.core.sift import Question, Sift, address, pattern
+from firmware.core.sift import Accept, Question, Sift, address, pattern
 from firmware.core.streams.unrelated import Unrelated
 
 Spoken = Callable[[Packet], Message | None]  # the published message that a frame carries
-CompileFilter = Callable[[str], Callable[[bytes], bool]]  # raises BadFilter
+CompileFilter = Callable[[str], Accept]  # raises BadFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Interpreter:
 
         return question
 
-    def _compiled(self, expression: str) -> Callable[[bytes], bool] | None:
+    def _compiled(self, expression: str) -> Accept | None:
         if not expression:
             return None
         if self.compile_filter is None:

@@ -1,9 +1,12 @@
 """What the index cannot answer: direction, contents, a compiled filter; every frame that is wanted, and no other. (S2-107)"""
 
+from pathlib import Path
+
+import pcapy
 import pytest
 
 from drivers.errors import BadFilter
-from drivers.linux.frame_filter import frame_filter
+from drivers.frame_filter import frame_filter
 from firmware.core import pcapng
 from firmware.core.errors import BadItem
 from firmware.core.pcapng import Packet
@@ -54,6 +57,22 @@ def test_all_that_ask_must_agree(sift: Sift, expected: list[int]) -> None:
 def test_what_is_no_ip_was_sent_by_nobody() -> None:
     """A frame that cannot be taken apart answers no question about direction, and breaks nothing."""
     assert not Sift(sources=(address(ARM),)).takes(Packet(0, b"\x00" * 9, 9))
+
+
+@pytest.mark.parametrize("expression", ["greater 200", "less 199", "len > 100 and udp", "udp[100] = 0", "not greater 200", "udp"])
+def test_a_filter_asks_for_the_length_on_the_wire(tmp_path: Path, expression: str) -> None:
+    """Of a frame that was cut at the snap length it is how long it was that counts, as it is for libpcap. (S2-107)"""
+    whole = frame(1, payload=bytes(300)), frame(2, payload=bytes(150))
+    packets = [Packet(each.stamp_ns, each.data[:96], each.wire_bytes) for each in whole]
+    blocks = b"".join(pcapng.enhanced_packet(each.stamp_ns, each.data, each.wire_bytes) for each in packets)
+    (tmp_path / "cut.pcapng").write_bytes(pcapng.section_header() + pcapng.interface("mirror") + blocks)
+    reader = pcapy.open_offline(str(tmp_path / "cut.pcapng"))
+    reader.setfilter(expression)
+    expected = []
+    while (found := reader.next())[0] is not None:
+        expected.append(found[0].getlen())
+
+    assert expected == [each.wire_bytes for each in packets if Sift(accept=frame_filter(expression)).takes(each)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from drivers.linux.frame_filter import frame_filter
+from drivers.frame_filter import frame_filter
 from drivers.tap import HeardFrame
 from firmware.core import pcapng
 from firmware.core.devices import Devices
