@@ -7,6 +7,7 @@ import ipaddress
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from firmware.core import pcapng
 from firmware.core.devices import is_mac
@@ -15,8 +16,12 @@ from firmware.core.hit import Hit
 from firmware.core.pcapng import Packet
 from firmware.core.store import Store
 
+if TYPE_CHECKING:
+    from firmware.core.frame import Frame
+
 Question = Callable[[Packet], bool]
 Accept = Callable[[bytes, int], bool]  # (what was kept of a frame, its bytes on the wire)
+_ARP, _FOR_IPV4 = 0x0806, b"\x08\x00\x06\x04"  # RFC 826: of IPv4 over Ethernet
 _HEAD = struct.Struct("<IIIII")  # kind, size, interface, stamp high, low: pcapng's Enhanced Packet Block
 
 
@@ -64,9 +69,18 @@ class Sift:
             frame = parsed(data)
         except BadItem:
             return False
-        return (not self.sources or frame.source_ip in self.sources or frame.source_mac in self.sources) and (
-            not self.destinations or frame.destination_ip in self.destinations or frame.destination_mac in self.destinations
+        source, destination = _hosts(frame, data)
+        return (not self.sources or source in self.sources or frame.source_mac in self.sources) and (
+            not self.destinations or destination in self.destinations or frame.destination_mac in self.destinations
         )
+
+
+def _hosts(frame: "Frame", data: bytes) -> tuple[bytes, bytes]:
+    """Who sent it to whom: of ARP who asks or answers, and whom, as the index has it (kernel.c) and tcpdump's `src host`."""
+    start = frame.payload_start
+    if frame.ethertype == _ARP and len(data) >= start + 28 and data[start + 2 : start + 6] == _FOR_IPV4:
+        return data[start + 14 : start + 18], data[start + 24 : start + 28]
+    return frame.source_ip, frame.destination_ip
 
 
 def address(text: str) -> bytes:

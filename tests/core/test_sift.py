@@ -54,6 +54,20 @@ def test_all_that_ask_must_agree(sift: Sift, expected: list[int]) -> None:
     assert expected == wanted(sift)
 
 
+@pytest.mark.parametrize("tags", ["", "81000005", "88a8006481000005"])
+def test_arp_is_sent_by_who_asks(tags: str) -> None:
+    """Who asks on the wire where a host is has sent that, as `--host` finds it and tcpdump's `src host` selects it. (S2-107)"""
+    arp = "0806" + "0001080006040001" + "02534a00000a" + "0a4d000b" + "000000000000" + "0a4d000c"
+    asked = Packet(0, bytes.fromhex("ffffffffffff02534a00000a" + tags + arp).ljust(60, b"\0"), 60)
+    cut = Packet(0, asked.data[: len(tags) // 2 + 41], 60)
+
+    assert Sift(sources=(address(ARM),), destinations=(address(CONSOLE),)).takes(asked)
+    assert tags or frame_filter(f"src host {ARM} and dst host {CONSOLE}")(asked.data, 60)
+    assert not Sift(sources=(address(CONSOLE),)).takes(asked)
+    assert not Sift(destinations=(address(ARM),)).takes(asked)
+    assert not Sift(sources=(address(ARM),)).takes(cut)
+
+
 def test_what_is_no_ip_was_sent_by_nobody() -> None:
     """A frame that cannot be taken apart answers no question about direction, and breaks nothing."""
     assert not Sift(sources=(address(ARM),)).takes(Packet(0, b"\x00" * 9, 9))
