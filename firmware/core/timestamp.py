@@ -24,6 +24,8 @@ SECOND = 1_000_000_000  # ns
 MS = 1_000_000  # ns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS_DIGITS_MAX = 11  # up to the year 5138: milliseconds since 1970 have 13 digits from 2001 on
+_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)  # in seconds, a day of summer 1970
 _BEYOND_US = re.compile(r"[.,]\d{6}(\d{1,3})", re.ASCII)  # what datetime does not keep of a second
 
 
@@ -50,8 +52,12 @@ def span(ns: int) -> str:
 def parse_utc(text: str) -> int:
     """A moment as a person writes it, UTC ns: ISO 8601 ("2026-11-22T10:15", offset allowed, UTC assumed) or seconds since 1970.
 
-    Nine digits of a second count, as Wireshark shows them. Raises ValueError saying what was expected.
+    Nine digits of a second count, as Wireshark shows them. Raises ValueError saying what was expected: also of digits that would be
+    seconds of a moment nobody means, for what is found from 1970 on, or not found in the year 58000, passes for an answer.
     """
+    if text.isdigit() and (len(text) > _SECONDS_DIGITS_MAX or _DATE.fullmatch(text)):
+        what = "a date is written 2026-11-22" if _DATE.fullmatch(text) else "seconds have ten digits, milliseconds thirteen"
+        raise ValueError(f"expected a time such as 2026-11-22T10:15:00 or seconds since 1970, got {text!r}: {what}")
     beyond = None if _is_seconds(text) else _BEYOND_US.search(text)
     return parse_utc_us(text) + (int(beyond[1].ljust(3, "0")) if beyond is not None else 0)
 

@@ -27,6 +27,19 @@ def test_what_is_no_time_is_said(text: str) -> None:
         assert "expected a time such as" in str(problem)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("20261122", "a date is written 2026-11-22"), ("1795342500000", "milliseconds thirteen"), ("1" * 19, "ten digits")],
+)
+def test_digits_that_are_seconds_of_a_moment_nobody_means(text: str, why: str) -> None:
+    """A date without dashes would be a day of 1970, milliseconds a year behind 58000: an answer to that would be to another question."""
+    with pytest.raises(ValueError, match=f"expected a time such as .*{text}.*{why}"):
+        parse_utc(text)
+    assert 20_261_122 * SECOND == parse_utc("20261122.0")
+    assert NS == parse_utc("20261122T101500Z")
+    assert 20_261_322 * SECOND == parse_utc("20261322")  # no date
+
+
 def test_seconds_keep_their_nanoseconds() -> None:
     """A frame's own stamp can be typed as it is printed by other programs."""
     for text in ("1795342500.123456789", "2026-11-22T10:15:00.123456789Z", "2026-11-22 11:15:00,1234567891+01:00"):
