@@ -118,7 +118,11 @@ class Walk(Iterator[Step]):
 
     def _newest(self) -> Iterator[Step]:
         sealed, opened = self._store.all_names()
-        yield from self._all(self._possible([*sealed, *opened])[::-1])
+        names = [*sealed, *opened]
+        yield from self._all(self._possible(names)[::-1])
+        # What was sealed while we looked for it may have shown neither of its names; what is newer than that look is not asked for.
+        missed = [name for name in self._store.names_beyond(set(names)) if not sealed or _after(name, sealed[-1])]
+        yield from self._all([name for name in missed if _after(opened[-1], name)] if opened else missed[:1])
         yield from self._merge.end()
 
     def _possible(self, names: list[str]) -> list[str]:
@@ -158,7 +162,9 @@ def _sorted(listed: Sequence[str]) -> tuple[list[str], list[str]]:
     """(sealed, open) segments among the names of a directory, by their sequences, without their dots."""
     found = [(int(sequence), name, dot) for dot, name, sequence in _NAMES.findall("\0".join(listed))]
     found.sort()
-    return [name for _, name, dot in found if not dot], [name for _, name, dot in found if dot]
+    sealed = [name for _, name, dot in found if not dot]
+    # A large directory is not read in one moment: what is renamed meanwhile may be in it with both its names, or with none.
+    return sealed, [name for _, name, dot in found if dot and name not in sealed]
 
 
 def _after(name: str, other: str) -> bool:

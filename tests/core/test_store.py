@@ -16,7 +16,7 @@ from firmware.core.receipt import Receipt
 from firmware.core.recovery import recover
 from firmware.core.segment import record_of
 from firmware.core.segment_writer import Losses, SegmentWriter, Source
-from firmware.core.store import Query, Store
+from firmware.core.store import Hit, Query, Store
 from firmware.core.verify import verify
 from simulator.clock import SimulatedClock
 from simulator.disk import SimulatedDisk
@@ -228,6 +228,47 @@ def test_segment_sealed_while_searching():
     recover(disk, "segments", "receipts", identity=IDENTITY, now=SimulatedClock().now())
 
     assert [2] == [int(hit.segment[-6:]) for hit in hits]
+
+
+def shown_once_as(disk: SimulatedDisk, listed: Callable[[list[str]], list[str]]) -> SimulatedDisk:
+    """The disk, its first look at the segments as `listed` has it: a directory is not read in one moment."""
+    looked, look = list[str](), disk.list
+
+    def changing(path: str) -> list[str]:
+        names = look(path)
+        if path == "segments" and not looked:
+            looked.append(path)
+            return listed(names)
+        return names
+
+    disk.list = changing  # type: ignore[method-assign]
+    return disk
+
+
+def found_in_turn(disk: SimulatedDisk, *, newest_first: bool) -> list[int]:
+    """Sequences of the segments of which something was found, as often as it was."""
+    walk = Store(disk).walk(Query(ports=(40000,)), newest_first=newest_first)
+    return [int(step.segment[-6:]) for step in walk if isinstance(step, Hit)]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_segment_that_shows_both_its_names(newest_first: bool) -> None:
+    """What is sealed while a large directory is read may show its hidden and its own name; its frames are found once. (S2-108)"""
+    disk = shown_once_as(stored(SimulatedDisk(), segments=3), lambda names: [f".{max(names)}", *names])
+
+    assert sorted([1, 2, 3], reverse=newest_first) == found_in_turn(disk, newest_first=newest_first)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("shows_next", [False, True])
+def test_segment_that_shows_neither_of_its_names(shows_next: bool, newest_first: bool) -> None:
+    """Nor is it missing where it shows neither, whether the one opened after it is shown or not. (S2-108)"""
+    disk = shown_once_as(
+        stored(SimulatedDisk(), segments=4, seal_last=False),
+        lambda names: [name for name in names if name[-1] != "3" and (shows_next or name[0] != ".")],
+    )
+
+    assert {1, 2, 3} == set(found_in_turn(disk, newest_first=newest_first)) - {4}
 
 
 @pytest.mark.parametrize("query", [
