@@ -158,7 +158,8 @@ class RetrievalStation:
             raise BadItem(f"expected an interval of at most {self._settings.span_s_max} s")
         if until_ns - now.utc_ns > self._settings.wait_s_max * SECOND:
             raise BadItem(f"expected an end at most {self._settings.wait_s_max} s from now")
-        query, sift = self._interpreter.understood(query, request.wording)
+        # An order may be days on its way: what it says of its end holds for the frames, too, and not for the span allowed alone.
+        query, sift = self._interpreter.understood(replace(query, until_utc_ns=until_ns), request.wording)
         return Plan(order, request, since_ns, until_ns, query, sift)
 
     def _activate(self, now: Now) -> Monotonic | None:

@@ -103,6 +103,20 @@ def test_end_in_the_future_waits_without_using_up_attempts(asker: Asker) -> None
     assert 2 == len(asker.evidence(identity))
 
 
+def test_without_an_end_it_goes_as_far_as_was_recorded_when_it_was_asked_for(asker: Asker) -> None:
+    """However long the order was on its way: what was recorded since was not asked for. (S2-107)"""
+    start = _minutes(asker, 3)
+    identity = asker.ask(Query(start + MINUTE))
+    asked_ns = asker.utc_ns
+    _minutes(asker, 4)
+    asker.work()
+
+    stamps = [packet.stamp_ns for packet in asker.evidence(identity)]
+    assert (20, True) == (sum(stamp < asked_ns for stamp in stamps), max(stamps) <= asked_ns)
+    (release,) = asker.released().values()
+    assert asked_ns == release.facts["until_utc_ns"]
+
+
 @pytest.mark.parametrize("ahead_s", [0, 3])
 def test_a_clock_set_forward_does_not_make_the_recorder_quicker(asker: Asker, ahead_s: int) -> None:
     """The last stretch gets its time to reach the disk by the monotonic clock (storm seed 1029)."""
