@@ -615,6 +615,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("--count: expected without -w", ["find", "STORE", "--count", "-w", "NOWHERE"]),
         ("--order: expected without --count, -w and --newest-first", ["find", "STORE", "--order", "-w", "NOWHERE"]),
         ("--order: expected without --count, -w and --newest-first", ["find", "STORE", "--order", "--newest-first"]),
+        ("--newest-first: expected without --kind motion", ["find", "STORE", "--newest-first", "--kind", "time", "--kind", "stream"]),
         ("--message: expected something to look for, it is empty", ["find", "STORE", "--message", ""]),
         ("--filter: expected something to look for, it is empty", ["find", "STORE", "-f", ""]),
         ("--contains: expected something to look for, it is empty", ["find", "STORE", "--contains", ""]),

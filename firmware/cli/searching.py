@@ -34,6 +34,11 @@ def search(a: argparse.Namespace) -> int:
     if a.order and (a.count or a.write or a.newest_first):
         raise ValueError("--order: expected without --count, -w and --newest-first; it shows messages, and writes no frames")
     query, sift = _asked(a)
+    if a.newest_first and a.kind:
+        from firmware.core.kinds import remembers
+
+        if remembers(a.kind):  # A stream over TCP read from its end on is to a decoder what was lost or sent again.
+            raise ValueError("--newest-first: expected without --kind motion, temperature and stream, told in the order heard")
     if a.order:
         return _in_order(a, query, sift)
     hands = Ahead(len(os.sched_getaffinity(0)), items_min=STRETCHES_MIN)

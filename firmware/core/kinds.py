@@ -54,9 +54,14 @@ def narrowed(kinds: Sequence[str], unrelated: Unrelated) -> Narrowed:
     return Narrowed(tuple(sorted(ports)), tuple(sorted(protocols)))
 
 
+def remembers(kinds: Sequence[str]) -> bool:
+    """Whether what is asked for by these is told by what was heard before: only in that order are the answers right."""
+    return bool(_STREAMS & set(kinds))
+
+
 def asks(kinds: Sequence[str], unrelated: Unrelated) -> Callable[[Packet], bool]:
     """Whether a frame is of one of these kinds; for frames in the order heard, because decoders remember."""
-    decoders = Decoders() if _STREAMS & set(kinds) else None
+    decoders = Decoders() if remembers(kinds) else None
 
     def question(packet: Packet) -> bool:
         try:
