@@ -22,6 +22,7 @@ ETHERTYPES = {
     "ip": 0x0800, "ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD, "profinet": 0x8892, "ethercat": 0x88A4, "lldp": 0x88CC,
     "ptp": 0x88F7, "llc": 0,
 }  # fmt: skip
+TAGS = (0x8100, 0x88A8, 0x9100)  # kernel.c looks behind them: only a frame cut within its tag has one of these as ethertype
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def _protocol(text: str) -> tuple[int, bytes]:
     except ValueError:
         known = ", ".join(sorted(IP_PROTOCOLS | ETHERTYPES))
         raise BadItem(f"expected a protocol, one of {known}, a number, or 0x and an ethertype") from None
+    if number in TAGS and word.startswith("0x"):
+        raise BadItem("expected an ethertype behind VLAN tags; a tag is asked for as a VLAN, any tag with the filter vlan")
     if word.startswith("0x"):
         return _number(Kind.ETHERTYPE, number, 0xFFFF, "an ethertype")
     return _number(Kind.PROTOCOL, number, 0xFF, "an IP protocol")

@@ -273,7 +273,7 @@ def test_segment_that_shows_neither_of_its_names(shows_next: bool, newest_first:
 
 @pytest.mark.parametrize("query", [
     Query(hosts=("10.0.0",)), Query(hosts=("host",)), Query(macs=("02:00",)), Query(protocols=("carrier pigeon",)),
-    Query(ports=(70_000,)), Query(vlans=(-1,)), Query(ports=tuple(range(300))),
+    Query(ports=(70_000,)), Query(vlans=(-1,)), Query(protocols=("0x8100",)), Query(protocols=("arp", "0x88a8")), Query(ports=tuple(range(300))),
 ])  # fmt: skip
 def test_bad_query_is_refused_at_once(query):
     """A query that cannot be understood finds nothing by saying so, not by silence; and never repeats foreign words."""
