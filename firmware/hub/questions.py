@@ -78,10 +78,14 @@ def counts(repository: Repository, *, box: str | None = None) -> dict[str, int]:
     return {str(row["priority"]): row["count"] for row in rows}
 
 
-def origin_utc_ns(repository: Repository, *, box: str, identity: bytes, tai_offset_s: int) -> int | None:
-    """When a message happened; None when there is no such message."""
-    rows = repository.rows("select origin_tai_ns from messages where box = ? and identity = ?", box, identity)
-    return int(rows[0]["origin_tai_ns"]) - tai_offset_s * SECOND if rows else None
+def heard_utc_ns(repository: Repository, *, box: str, identity: bytes, tai_offset_s: int) -> int | None:
+    """When the box heard a message, by the clock that stamps its frames; None when there is no such message.
+
+    Not when it happened as its sender says, whose clock may be hours away: where nobody knows the former any more, the latter.
+    """
+    select = "select coalesce(received_tai_ns, origin_tai_ns) as heard_tai_ns from messages where box = ? and identity = ?"
+    rows = repository.rows(select, box, identity)
+    return int(rows[0]["heard_tai_ns"]) - tai_offset_s * SECOND if rows else None
 
 
 def evidence(repository: Repository, command: bytes, *, tai_offset_s: int) -> Plain | None:

@@ -241,10 +241,10 @@ class Page:
         repository = self._repository()
         box, about = self._box(wish), _identity(wish.get("message"))
         if about is not None:
-            origin = questions.origin_utc_ns(repository, box=box, identity=about, tai_offset_s=now.tai_offset_s)
-            if origin is None:
+            heard = questions.heard_utc_ns(repository, box=box, identity=about, tai_offset_s=now.tai_offset_s)
+            if heard is None:
                 raise BadItem("expected message: the identity of a message of this box")
-            since, until = origin - _seconds(wish, "before_s") * SECOND, origin + _seconds(wish, "after_s") * SECOND
+            since, until = heard - _seconds(wish, "before_s") * SECOND, heard + _seconds(wish, "after_s") * SECOND
         else:
             since, until = _moment(wish, "since_utc_ns"), _moment(wish, "until_utc_ns")
         parameters: dict[str, int | str | None] = {"since": max(since, 0), "until": max(until, 0)}

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -76,10 +77,13 @@ class Hub:
         assert isinstance(found, dict)
         return found
 
-    def add(self, number: int, priority: Priority = Priority.P1, text: str = "arm stopped", **fields: object) -> bytes:
+    def add(
+        self, number: int, priority: Priority = Priority.P1, text: str = "arm stopped", *, behind_s: int = 0, **fields: object
+    ) -> bytes:
         stamp = Timestamp(TAI + number * SECOND, 1000, "ptp", ClockState.LOCKED)
+        claimed = replace(stamp, tai_ns=stamp.tai_ns - behind_s * SECOND)
         one = Message(
-            "robot-1", "arm", "published", priority, Severity.ERROR, stamp, stamp, sequence=number, text=text, fields=fields
+            "robot-1", "arm", "published", priority, Severity.ERROR, claimed, stamp, sequence=number, text=text, fields=fields
         )  # type: ignore[arg-type]
         with self.repository.transaction():
             self.repository.box_seen(Topic("site-1", "box-1", "state"), TAI)
@@ -171,6 +175,19 @@ def test_boxes_with_state_and_counts(hub: Hub) -> None:
 
     assert {"1": 1, "3": 1} == found["messages"]
     assert [{"name": "box-1", "site": "site-1", "state": "online", "since": "2026-11-22T10:15:00.000Z", "seen": "2026-11-22T10:15:00.000Z"}] == found["boxes"]  # fmt: skip
+
+
+@pytest.mark.parametrize("behind_s", [7200, -600])
+def test_evidence_around_a_message_of_a_device_whose_clock_is_wrong(hub: Hub, behind_s: int) -> None:
+    """(S2-107) Around when the box heard it: the frames carry its clock's stamps, and the one that carried the message is among them."""
+    identity = hub.add(60, behind_s=behind_s)
+    body = {"box": "box-1", "message": identity.hex(), "before_s": 30, "after_s": 10, "only_message": True}
+    assert 202 == hub.ask("/api/evidence", method="POST", body=body)[0]
+    (name,) = hub.board.disk.list("commands/outgoing")
+    order = order_unpacked(command_unpacked(hub.board.disk.read(f"commands/outgoing/{name}")).order)
+    heard = TAI + 60 * SECOND - 37 * SECOND
+
+    assert {"since": heard - 30 * SECOND, "until": heard + 10 * SECOND, "message": identity.hex()} == order.parameters
 
 
 def test_evidence_is_asked_for_signed_and_followed(hub: Hub) -> None:
