@@ -28,6 +28,24 @@ FIELD_NAMES = (
     "next_of_kin", "guardian", "photo", "other_patient_id", "other_patient_ids_sequence", "other_patient_name", "issuer_of_patient_id",
     "operators_name", "physicians_of_record", "name_of_physicians_reading_study", "requesting_physician", "consulting_physician",
     "scheduled_performing_physician", "birth_name", "mother_birth_name", "responsible_person", "person_name", "telephone_number",
+    "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
+    # DICOM's keywords of persons (PS3.15 table E.1-1), in one word each: in a text `time:`, `group:` or `author:` would be doubted for them.
+    "birthtime", "patientage", "ethnicgroup", "ethnicgroupcodesequence", "branchofservice", "countryofresidence", "regionofresidence",
+    "patientinstitutionresidence", "scheduledpatientinstitutionresidence", "currentpatientlocation", "patientreligiouspreference",
+    "patienttelecominformation", "patienttransportarrangements", "patientinsuranceplancodesequence", "insuranceplanidentification",
+    "patientprimarylanguagecodesequence", "additionalpatienthistory", "medicalrecordlocator", "issuerofadmissionid", "serviceepisodeid",
+    "referencedpatientsequence", "referencedpatientaliassequence", "referencedpatientphotosequence", "personaddress",
+    "persontelephonenumber", "persontelecominformation", "personidentificationcodesequence", "clinicaltrialsubjectid",
+    "clinicaltrialsubjectreadingid", "addresstrial", "telephonenumbertrial", "ordercallbackphonenumber", "ordercallbacktelecominformation",
+    "orderenteredby", "distributionname", "distributionaddress", "namesofintendedrecipientsofresults", "interpretationauthor",
+    "interpretationrecorder", "interpretationtranscriber", "physicianapprovinginterpretation", "verifyingobservername",
+    "verifyingobserversequence", "authorobserversequence", "currentobservertrial", "verbalsourcetrial", "contentcreatorname",
+    "reviewername", "roiinterpreter", "cameraownername", "humanperformername", "actualhumanperformerssequence",
+    "scheduledhumanperformerssequence", "operatoridentificationsequence", "consultingphysicianidentificationsequence",
+    "performingphysicianidentificationsequence", "referringphysicianidentificationsequence", "physiciansofrecordidentificationsequence",
+    "scheduledperformingphysicianidentificationsequence", "physiciansreadingstudyidentificationsequence", "selectorpnvalue",
+    "identifyingcomments", "visitcomments", "specimenaccessionnumber", "fillerordernumberimagingservicerequest",
+    "placerordernumberimagingservicerequest",
 )  # fmt: skip
 
 REMOVED = "[removed]"  # what stands in place of a sensitive part after it was removed

@@ -55,7 +55,10 @@ def test_marked_spans_are_in_order_and_open(text: str) -> None:
      "date of birth", "sd@32473/patient_id", "patients[0].x/name", "accessionNumber", "Phone", "patientBirthDate", "patient_dob",
      "PatientsName", "ReferringPhysicianName", "a/patient_last_name/0", "patients/0", "patients/4711/bed", "MRNs", "patient_ids", "surgeonNames",
      "OtherPatientIDs", "OtherPatientIDsSequence/0/x", "OtherPatientNames", "OperatorsName", "PhysiciansOfRecord", "PatientMotherBirthName",
-     "PatientTelephoneNumbers", "NameOfPhysiciansReadingStudy"],
+     "PatientTelephoneNumbers", "NameOfPhysiciansReadingStudy", "PatientBirthTime", "PatientComments", "PatientAge", "PersonAddress",
+     "PersonTelephoneNumbers", "AdmissionID", "MilitaryRank", "Occupation", "EthnicGroup", "PatientReligiousPreference", "OrderEnteredBy",
+     "HumanPerformerName", "InterpretationAuthor", "ReferencedPatientSequence/0/ReferencedSOPInstanceUID", "VerifyingObserverName",
+     "OperatorIdentificationSequence", "NamesOfIntendedRecipientsOfResults", "CountryOfResidence", "SelectorPNValue"],
 )  # fmt: skip
 def test_sensitive_names(name: str) -> None:
     """However it is spelled and wherever it stands. (S2-081)"""
@@ -82,7 +85,8 @@ def test_a_site_lists_names_in_its_own_script(listed: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/", "device_name",
-     "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient", "joint_names", "hostnames", "outpatients"])  # fmt: skip
+     "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient", "joint_names", "hostnames", "outpatients", "PatientPosition",
+     "patient_orientation", "zone_occupancy", "author", "group", "comments", "rank", "branch", "ContentDescription", "SeriesTime"])  # fmt: skip
 def test_harmless_names(name: str) -> None:
     """Names that only look like it."""
     assert name not in NAMES
