@@ -31,6 +31,7 @@
 #define PROBES_MAX 16u      /* names chosen so that they collide are not learned; they cost no more than others */
 #define VLANS_MAX 4
 #define BRACKETS_MAX 160u   /* forty characters */
+#define RUN_MIN 16u         /* letters and digits that may be bytes */
 #define DRIFT_MILLIONTHS 100u /* of certificate.py; the test of the two holds them together */
 #define YEAR_2000_TAI_NS 946684832000000000ll
 #define AHEAD_NS_MAX 86400000000000ll
@@ -394,10 +395,29 @@ static int ends_with_person(struct bytes b, uint32_t at)
     return at >= 3 && lower(b.p[at - 3]) == 'e' && lower(b.p[at - 2]) == 'n' && lower(b.p[at - 1]) == 't';
 }
 
+static inline int is_of_run(uint8_t c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '+'; }
+
+/* Whether a run of letters and digits may be bytes in base64 or hexadecimal. */
+static int is_encoded(struct bytes b)
+{
+    int small = 0, capital = 0, digit = 0, hex = 1, hex_letter = 0;
+    if (b.n >= 18 && b.p[0] == '0' && b.p[1] == 'x' && is_encoded((struct bytes){b.p + 2, b.n - 2}))
+        return 1;
+    for (uint32_t i = 0; i < b.n; i++) {
+        uint8_t c = b.p[i];
+        small |= c >= 'a' && c <= 'z';
+        capital |= c >= 'A' && c <= 'Z';
+        digit |= c >= '0' && c <= '9';
+        hex &= is_hex(c);
+        hex_letter |= is_letter(c);
+    }
+    return (hex && hex_letter) || (b.n >= 20 && small && capital && digit);
+}
+
 /* Whether none of the patterns of sensitive.py can find anything in it. Each needs one of the characters looked for here. */
 static int is_plain(Turnstile *t, struct bytes b)
 {
-    uint32_t i = 0;
+    uint32_t i = 0, run = 0;
     if (!is_text(b))
         return 0;
     while (i < b.n && (b.p[i] <= 0x20 || b.p[i] >= 0x80))
@@ -408,18 +428,38 @@ static int is_plain(Turnstile *t, struct bytes b)
             return 0;
     }
     for (i = 0; i < b.n; i++) {
+        if (is_of_run(b.p[i])) {
+            run++;
+            if (run >= RUN_MIN && (i + 1 == b.n || !is_of_run(b.p[i + 1])) && is_encoded((struct bytes){b.p + i + 1 - run, run}))
+                return 0;
+        } else {
+            run = 0;
+        }
         switch (b.p[i]) {
         case '|':
         case '^':
         case '<':
         case 0x1b:
+        case 0:
             return 0;
+        case '&': { /* &lt; */
+            uint32_t k = i + 1;
+            while (k < b.n && k < i + 34 && (is_letter(b.p[k]) || b.p[k] == '#' || (b.p[k] >= '0' && b.p[k] <= '9')))
+                k++;
+            if (k < b.n && k > i + 1 && b.p[k] == ';')
+                return 0;
+            break;
+        }
+        case '+': /* patient+id=4711 */
+            if (i && i + 1 < b.n && is_letter(b.p[i - 1]) && is_letter(b.p[i + 1]))
+                return 0;
+            break;
         case '%': /* encoded, as in addresses of the web */
             if (b.n - i > 2 && is_hex(b.p[i + 1]) && is_hex(b.p[i + 2]))
                 return 0;
             break;
-        case '\\': /* a path of files, that may lead to somebody */
-            if (ends_with_person(b, i))
+        case '\\': /* a path of files, that may lead to somebody, or a letter by its number */
+            if (ends_with_person(b, i) || (i + 1 < b.n && (lower(b.p[i + 1]) == 'u' || lower(b.p[i + 1]) == 'x')))
                 return 0;
             break;
         case '(': { /* (0010,0010), an element of DICOM */
