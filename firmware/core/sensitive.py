@@ -32,7 +32,7 @@ FIELD_NAMES = (
     "next_of_kin", "guardian", "photo", "other_patient_id", "other_patient_ids_sequence", "other_patient_name", "issuer_of_patient_id",
     "operators_name", "physicians_of_record", "name_of_physicians_reading_study", "requesting_physician", "consulting_physician",
     "scheduled_performing_physician", "birth_name", "mother_birth_name", "responsible_person", "person_name", "telephone_number",
-    "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
+    "telecom", "birth_place", "place_of_birth", "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
     # DICOM's keywords of persons (PS3.15 table E.1-1), in one word each: in a text `time:`, `group:` or `author:` would be doubted for them.
     "birthtime", "patientage", "ethnicgroup", "ethnicgroupcodesequence", "branchofservice", "countryofresidence", "regionofresidence",
     "patientinstitutionresidence", "scheduledpatientinstitutionresidence", "currentpatientlocation", "patientreligiouspreference",
@@ -64,10 +64,14 @@ _MARKER = re.compile(f"({_OPEN})|{_CLOSE}", re.IGNORECASE)
 _MARKER_BYTES = tuple("#phi".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 # HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient. So does a piece of one, as datagrams cut
 # it: any HL7 segment at the begin of a line, the caret between two letters, with which HL7 and DICOM write a person's name, and
-# the name space of FHIR's narrative. Of DICOM an element of the patient's or of a person with its value, as every tool prints it, and its JSON.
+# the name space of FHIR's narrative. Within a line only the segments that name people, as they begin, for `IN1|0|` may be an input. A
+# reference to somebody in FHIR, beside which a name may stand. Of DICOM an element of the patient's or of a person with its value, as every tool prints it, and its JSON.
 _CLINICAL = re.compile(
     r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||(?:[^\W\d_]|[^\x00-\x7f])\^(?:[^\W\d_]|[^\x00-\x7f])"
-    r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\"\s*:"
+    r"|(?-i:(?<![A-Z0-9])(?:MSH\|\^~|PID\|1?\||(?:NK1|GT1|PD1|TXA)\|\d{0,2}\||ROL\|[^|\r\n]*\|(?:AD|CO|DE|LI|UC|UN|UP)\|)|(?:\A|[\r\n])MRG\|\w)"
+    r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\\*\"\s*:"
+    r"|<(?-i:[A-Z][A-Z0-9]{2})\.\d|<[\w:.-]{1,64}\s[^<>]{0,200}?xmlns(?::\w+)?=\\*[\"'](?:http://hl7\.org/fhir|urn:hl7-org:v[23])"
+    r"|\"reference\\*\"\s*:\s*\\*\"[^\"\s]{0,200}?(?-i:(?<![A-Za-z])(?:Patient|RelatedPerson|Practitioner|Person)/)"
     r"|\((?:0010,[ ]?[0-9A-F]{4}|0008,[ ]?0050)\)[^\r\n]{0,60}?(?-i:\b[A-Z]{2}\b)|\([0-9A-F]{4},[ ]?[0-9A-F]{4}\)[^\r\n]{0,60}?(?-i:\bPN\b)"
     r"|\"[0-9A-F]{8}\\*\"\s*:\s*\{\s*\\*\"vr\\*\"",
     re.IGNORECASE,
@@ -119,10 +123,17 @@ _WITHIN_MAX = (
     131_072  # characters looked at within one text; what unpacks to more than that is not waited for, and counts as found
 )
 _NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1a\x7f]")
-_PATH = re.compile(r"[/\\](?:patients?|mrns?)[/\\]([^\s/\\?#&\"'<>:,;]+)", re.IGNORECASE)
+_PATH = re.compile(
+    r"(?:[/\\](?:patients?|mrns?|practitioners?|(?:related)?persons?)[/\\]"
+    r"|(?-i:(?<![\w.-])(?:Patient|RelatedPerson|Practitioner|Person)/)(?=(?:[a-z.-]*\d){3}))([^\s/\\?#&\"'<>:,;]+)",
+    re.IGNORECASE,
+)
+# The same as the value of a reference in FHIR, taken apart into fields.
+_REFERENCE = re.compile(r"(?:\S*/)?(?:Patient|RelatedPerson|Practitioner|Person)/\S+")
 # An element of XML, in a text that has its end or goes on behind it: `usage: open <name>` is none.
 _ELEMENT = re.compile(
     rf"<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})(?:\s[^<>]{{0,999}})?>(?=\S)|</(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s*>"
+    rf"|<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s[^<>]{{0,998}}/>"
 )
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
@@ -258,7 +269,9 @@ def find_tags(
     tags: list[Tag] = []
     if text is not None:
         tags += _text_tags("text", text, names)
-    everything = any(map(_is_of_document, fields))  # FHIR or DICOM, taken apart into fields
+    everything = any(map(_is_of_document, fields)) or any(  # FHIR or DICOM, taken apart into fields
+        name.endswith("reference") and isinstance(value, str) and _REFERENCE.fullmatch(value) for name, value in fields.items()
+    )
     for name, value in fields.items():
         path = f"fields/{name}"
         if everything:
@@ -481,7 +494,7 @@ def _has_quoted_name(text: str, names: SensitiveNames) -> bool:
 
 
 def _has_element(text: str, names: SensitiveNames) -> bool:
-    return "<" in text and any((match[1] or match[2]) in names for match in _ELEMENT.finditer(text))
+    return "<" in text and any((match[1] or match[2] or match[3]) in names for match in _ELEMENT.finditer(text))
 
 
 def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:

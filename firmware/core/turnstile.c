@@ -385,12 +385,16 @@ static int is_before_number(struct bytes b, uint32_t at)
     return at < b.n && ((b.p[at] >= '0' && b.p[at] <= '9') || b.p[at] >= 0x80);
 }
 
-/* Whether what stands before this place ends as a directory of people's would: patient, patients, mrn, mrns. */
+/* Whether what stands before this place ends as a directory of people's would: patient, practitioner, person, mrn, or several. */
 static int ends_with_person(struct bytes b, uint32_t at)
 {
     if (at && lower(b.p[at - 1]) == 's')
         at--;
     if (at >= 3 && lower(b.p[at - 3]) == 'm' && lower(b.p[at - 2]) == 'r' && lower(b.p[at - 1]) == 'n')
+        return 1;
+    if (at >= 3 && lower(b.p[at - 3]) == 's' && lower(b.p[at - 2]) == 'o' && lower(b.p[at - 1]) == 'n')
+        return 1;
+    if (at >= 3 && lower(b.p[at - 3]) == 'n' && lower(b.p[at - 2]) == 'e' && lower(b.p[at - 1]) == 'r')
         return 1;
     return at >= 3 && lower(b.p[at - 3]) == 'e' && lower(b.p[at - 2]) == 'n' && lower(b.p[at - 1]) == 't';
 }

@@ -63,14 +63,15 @@ def cleaned(message: Message, rules: WordRules) -> tuple[Message, int]:
 
 
 def is_harmless_word(word: str | None, names: SensitiveNames) -> bool:
-    """Whether the name of a process, a kind or an event says nothing sensitive, as `mrn:4711` does."""
-    return word is None or ":" not in word or not find_tags(word, {}, names=names)
+    """Whether the name of a process, a kind or an event says nothing sensitive, as `mrn:4711` and `Patient/4711` do."""
+    return word is None or not (":" in word or "/" in word) or not find_tags(word, {}, names=names)
 
 
 def _with_harmless_words(message: Message, names: SensitiveNames) -> tuple[Message, int]:
     """Those of its words that are not, replaced as a whole; no tag says so, for a tag is a place in a text."""
     words = (message.process, message.kind, message.event)
-    if ":" not in "".join(filter(None, words)):
+    joined = "".join(filter(None, words))
+    if ":" not in joined and "/" not in joined:
         return message, 0  # What it takes to say something of somebody; nearly none has it.
     process, kind, event = (word if is_harmless_word(word, names) else WORD_REMOVED for word in words)
     count = sum(word != former for word, former in zip((process, kind, event), words, strict=True))

@@ -176,6 +176,9 @@ def test_fields_and_attachments() -> None:
         (["4711"], "GET /fhir/Patient/4711/bed 200"),
         (["Doe_Jane.dcm"], "cannot open C:\\Patients\\Doe_Jane.dcm: no such file"),
         ([], "GET /fhir/Patient/[removed] and /patient/ and /outpatient/4"),
+        (["4711", "a1b2-c3", "SJ-471"], "no such Patient/4711, see subject=Person/a1b2-c3 and (Practitioner/SJ-471"),
+        (["roe", "4"], "GET /fhir/Practitioner/roe and /relatedpersons/4"),
+        ([], "topic patient/cart, Patient/Surgeon side, Patient/Arm2, Device/4711, x.Patient/4711, joint/4711"),
         (["4711"], "Patient ID: 4711"),
         (["Jane Doe"], "Patient：Jane Doe, bed 4"),
         (["Jane Doe"], "arm=3 patient＝Jane Doe; bed 4"),
@@ -227,6 +230,10 @@ def test_documents_are_sensitive_as_a_whole() -> None:
         assert "clinical" == find_tags(text, {})[0].why
     assert {"clinical"} == {tag.why for tag in find_tags(None, {"a/00100020/vr": "LO", "a/00100020/Value/0": "4711"})}
     assert {"clinical"} == {tag.why for tag in find_tags(None, {"resourceType": "Observation", "valueQuantity/value": 6.3})}
+    assert {"clinical"} == {
+        tag.why for tag in find_tags(None, {"subject/reference": "Patient/example", "subject/display": "Jane Doe"})
+    }
+    assert () == find_tags(None, {"device/reference": "Device/4711", "device/display": "PSM 3", "frame_of_reference": "world"})
 
 
 @pytest.mark.parametrize(
@@ -247,6 +254,16 @@ def test_documents_are_sensitive_as_a_whole() -> None:
         "W: (0008,0090) PN #4 [Roe] ReferringPhysicianName",
         '{"x": [{"00100020": {"vr": "LO", "Value": ["4711"]}}]}',
         '{\\"00100020\\":{\\"vr\\":\\"LO\\"',
+        "received PID|1||4711||Doe",
+        "sent: MSH|^~\\&|ADT|x",
+        "queue: NK1|2|Roe\\rGT1|1||Roe",
+        "MRG|4711",
+        "x ROL|4|AD|AP|4711",
+        "<PID.5><FN.1>Doe</FN.1>",
+        'x <Observation id="1" xmlns="http://hl7.org/fhir"><valueString value="Ja',
+        '<birthDate value="1961-02-03"/>',
+        '{\\"resourceType\\":\\"Observation\\", \\"valueString\\": \\"Jane',
+        'x "reference": "Practitioner/roe", "display": "Ann Roe',
         "<PatientName>Doe, Jane</PatientName>",
         "<ns:patient id='x'><n>Ja",
         "ne Doe</mrn > arm",
@@ -343,7 +360,9 @@ def test_percent_alone_is_harmless(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint", "usage: open <name>",
-     "moved to (1024,2048) PX", "missing (0008,0018) SOPInstanceUID", "<b>stopped</b>", "(0020,000d) UI [1.2.3]", "(0018,1030) LO [T1 axial]"])  # fmt: skip
+     "moved to (1024,2048) PX", "missing (0008,0018) SOPInstanceUID", "<b>stopped</b>", "(0020,000d) UI [1.2.3]", "(0018,1030) LO [T1 axial]",
+     "in: IN1|0|IN2|1|", "valves PV1|1|PV2|0|", "USER|PID|CPU|MEM", "arm|PID|4711|CPU|3", "usage: <name/>", "<joint value='2'/>", "<arm.2> up",
+     'xmlns="urn:hl7-org:v3"', '{"reference": "Device/4711", "display": "PSM 3"}', "a <x xmlns='urn:acme'>"])  # fmt: skip
 def test_log_lines_are_no_documents(text: str) -> None:
     """Tables, powers and pipes of ordinary log lines stay."""
     assert () == find_tags(text, {})

@@ -118,6 +118,8 @@ def test_the_order_of_a_block_is_kept() -> None:
         (False, "x\\nPatient: Jane"),
         (False, "patient%3DJane"),
         (False, "/Patient/4711"),
+        (False, "Patient/4711"),
+        (False, "/Practitioner/roe, relatedPersons\\roe"),
         (False, "GET /w?patient+id=4711"),
         (False, "&lt;mrn&gt;4711"),
         (False, "mrn&#58; 4711"),

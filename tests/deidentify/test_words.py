@@ -68,7 +68,7 @@ def test_nobody_is_named_below_a_sensitive_name() -> None:
 
 def test_words_say_nothing_of_anybody() -> None:
     """A process, a kind or an event whose name reads like a field of a text, as evidence has it: replaced, counted, and clean then. (S2-085)"""
-    words = {"process": "patient:Jane-Doe", "kind": "dob:1961-02-03", "event": "mrn:4711"}
+    words = {"process": "patient:Jane-Doe", "kind": "fhir/Patient/jane", "event": "Patient/4711"}
     clean, removed = cleaned(replace(message("stopped for #phi Jane"), **words), RULES)
 
     assert ("removed", "removed", "removed", "stopped for [removed]", 4) == (
@@ -79,7 +79,7 @@ def test_words_say_nothing_of_anybody() -> None:
         removed,
     )
     assert (clean, 1) == cleaned(clean, RULES)
-    for harmless in ("mpps/completed", "fe80::1", "arm:3", "tool-failure"):
+    for harmless in ("mpps/completed", "fe80::1", "arm:3", "tool-failure", "robot/arm-3", "patient/cart"):
         same = replace(message("stopped"), process=harmless, event=harmless)
         assert cleaned(same, RULES)[0] is same
 
