@@ -172,6 +172,7 @@ _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
 _NOT_LETTER = re.compile(r"[\W_]+")
+_NUMBER_BEHIND = re.compile(rf"[\W_]*\d{{{_NUMBER_OF_SOMEBODY_MIN},}}[\W_]*\Z")  # somebody's, not one of several
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class SensitiveNames:
     def reading(self, path: str) -> str:
         """As much of a field's path as may be read: to the end of the first part that is such a name, for below it somebody may be named.
 
-        `patient/4711/bed` is `patient`; of a path whose last parts are such a name together, or that has none, it is all.
+        `patient/4711/bed` and `patient 4711` are `patient`; of a path whose last parts are such a name together, or that has none, it is all.
         """
         return _read_up_to(self.words, path)
 
@@ -240,8 +241,10 @@ def _read_up_to(words: frozenset[str], path: str) -> str:
     begin = 0
     for separator in (*_SEPARATOR.finditer(path), None):
         end = len(path) if separator is None else separator.start()
-        if _is_of(words, _plain(path[begin:end])):
-            return path[:end]
+        part = path[begin:end]
+        if _is_of(words, _plain(part)):
+            number = None if _plain(part) in words else _NUMBER_BEHIND.search(part)
+            return path[:end] if number is None else path[: begin + number.start()]
         begin = end if separator is None else separator.end()
     return path
 

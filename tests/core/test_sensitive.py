@@ -102,7 +102,8 @@ def test_harmless_names(name: str) -> None:
     [
         ("patient", "patient/4711/bed"), ("a/Patient", "a/Patient:Jane Doe"), ("patient_id", "patient_id"), ("x.patient", "x.patient"),
         ("medical/record/number", "medical/record/number"), ("arm/temperature", "arm/temperature"), ("", ""), ("//mrn", "//mrn//1"),
-        ("patients", "patients/4711/bed"),
+        ("patients", "patients/4711/bed"), ("mrn", "mrn 4711"), ("a/patient", "a/patient-#4711 /bed"), ("MRN", "MRN4711"),
+        ("address2", "address2"), ("patient 12", "patient 12/bed"),
     ],
 )  # fmt: skip
 def test_a_path_is_read_up_to_the_sensitive_name(expected: str, path: str) -> None:
