@@ -156,9 +156,20 @@ _NUMBER = re.compile(r"[\w./-]++\s*+")
 _FULL_NAME = re.compile(
     r",[ \t]*+([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?:[ \t]++|,[ \t]*+)([^\W\d_](?:[^\W\d_]|['\u2019.-])*+)(?!\w|\s*[=:\uff1a\uff1d\d])"
 )
+# Behind somebody's name a number that stands alone, as somebody's would: `Doe, Jane, 4711`, and not `Jane Doe, 4711 rpm`.
+_ALONE = r"(?=[ \t]*+(?:[,;\r\n)\]}|]|\Z)|[ \t]++[A-Za-z][\w.-]{0,63}=)"
+_NUMBER_NEXT = re.compile(rf",[ \t]*+(?=(?:[A-Za-z/-]*\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[A-Za-z]{{0,4}}-?\d[\w/-]*+{_ALONE}")
+# Behind the number of one of several the others': `patient_ids=1,2`.
+_NEXT_OF_SEVERAL = re.compile(rf",[ \t]*+[A-Za-z]{{0,4}}-?\d[\w./-]*+{_ALONE}")
+# Lines farther in than the name's, as YAML has what belongs to it, or a list of it.
+_LINE = re.compile(r"([ \t]*+)(- )?[^\r\n]*+(?:\r?\n)?")
+# The first line of a table, and names of columns before the values of a row in SQL. A column called `name` is anything's.
+_COLUMN = re.compile(r"[ \t]*+[\"']?([^\W\d_][\w .-]{0,39})[\"']?[ \t\r]*")
+_OF_ANYTHING = frozenset({"name", "address"})
+_SQL_ROW = re.compile(r"\(([^()]{1,400})\)\s*VALUES?\b", re.IGNORECASE)
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(
-    r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<(%&/\\\x00-\x1f]++|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2})|&(?![#A-Z]))*+",
+    r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<()%&/\\\x00-\x1f]++|\)(?!\s*V)|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2})|&(?![#A-Z]))*+",
     re.IGNORECASE,
 )
 # The words before a bare name: `Date of birth: 1961-02-03`. As many as a listed name has, with one to spare.
@@ -167,6 +178,7 @@ _UNSEEN_PART = re.compile(f"[{_UNSEEN}]+")
 _BLANKS = re.compile(f"{_BLANK}+")
 _POSSESSIVE = re.compile(r"['\u2019]s\Z")
 _WORDS_BEFORE_MAX = 3
+_HEAD_MAX = 4_096
 _BEFORE_MAX = 80  # characters looked at for them
 _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
@@ -461,7 +473,7 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
     if _is_clinical(text):
         yield Tag(path, 0, 0, "clinical")
         return
-    if _has_quoted_name(text, names) or _has_element(text, names):
+    if _has_quoted_name(text, names) or _has_element(text, names) or _is_table(text, names):
         yield Tag(path, 0, 0, "field")
         return
     marked = list(marked_spans(text)) if "#" in text and (not text.isascii() or _OPEN in text.lower()) else []
@@ -481,7 +493,9 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
         start = match.end() if is_counted else match.start("number")
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
-        covered = _value_end(text, start, least)
+        least = _indented_end(text, match, least)
+        is_several = _plain(match["name"]).endswith("s")
+        covered = _value_end(text, start, least, is_several=is_several)
         while (at := bisect_left(marked, (covered, 0))) and covered < marked[at - 1][1]:
             covered = _value_end(text, start, marked[at - 1][1])  # What stands between markers ends no value.
         if text[start:covered].strip() not in ("", REMOVED):
@@ -520,7 +534,42 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     return False
 
 
-def _value_end(text: str, start: int, least: int) -> int:
+def _is_table(text: str, names: SensitiveNames) -> bool:
+    """Whether it is one with a column of somebody's: its first line names them, the next has as many; or a row for a database."""
+    head, newline, rest = text.partition("\n")
+    for sign in ",;\t|" if newline and len(head) <= _HEAD_MAX else "":
+        columns = head.split(sign)
+        if len(columns) > 1 and rest.partition("\n")[0].count(sign) >= len(columns) - 1:
+            found = [_COLUMN.fullmatch(column) for column in columns]
+            if all(found) and _have_one(tuple(match[1] for match in found if match), names):
+                return True
+    rows = _SQL_ROW.finditer(text) if ")" in text else ()
+    return any(_have_one(match[1].split(","), names) for match in rows)
+
+
+def _have_one(columns: Iterable[str], names: SensitiveNames) -> bool:
+    return any(column.strip(" \"'`\t\r") in names and _plain(column) not in _OF_ANYTHING for column in columns)
+
+
+def _indented_end(text: str, match: re.Match[str], least: int) -> int:
+    """Where what is indented below a name that stands at the end of its line ends; `least` where nothing is."""
+    begin = match.end()
+    newline = text.rfind("\n", match.start("name"), begin)
+    if newline < 0:
+        return least
+    above = _LINE.match(text, text.rfind("\n", 0, match.start("name")) + 1)
+    at = newline + 1
+    while at < len(text) and (line := _LINE.match(text, at)) is not None and above is not None:
+        is_below = len(line[1]) > len(above[1]) or (line[2] and len(line[1]) == len(above[1]))
+        if line[0].strip() and not is_below:
+            break
+        at = line.end()
+    while at > begin and text[at - 1] in " \t\r\n":
+        at -= 1
+    return max(least, at) if at > begin else least
+
+
+def _value_end(text: str, start: int, least: int, *, is_several: bool = False) -> int:
     """Where the value that begins at `start` ends. least: where it does at the earliest, for its quotation marks."""
     stop = _stop(text, least)
     value = text[start : stop.start()] if stop is not None else ""
@@ -536,12 +585,16 @@ def _value_end(text: str, start: int, least: int) -> int:
             if found is None:
                 break
             stop = _stop(text, found.end())
+        if stop is not None and (number := _NUMBER_NEXT.match(text, stop.start())) is not None:
+            stop = _stop(text, number.end())
     elif least == start and stop is not None and _NUMBER.fullmatch(value):
         named = _FULL_NAME.match(text, stop.start())
         if named is not None and not named[1][0].islower() and not named[2][0].islower():
             stop = _stop(text, named.end())
             born = _DAY.match(text, stop.start()) if stop is not None else None
             stop = _stop(text, born.end()) if born is not None else stop
+        while is_several and stop is not None and (another := _NEXT_OF_SEVERAL.match(text, stop.start())) is not None:
+            stop = _stop(text, another.end())
     return stop.start() if stop is not None else len(text)
 
 

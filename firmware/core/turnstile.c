@@ -422,6 +422,7 @@ static int is_encoded(struct bytes b)
 static int is_plain(Turnstile *t, struct bytes b)
 {
     uint32_t i = 0, run = 0;
+    int separated = 0;
     if (!is_text(b))
         return 0;
     while (i < b.n && (b.p[i] <= 0x20 || b.p[i] >= 0x80))
@@ -446,6 +447,23 @@ static int is_plain(Turnstile *t, struct bytes b)
         case 0x1b:
         case 0:
             return 0;
+        case ',': /* a line of a table, perhaps of names of columns */
+        case ';':
+        case '\t':
+            separated = 1;
+            break;
+        case '\n':
+            if (separated)
+                return 0;
+            break;
+        case ')': { /* INSERT INTO t (mrn) VALUES */
+            uint32_t k = i + 1;
+            while (k < b.n && is_space(b.p[k]))
+                k++;
+            if (k < b.n && (lower(b.p[k]) == 'v' || b.p[k] >= 0x80))
+                return 0;
+            break;
+        }
         case '&': { /* &lt; */
             uint32_t k = i + 1;
             while (k < b.n && k < i + 34 && (is_letter(b.p[k]) || b.p[k] == '#' || (b.p[k] >= '0' && b.p[k] <= '9')))

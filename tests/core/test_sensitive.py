@@ -137,6 +137,17 @@ def test_fields_and_attachments() -> None:
         (["Doe, Jane, 1961-02-03"], "Patient: Doe, Jane, 1961-02-03, bed 4"),
         (["Jane Doe, *3.2.1961"], "Patient: Jane Doe, *3.2.1961"),
         (["Jane Doe"], "Patient: Jane Doe, 12:30:15 stopped, 4.5 N"),
+        (["Doe, Jane, 4711"], "Patient Name: Doe, Jane, 4711"),
+        (
+            ["Doe, Jane, 1961-02-03, SJ-4711", "Roe, A12345"],
+            "Patient: Doe, Jane, 1961-02-03, SJ-4711, bed 4; patient: Roe, A12345 arm=3",
+        ),
+        (["Jane Doe", "Roe"], "Patient: Jane Doe, 4711 rpm, 4.52, 12; patient=Roe, 12, 4711 N"),
+        (["1,2", "4711, SJ-4712"], "patient_ids=1,2 arm=3; MRNs: 4711, SJ-4712, Arm 3 moved, 4.5"),
+        (["4711"], "mrn=4711, 12, 13 arms=1,2"),
+        (["name: Jane\n  id: 4711"], "patient:\n  name: Jane\n  id: 4711\nbed: 4"),
+        (["- Jane Doe\n\n  - Ann"], "x\n  patient:\n  - Jane Doe\n\n  - Ann\n  arm: 3"),
+        (["Jane"], "patient:\nJane\n  4711: x"),
         (["Jane (Jo) Doe"], "Patient: Jane (Jo) Doe, bed 4"),
         (["[VIP] Jane (Roe (born Poe), Ann) Doe"], "(Patient: [VIP] Jane (Roe (born Poe), Ann) Doe) bed 4"),
         (["Jane"], "arm [patient: Jane] stopped (4)"),
@@ -212,6 +223,34 @@ def test_fields_and_attachments() -> None:
 def test_names_in_texts(expected: list[str], text: str) -> None:
     """A name and its value in a log line: the value, up to what ends it."""
     assert expected == [text[tag.start : tag.end] for tag in find_tags(text, {})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patient_name;mrn;bed\nJane Doe;4711;4\n",
+        '"id","Patient Name"\r\n"1","Doe, Jane"',
+        " mrn  | bed \n 4711 | 4 \n(1 row)",
+        "bed\tdob\n4\t1961-02-03",
+        "INSERT INTO t (bed, patient_name) VALUES (4, 'Jane Doe')",
+        "insert into t (`mrn`) value (4711)",
+    ],
+)
+def test_tables_are_sensitive_as_a_whole(text: str) -> None:
+    """Where the first line, or what stands before the values, names a column of somebody's. (S2-081)"""
+    assert (Tag("text", 0, 0, "field"),) == find_tags(text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,position\njoint_1,0.1", "docked, patient: [removed]\nmoved, x", "moved, patient\nready", "the surgeon, then 3, patient\nx,y", "arm;torque\n3;4.5",
+        "INSERT INTO t (arm, name) VALUES (3, 'PSM')", "f(patient) and values", "arm, patient side cart\n3, x",
+    ],
+)  # fmt: skip
+def test_other_tables_stay(text: str) -> None:
+    """Of joints and arms, and sentences with commas."""
+    assert () == find_tags(text, {})
 
 
 def test_what_stands_between_markers_ends_no_value() -> None:
@@ -533,6 +572,14 @@ def test_many_spans_become_whole_values() -> None:
         "\x1b[0m" * 15_000,
         "\\n" * 30_000,
         "&lt;" * 16_000,
+        "name:\n a\n" * 6_000,
+        "name:\n" + " name:\n" * 8_000,
+        "".join(" " * depth + "name:\n" for depth in range(350)),
+        "names=1" + ",1" * 30_000,
+        "mrns=1a" * 9_000,
+        "mrn," * 1_000 + "\n" + "," * 60_000,
+        "(mrn" * 16_000,
+        "(a)" * 20_000,
         "&amp;" * 13_000,
         "\\u0041" * 10_000,
         "a+" * 30_000 + "=",
