@@ -180,6 +180,18 @@ _POSSESSIVE = re.compile(r"['\u2019]s\Z")
 _WORDS_BEFORE_MAX = 3
 _HEAD_MAX = 4_096
 _BEFORE_MAX = 80  # characters looked at for them
+# `Device name: PSM-3`, `IP address: 10.0.0.4`: what they are of stands before them. Not of files and hosts, that may be called after somebody.
+_OF_DEVICES = {
+    "name": frozenset((
+        "device", "robot", "arm", "joint", "tool", "instrument", "topic", "node", "interface", "module", "component", "sensor", "actuator",
+        "motor", "channel", "signal", "parameter", "variable", "controller", "driver", "frame", "link", "plugin", "class", "function",
+        "method", "model", "part", "bus", "protocol",
+    )),
+    "address": frozenset((
+        "ip", "ipv4", "ipv6", "mac", "ethernet", "bus", "memory", "base", "register", "i2c", "can", "multicast", "broadcast", "hardware",
+        "network", "gateway",
+    )),
+}  # fmt: skip
 _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
@@ -517,6 +529,8 @@ def _has_element(text: str, names: SensitiveNames) -> bool:
 def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     """Whether a bare name is sensitive, by itself or with the words before it."""
     name = match["name"]
+    if _is_of_device(text, match, names):
+        return False
     if name in names or (match["escape"] and match["escape"] + name in names):
         return True
     if not name.isascii() and [*filter(None, _UNSEEN_PART.split(name))][-1] in names:
@@ -532,6 +546,23 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
         if before in names:
             return True
     return False
+
+
+def _is_of_device(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
+    """Whether a name or an address by itself is that of a part of a machine, and of no one's."""
+    known = _OF_DEVICES.get(match["name"].lower())
+    start = match.start("name")
+    if known is None or not _BLANKS.fullmatch(text, start - 1, start):
+        return False
+    words = _BLANKS.split(text[max(0, start - _BEFORE_MAX) : start])[-1 - _WORDS_BEFORE_MAX : -1]
+    if not words or words[-1].lower().lstrip("([") not in known or words[-1] + match["name"] in names:
+        return False
+    for word in words[-2::-1]:
+        if not _WORD_BEFORE.fullmatch(word):
+            break
+        if word in names:
+            return False  # `patient's device name`
+    return True
 
 
 def _is_table(text: str, names: SensitiveNames) -> bool:

@@ -214,6 +214,11 @@ def test_fields_and_attachments() -> None:
         ([], "arm\u200b: 3, stopped\u200bjoint = 2"),
         ([], "arm id: 3, date: 2026-11-26, order number: 4, patient side cart: ready, zone of patient, id: 3"),
         ([], "arm=3 torque=4.5 at 12:30:15"),
+        ([], "device name: PSM-3, Tool  Name = Needle Driver; (joint name: j1), topic name: /tf"),
+        ([], "IP address: 10.0.0.4, MAC Address=00:11:22:33:44:55; bus\taddress: 0x40"),
+        (["Doe_Jane.dcm", "janes-mac"], "file name: Doe_Jane.dcm; host name: janes-mac"),
+        (["Jane", "PSM-3", "Main St"], "patient's device name: Jane; device\nname: PSM-3; street address: Main St"),
+        (["Jane", "Ann", "Eve"], "name: Jane; device full name: Ann; of arm, name: Eve"),
         ([], "see http://example.org/patient"),
         ([], "patient="),
         ([], "patient=[removed] arm=3"),
@@ -610,6 +615,9 @@ def test_a_site_chooses_its_names() -> None:
     """The list is the site's; an empty one leaves only markers and documents."""
     assert "bed" in SensitiveNames.of(["Bed"])
     assert () == find_tags("patient=Jane", {"patient": 1}, names=SensitiveNames.of([]))
+    assert [(13, 18)] == [
+        (tag.start, tag.end) for tag in find_tags("device name: PSM-3", {}, names=SensitiveNames.of(["device_name", "name"]))
+    ]
 
 
 PIECES = st.sampled_from(
