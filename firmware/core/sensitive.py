@@ -167,6 +167,28 @@ _LINE = re.compile(r"([ \t]*+)(- )?[^\r\n]*+(?:\r?\n)?")
 _COLUMN = re.compile(r"[ \t]*+[\"']?([^\W\d_][\w .-]{0,39})[\"']?[ \t\r]*")
 _OF_ANYTHING = frozenset({"name", "address"})
 _SQL_ROW = re.compile(r"\(([^()]{1,400})\)\s*VALUES?\b", re.IGNORECASE)
+# Without any sign, where nothing but somebody can be meant: a number of three digits behind a word for somebody's number, a day behind one
+# for the day of birth, and behind `patient` a title, quotation marks, or capitals that go on as only somebody does. turnstile.c: may_name_somebody.
+_NUMBER_UNSIGNED = re.compile(
+    rf"(?<![\w.-])(?P<name>(?P<head>MRN|SSN|(?:patient|accession|admission|medical{_BLANK}++record|social{_BLANK}++security|passport|insurance)(?:['\u2019]?s)?)s?"
+    rf"(?P<kind>(?:{_BLANK}*+|[_-])(?:IDs?|identifiers?|numbers?|no\.?|nr\.?)(?!\w))?)(?:{_BLANK}++(?:is|was))?{_BLANK}++"
+    rf"(?P<value>(?=(?:[a-z./-]*+\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[\w./-]*\w)",
+    re.IGNORECASE,
+)
+_DAY_UNSIGNED = re.compile(
+    rf"(?<![\w.-])(?:DOB|birth{_BLANK}?day|birth{_BLANK}?date|date{_BLANK}++of{_BLANK}++birth|born(?:{_BLANK}++on)?)(?:{_BLANK}++(?:is|was))?{_BLANK}++"
+    r"(?P<value>\d{1,4}([-./])\d{1,2}\2\d{2,4}(?![\d:])|(?:19|20)\d{6}(?!\d))",
+    re.IGNORECASE,
+)
+_CAPITAL = r"[^\W\d_a-z][\w'\u2019-]*+\.?"
+_NAME_UNSIGNED = re.compile(
+    rf"(?<![\w.-])(?P<name>(?i:patient|surgeon|physician)){_BLANK}++(?P<value>(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.?|(?:MR|MRS|MS|DR|PROF)\.){_BLANK}++"
+    rf"{_CAPITAL}(?:{_BLANK}++{_CAPITAL}){{0,2}}|\"[^\W_a-z][^\"\r\n]{{0,80}}\"|'[^\W_a-z][^'\r\n]{{0,80}}')"
+    rf"|(?<![\w.-])(?P<patient>(?i:patient)){_BLANK}++(?!(?i:not|no|is|was|has|been|being|to|data|id|identifier|name|record|list|file|monitor|side|cart"
+    rf"|table|bed|arm|study|image|successfully|already|newly)\b)(?P<whole>{_CAPITAL}(?:,?{_BLANK}++{_CAPITAL}){{0,3}}?)"
+    rf"(?={_BLANK}*+[,(]?{_BLANK}*+(?i:(?:(?:was|is|has{_BLANK}++been|being){_BLANK}++)?admitted|deceased|died|born|DOB|MRN|aged"
+    rf"|\d{{1,3}}[ -]?(?:y/?o|yrs?|years?))\b)"
+)
 # Every one of the patterns above needs a character that is not here, or begins as HL7 does: most log lines are told by one look.
 _UNSUSPICIOUS = re.compile(
     r"(?!\s*(?:MSH|FHS|BHS)\W)(?:[^#\"'=:\uff1a\uff1d|^<()%&/\\\x00-\x1f]++|\)(?!\s*V)|\((?![0-9A-F]{4},)|%(?![0-9A-F]{2})|&(?![#A-Z]))*+",
@@ -385,7 +407,7 @@ def holds_marker(data: bytes) -> bool:
 
 def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
     may_hide = _may_hide(text)
-    if not may_hide and _UNSUSPICIOUS.fullmatch(text):
+    if not may_hide and _UNSUSPICIOUS.fullmatch(text) and not _may_name_somebody(text):
         return
     tags = list(_plain_text_tags(path, text, names))
     for read in _readings(text):
@@ -495,6 +517,7 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
         for match in _PATH.finditer(text):
             if match[1] != REMOVED:
                 yield Tag(path, *match.span(1), "field")
+    signed: list[tuple[int, int]] = []
     covered = (
         0  # Names inside a value already taken are not looked at again, or a text of nothing but names would cost its square.
     )
@@ -511,7 +534,37 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
         while (at := bisect_left(marked, (covered, 0))) and covered < marked[at - 1][1]:
             covered = _value_end(text, start, marked[at - 1][1])  # What stands between markers ends no value.
         if text[start:covered].strip() not in ("", REMOVED):
+            signed.append((start, covered))
             yield Tag(path, start, covered, "field")
+    if _may_name_somebody(text):
+        for start, end in _unsigned(text, names):
+            at = bisect_left(signed, (end, 0))
+            if at == 0 or signed[at - 1][1] <= start:
+                yield Tag(path, start, end, "field")
+
+
+def _may_name_somebody(text: str) -> bool:
+    """A quick look for the words of _unsigned; written out, for a loop over them costs as much as all the rest."""
+    low = text.lower()
+    return (
+        "patient" in low or "mrn" in low or "born" in low or "birth" in low or "dob" in low or "ssn" in low or "surgeon" in low
+        or "physician" in low or "ssion" in low or "medical" in low or "social" in low or "passport" in low or "insurance" in low
+    )  # fmt: skip
+
+
+def _unsigned(text: str, names: SensitiveNames) -> Iterator[tuple[int, int]]:
+    for match in _NUMBER_UNSIGNED.finditer(text):
+        head, kind = match["head"], match["kind"] or ""
+        if _plain(head) in ("mrn", "ssn", "medicalrecord") or kind:
+            spelled = match["name"] if kind and _plain(kind)[:2] not in ("no", "nr") else f"{head}number"
+            if head in names or spelled in names:
+                yield match.span("value")
+    if "dob" in names or "birth_date" in names:
+        for match in _DAY_UNSIGNED.finditer(text):
+            yield match.span("value")
+    for match in _NAME_UNSIGNED.finditer(text):
+        if (match["name"] or match["patient"]) in names:
+            yield match.span("value" if match["name"] else "whole")
 
 
 def _is_clinical(text: str) -> bool:

@@ -399,6 +399,64 @@ static int ends_with_person(struct bytes b, uint32_t at)
     return at >= 3 && lower(b.p[at - 3]) == 'e' && lower(b.p[at - 2]) == 'n' && lower(b.p[at - 1]) == 't';
 }
 
+static inline uint32_t begins(struct bytes b, uint32_t at, const char *word, uint32_t n)
+{
+    if (b.n - at < n)
+        return 0;
+    for (uint32_t k = 1; k < n; k++) /* its first letter is known */
+        if (lower(b.p[at + k]) != (uint8_t)word[k])
+            return 0;
+    return at + n;
+}
+
+#define BEGINS(word) begins(b, at, word, sizeof word - 1)
+
+/* Whether the word that begins here is one behind which somebody may be named without a sign: MRN 4711, Patient Jane Doe admitted. */
+static int may_name_somebody(struct bytes b, uint32_t at)
+{
+    uint32_t k = 0;
+    int is_person = 0; /* behind it only capitals or quotation marks name somebody */
+    switch (lower(b.p[at])) {
+    case 'm':
+        (void)((k = BEGINS("mrn")) || (k = BEGINS("medical")));
+        break;
+    case 's':
+        (void)((k = BEGINS("ssn")) || (k = BEGINS("social")) || (is_person = (k = BEGINS("surgeon")) != 0));
+        break;
+    case 'b':
+        (void)((k = BEGINS("born")) || (k = BEGINS("birth")));
+        break;
+    case 'd':
+        k = BEGINS("dob");
+        break;
+    case 'a':
+        (void)((k = BEGINS("accession")) || (k = BEGINS("admission")));
+        break;
+    case 'p':
+        (void)((k = BEGINS("passport")) || (is_person = ((k = BEGINS("patient")) || (k = BEGINS("physician")))));
+        break;
+    case 'i':
+        k = BEGINS("insurance");
+    }
+    if (k == 0)
+        return 0;
+    if (!is_person) { /* a word or a number must follow */
+        while (k < b.n && is_blank(b.p[k]))
+            k++;
+        return k < b.n && (is_of_name(b.p[k]) || b.p[k] == '/' || b.p[k] == '\'');
+    }
+    if (k < b.n && lower(b.p[k]) == 's')
+        k++;
+    while (k < b.n && (is_blank(b.p[k]) || b.p[k] == '_' || b.p[k] == '-'))
+        k++;
+    if (k == b.n)
+        return 0;
+    uint8_t c = b.p[k], d = k + 1 < b.n ? lower(b.p[k + 1]) : 0;
+    if (c >= 'a' && c <= 'z') /* patient side cart, but patient id and patient no */
+        return (c == 'i' && d == 'd') || (c == 'n' && (d == 'o' || d == 'u' || d == 'r'));
+    return (c >= 'A' && c <= 'Z') || c == '"' || c == '\'' || c >= 0x80;
+}
+
 static inline int is_of_run(uint8_t c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '+'; }
 
 /* Whether a run of letters and digits may be bytes in base64 or hexadecimal. */
@@ -434,6 +492,8 @@ static int is_plain(Turnstile *t, struct bytes b)
     }
     for (i = 0; i < b.n; i++) {
         if (is_of_run(b.p[i])) {
+            if ((run == 0 || b.p[i - 1] == '+') && may_name_somebody(b, i))
+                return 0;
             run++;
             if (run >= RUN_MIN && (i + 1 == b.n || !is_of_run(b.p[i + 1])) && is_encoded((struct bytes){b.p + i + 1 - run, run}))
                 return 0;
