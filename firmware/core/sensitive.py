@@ -32,7 +32,10 @@ FIELD_NAMES = (
     "next_of_kin", "guardian", "photo", "other_patient_id", "other_patient_ids_sequence", "other_patient_name", "issuer_of_patient_id",
     "operators_name", "physicians_of_record", "name_of_physicians_reading_study", "requesting_physician", "consulting_physician",
     "scheduled_performing_physician", "birth_name", "mother_birth_name", "responsible_person", "person_name", "telephone_number",
-    "telecom", "birth_place", "place_of_birth", "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
+    "telecom", "birth_place", "place_of_birth", "attending_physician", "attending_doctor", "admitting_physician", "admitting_doctor",
+    "consulting_doctor", "referring_doctor", "anesthesiologist", "anaesthetist", "radiologist", "mother_maiden_name", "spouse_name",
+    "guarantor_name", "insured_name", "subscriber_id", "policy_number", "patient_account_number", "visit_number", "national_id",
+    "nhs_number", "emergencycontact", "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
     # DICOM's keywords of persons (PS3.15 table E.1-1), in one word each: in a text `time:`, `group:` or `author:` would be doubted for them.
     "birthtime", "patientage", "ethnicgroup", "ethnicgroupcodesequence", "branchofservice", "countryofresidence", "regionofresidence",
     "patientinstitutionresidence", "scheduledpatientinstitutionresidence", "currentpatientlocation", "patientreligiouspreference",
@@ -217,6 +220,8 @@ _OF_DEVICES = {
 _WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
 _SEPARATOR = re.compile(r"[/.:@\[\]]+")
+_TELLING_ALONE = ("mrn", "ssn", "dob")
+_TELLING = (*_TELLING_ALONE, "patient", "birth", "dateofbirth", "medicalrecord", "accession", "socialsecurity")
 _NOT_LETTER = re.compile(r"[\W_]+")
 _NUMBER_BEHIND = re.compile(rf"[\W_]*\d{{{_NUMBER_OF_SOMEBODY_MIN},}}[\W_]*\Z")  # somebody's, not one of several
 
@@ -263,8 +268,9 @@ def _with_several(words: set[str]) -> frozenset[str]:
 
 @lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
 def _is_listed(words: frozenset[str], path: str) -> bool:
-    parts = [_plain(part) for part in _SEPARATOR.split(path)]
-    if any(_is_of(words, part) for part in parts):
+    raw = _SEPARATOR.split(path)
+    parts = [_plain(part) for part in raw]
+    if any(_is_of(words, part) for part in parts) or any(_ends_telling(words, part) for part in raw):
         return True
     return any("".join(parts[start:]) in words for start in range(len(parts) - 1))
 
@@ -282,13 +288,24 @@ def _is_of(words: frozenset[str], part: str) -> bool:
     )
 
 
+def _ends_telling(words: frozenset[str], part: str) -> bool:
+    """Whether it ends as a listed name that is nobody else's: X-Patient-Id, currentPatientName, hl7_mrn; and not distance_to_patient."""
+    found = _WORD_IN_NAME.findall(part)
+    for cut in range(1, len(found)):
+        ending = _plain("".join(found[cut:]))
+        is_telling = ending.startswith(_TELLING) and (cut < len(found) - 1 or ending.rstrip("s") in _TELLING_ALONE)
+        if is_telling and ending in words:
+            return True
+    return False
+
+
 @lru_cache(4096)
 def _read_up_to(words: frozenset[str], path: str) -> str:
     begin = 0
     for separator in (*_SEPARATOR.finditer(path), None):
         end = len(path) if separator is None else separator.start()
         part = path[begin:end]
-        if _is_of(words, _plain(part)):
+        if _is_of(words, _plain(part)) or _ends_telling(words, part):
             number = None if _plain(part) in words else _NUMBER_BEHIND.search(part)
             return path[:end] if number is None else path[: begin + number.start()]
         begin = end if separator is None else separator.end()

@@ -63,7 +63,8 @@ def test_marked_spans_are_in_order_and_open(text: str) -> None:
      "PatientTelephoneNumbers", "NameOfPhysiciansReadingStudy", "PatientBirthTime", "PatientComments", "PatientAge", "PersonAddress",
      "PersonTelephoneNumbers", "AdmissionID", "MilitaryRank", "Occupation", "EthnicGroup", "PatientReligiousPreference", "OrderEnteredBy",
      "HumanPerformerName", "InterpretationAuthor", "ReferencedPatientSequence/0/ReferencedSOPInstanceUID", "VerifyingObserverName",
-     "OperatorIdentificationSequence", "NamesOfIntendedRecipientsOfResults", "CountryOfResidence", "SelectorPNValue"],
+     "OperatorIdentificationSequence", "NamesOfIntendedRecipientsOfResults", "X-Patient-Id", "currentPatientName", "hl7_mrn", "HL7MRN", "last_patient_birth_date",
+     "a/dicom_patient_ids/0", "study_accession_number", "attending_doctor", "insured_name", "visitNumber", "CountryOfResidence", "SelectorPNValue"],
 )  # fmt: skip
 def test_sensitive_names(name: str) -> None:
     """However it is spelled and wherever it stands. (S2-081)"""
@@ -91,7 +92,8 @@ def test_a_site_lists_names_in_its_own_script(listed: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["torque_nm", "arm/temperature", "patience", "names", "id", "filename", "hostname", "", "/", "device_name",
      "ip_address", "patient_side_cart", "patient_cart_name_plate", "impatient", "joint_names", "hostnames", "outpatients", "PatientPosition",
-     "patient_orientation", "zone_occupancy", "author", "group", "comments", "rank", "branch", "ContentDescription", "SeriesTime"])  # fmt: skip
+     "patient_orientation", "distance_to_patient", "robot_to_patient", "last_patient", "topic_full_name", "motor_family", "outpatient_id",
+     "birth_message", "visits", "policy", "zone_occupancy", "author", "group", "comments", "rank", "branch", "ContentDescription", "SeriesTime"])  # fmt: skip
 def test_harmless_names(name: str) -> None:
     """Names that only look like it."""
     assert name not in NAMES
@@ -247,6 +249,7 @@ def test_fields_and_attachments() -> None:
         ([], "device name: PSM-3, Tool  Name = Needle Driver; (joint name: j1), topic name: /tf"),
         ([], "IP address: 10.0.0.4, MAC Address=00:11:22:33:44:55; bus\taddress: 0x40"),
         (["Doe_Jane.dcm", "janes-mac"], "file name: Doe_Jane.dcm; host name: janes-mac"),
+        (["4711", "4712", "Ann"], "X-Patient-Id: 4711, current_mrn=4712; lastPatientName: Ann; distance_to_patient: 3 mm"),
         (["Jane", "PSM-3", "Main St"], "patient's device name: Jane; device\nname: PSM-3; street address: Main St"),
         (["Jane", "Ann", "Eve"], "name: Jane; device full name: Ann; of arm, name: Eve"),
         ([], "see http://example.org/patient"),
