@@ -66,14 +66,16 @@ _CLOSE = r"#end(?![A-Za-z0-9_])"
 _MARKER = re.compile(f"({_OPEN})|{_CLOSE}", re.IGNORECASE)
 _MARKER_BYTES = tuple("#phi".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 # HL7 v2, CDA, ATNA audit, FHIR: whatever such a document says, it says about a patient. So does a piece of one, as datagrams cut
-# it: any HL7 segment at the begin of a line, the caret between two letters, with which HL7 and DICOM write a person's name, and
+# it: any HL7 segment at the begin of a line, the caret between two letters, with which HL7 and DICOM write a person's name, or several where HL7 leaves components out, and
 # the name space of FHIR's narrative. Within a line only the segments that name people, as they begin, for `IN1|0|` may be an input. A
 # reference to somebody in FHIR, beside which a name may stand. Of DICOM an element of the patient's or of a person with its value, as every tool prints it, and its JSON.
 _CLINICAL = re.compile(
-    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||(?:[^\W\d_]|[^\x00-\x7f])\^(?:[^\W\d_]|[^\x00-\x7f])"
+    r"\A[\s\x00-\x1f]*(?:MSH|FHS|BHS)\W|(?:\A|[\r\n])[ \x0b]*(?-i:[A-Z][A-Z0-9]{2})\|[^|\r\n]*\||(?:[^\W\d_]|[^\x00-\x7f])\^(?:[^\W\d_]|[^\x00-\x7f])|\w\^(?:\^+\w|\|)"
     r"|(?-i:(?<![A-Z0-9])(?:MSH\|\^~|PID\|1?\||(?:NK1|GT1|PD1|TXA)\|\d{0,2}\||ROL\|[^|\r\n]*\|(?:AD|CO|DE|LI|UC|UN|UP)\|)|(?:\A|[\r\n])MRG\|\w)"
     r"|<(?:\w+:)?(?:ClinicalDocument|AuditMessage|RCMRMessage)\b|\b1999/xhtml\b|\"resourceType\\*\"\s*:"
     r"|<(?-i:[A-Z][A-Z0-9]{2})\.\d|<[\w:.-]{1,64}\s[^<>]{0,200}?xmlns(?::\w+)?=\\*[\"'](?:http://hl7\.org/fhir|urn:hl7-org:v[23])"
+    r"|\bhl7\.org/fhir/StructureDefinition/(?:patient|person|relatedPerson|practitioner|humanname|contactpoint|iso21090)-"
+    r"|\"line\\*\"\s*:\s*\[(?:\s|\\+[nrt])*\\*\""
     r"|\"reference\\*\"\s*:\s*\\*\"[^\"\s]{0,200}?(?-i:(?<![A-Za-z])(?:Patient|RelatedPerson|Practitioner|Person)/)"
     r"|\((?:0010,[ ]?[0-9A-F]{4}|0008,[ ]?0050)\)[^\r\n]{0,60}?(?-i:\b[A-Z]{2}\b)|\([0-9A-F]{4},[ ]?[0-9A-F]{4}\)[^\r\n]{0,60}?(?-i:\bPN\b)"
     r"|\"[0-9A-F]{8}\\*\"\s*:\s*\{\s*\\*\"vr\\*\"",
@@ -81,7 +83,7 @@ _CLINICAL = re.compile(
 )
 # Without one of these there is none, and to look for them costs a tenth.
 _CLINICAL_BEGIN = re.compile(r"[\s\x00-\x1f]*(?:MSH|FHS|BHS)", re.IGNORECASE)
-_CLINICAL_SIGN = re.compile(r"[|^<\"]|/[Xx][Hh]|\([0-9A-Fa-f]{4},")
+_CLINICAL_SIGN = re.compile(r"[|^<\"]|/(?:[Xx][Hh]|[Ff][Hh][Ii][Rr]/)|\([0-9A-Fa-f]{4},")
 # Names of fields inside a text. Quoted, as in JSON that came as text or stands in a log line: the text is a document, and where a
 # value in it ends is anybody's guess. Bare, as in `patient_name=Jane Doe arm=3` or `Patient: Jane Doe, bed 4`: up to what ends it, but
 # not within its quotation marks. Many spaces before the sign: in columns. turnstile.c: is_harmless_before looks for the same.
@@ -136,7 +138,7 @@ _REFERENCE = re.compile(r"(?:\S*/)?(?:Patient|RelatedPerson|Practitioner|Person)
 # An element of XML, in a text that has its end or goes on behind it: `usage: open <name>` is none.
 _ELEMENT = re.compile(
     rf"<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})(?:\s[^<>]{{0,999}})?>(?=\S)|</(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s*>"
-    rf"|<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s[^<>]{{0,998}}/>"
+    rf"|<(?:[\w.-]+:)?([^\W\d_][\w.{_MARK}-]{{0,63}})\s[^<>]{{0,998}}/>|(?<=>)\s*+([^\W\d_][\w. {_MARK}-]{{0,63}})</\w{{1,9}}>\s*{_SIGN}"
 )
 _QUOTED_VALUE = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _VALUE_END = re.compile(r"[,;\r\n\])}|]|\s[A-Za-z][\w.-]{0,63}=")
@@ -593,7 +595,7 @@ def _has_quoted_name(text: str, names: SensitiveNames) -> bool:
 
 
 def _has_element(text: str, names: SensitiveNames) -> bool:
-    return "<" in text and any((match[1] or match[2] or match[3]) in names for match in _ELEMENT.finditer(text))
+    return "<" in text and any(match[match.lastindex or 0] in names for match in _ELEMENT.finditer(text))
 
 
 def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:

@@ -559,6 +559,8 @@ static int is_plain(Turnstile *t, struct bytes b)
                 return 0;
             break;
         case '/':
+            if (i >= 4 && lower(b.p[i - 4]) == 'f' && lower(b.p[i - 3]) == 'h' && lower(b.p[i - 2]) == 'i' && lower(b.p[i - 1]) == 'r')
+                return 0;
             if ((i >= 4 && memcmp(b.p + i - 4, "1999", 4) == 0) || ends_with_person(b, i))
                 return 0;
             break;

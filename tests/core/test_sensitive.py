@@ -336,10 +336,18 @@ def test_documents_are_sensitive_as_a_whole() -> None:
         "sent: MSH|^~\\&|ADT|x",
         "queue: NK1|2|Roe\\rGT1|1||Roe",
         "MRG|4711",
+        "61^^PH|Ann",
+        "recv OREY^|(610)271-9000",
         "x ROL|4|AD|AP|4711",
         "<PID.5><FN.1>Doe</FN.1>",
         'x <Observation id="1" xmlns="http://hl7.org/fhir"><valueString value="Ja',
         '<birthDate value="1961-02-03"/>',
+        "<p><b>name</b>: Jane Doe </p>",
+        "x: <li><strong>Date of birth </strong> = 3 February",
+        '"url": "http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName", "valueString": "Roe"',
+        "url http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName valueString Roe",
+        '"use": "home", "line": [\n "2222 Home Street"',
+        '\\"line\\": [\\n \\"2222 Home Street',
         '{\\"resourceType\\":\\"Observation\\", \\"valueString\\": \\"Jane',
         'x "reference": "Practitioner/roe", "display": "Ann Roe',
         "<PatientName>Doe, Jane</PatientName>",
@@ -439,8 +447,9 @@ def test_percent_alone_is_harmless(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["arm|12.3|ok", "force 10^6 N, 2^x", "a | b | c", "ERR|no such joint", "usage: open <name>",
      "moved to (1024,2048) PX", "missing (0008,0018) SOPInstanceUID", "<b>stopped</b>", "(0020,000d) UI [1.2.3]", "(0018,1030) LO [T1 axial]",
-     "in: IN1|0|IN2|1|", "valves PV1|1|PV2|0|", "USER|PID|CPU|MEM", "arm|PID|4711|CPU|3", "usage: <name/>", "<joint value='2'/>", "<arm.2> up",
-     'xmlns="urn:hl7-org:v3"', '{"reference": "Device/4711", "display": "PSM 3"}', "a <x xmlns='urn:acme'>"])  # fmt: skip
+     "in: IN1|0|IN2|1|", "  | x = 2^;\n  |   ^~~~ |", "a ^^ b, 2^(3)", "|^^^|", "valves PV1|1|PV2|0|", "USER|PID|CPU|MEM", "arm|PID|4711|CPU|3", "usage: <name/>", "<joint value='2'/>", "<arm.2> up",
+     'xmlns="urn:hl7-org:v3"', '{"reference": "Device/4711", "display": "PSM 3"}', "a <x xmlns='urn:acme'>", "<b>joint</b>: 2, <i>torque</i> = 4", '{"line": 12, "file": "a.c"}', '"lines": ["a"]',
+     "profile http://hl7.org/fhir/StructureDefinition/Device-x, GET /fhir/metadata"])  # fmt: skip
 def test_log_lines_are_no_documents(text: str) -> None:
     """Tables, powers and pipes of ordinary log lines stay."""
     assert () == find_tags(text, {})
@@ -614,6 +623,11 @@ def test_many_spans_become_whole_values() -> None:
         "name=" + "van " * 15_000,
         "<a " * 20_000,
         "<a>" * 20_000,
+        ">" * 60_000,
+        "> a" * 20_000,
+        "<a x='" * 10_000 + "/>",
+        '"line": [' * 7_000,
+        "<a xmlns='" * 6_000,
         "(0010,0010)" * 6_000,
         "name=#phi , #end " * 4_000,
         "%25" * 20_000,

@@ -134,6 +134,7 @@ def test_the_order_of_a_block_is_kept() -> None:
         (False, "mrn\tbed\n4711\t4"),
         (False, "INSERT INTO t (mrn) VALUES (4711)"),
         (True, "arm 3\nmoved, ready; f(x) and (v)"),
+        (False, "http://hl7.org/fhir/StructureDefinition/patient-x"),
         (False, "Patient/4711"),
         (False, "/Practitioner/roe, relatedPersons\\roe"),
         (False, "GET /w?patient+id=4711"),

@@ -48,7 +48,8 @@ TEXTS = st.sampled_from(
      "\u017ftop", "K\u0131nd: x", "x" * 300, "1999/xhtml", "say \"hi\"", "say \"hi\" = x", "straße zu", "mrn\u3000= 5", "\x00\x01", "line\nnext: 4",
      "cGF0aWVudF9uYW1lPUphbmUgRG9l", "x 50617469656e743a204a616e65", "ok YXJtIDMgc3RvcHBlZCBhdCAxMiBO", "&lt;mrn&gt;4711", "m\\u0072n: 4711",
      "P\0a\0t\0i\0e\0n\0t\0:\0 \0J\0", "?patient+id=4711", "mrn;bed\n4711;4", "t (mrn) values (4711)", "MRN 4711", "x Patient Jane admitted", "patient Dr. Roe",
-     "patient side cart 4711", "born 1961-02-03", "patient id 4711", "Patient/4711", "/Practitioner/4711", "topic /PSM1/setpoint_js/Controller9"]
+     "patient side cart 4711", "born 1961-02-03", "patient id 4711", "http://hl7.org/fhir/StructureDefinition/patient-x",
+     "Patient/4711", "/Practitioner/4711", "topic /PSM1/setpoint_js/Controller9"]
 ) | pieces("abKxMSHfh12 :=/.-_é患\u3000\u0131'\"#p|&+\\;u0", 24)  # fmt: skip
 NAMES = st.sampled_from(
     ["version", "process", "sequence", "severity", "priority", "kind", "event", "time_utc_ns", "time_tai_ns", "time", "clock", "device",
