@@ -174,21 +174,22 @@ _OF_ANYTHING = frozenset({"name", "address"})
 _SQL_ROW = re.compile(r"\(([^()]{1,400})\)\s*VALUES?\b", re.IGNORECASE)
 # Without any sign, where nothing but somebody can be meant: a number of three digits behind a word for somebody's number, a day behind one
 # for the day of birth, and behind `patient` a title, quotation marks, or capitals that go on as only somebody does. turnstile.c: may_name_somebody.
+_SIGN_TOO = rf"(?:(?:{_BLANK}++|\s)?{_SIGN})?"  # behind it one is of the value, or what was removed would stand before it as a name's brackets do
 _NUMBER_UNSIGNED = re.compile(
     rf"(?<![\w.-])(?P<name>(?P<head>MRN|SSN|(?:patient|accession|admission|medical{_BLANK}++record|social{_BLANK}++security|passport|insurance)(?:['\u2019]?s)?)s?"
     rf"(?P<kind>(?:{_BLANK}*+|[_-])(?:IDs?|identifiers?|numbers?|no\.?|nr\.?)(?!\w))?)(?:{_BLANK}++(?:is|was))?{_BLANK}++"
-    rf"(?P<value>(?=(?:[a-z./-]*+\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[\w./-]*\w)",
+    rf"(?P<value>(?=(?:[a-z./-]*+\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[\w./-]*\w{_SIGN_TOO})",
     re.IGNORECASE,
 )
 _DAY_UNSIGNED = re.compile(
     rf"(?<![\w.-])(?:DOB|birth{_BLANK}?day|birth{_BLANK}?date|date{_BLANK}++of{_BLANK}++birth|born(?:{_BLANK}++on)?)(?:{_BLANK}++(?:is|was))?{_BLANK}++"
-    r"(?P<value>\d{1,4}([-./])\d{1,2}\2\d{2,4}(?![\d:])|(?:19|20)\d{6}(?!\d))",
+    rf"(?P<value>(?:\d{{1,4}}([-./])\d{{1,2}}\2\d{{2,4}}(?!\d)|(?:19|20)\d{{6}}(?!\d)){_SIGN_TOO})",
     re.IGNORECASE,
 )
 _CAPITAL = r"[^\W\d_a-z][\w'\u2019-]*+\.?"
 _NAME_UNSIGNED = re.compile(
     rf"(?<![\w.-])(?P<name>(?i:patient|surgeon|physician)){_BLANK}++(?P<value>(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.?|(?:MR|MRS|MS|DR|PROF)\.){_BLANK}++"
-    rf"{_CAPITAL}(?:{_BLANK}++{_CAPITAL}){{0,2}}|\"[^\W_a-z][^\"\r\n]{{0,80}}\"|'[^\W_a-z][^'\r\n]{{0,80}}')"
+    rf"{_CAPITAL}(?:{_BLANK}++{_CAPITAL}){{0,2}}{_SIGN_TOO}|\"[^\W_a-z][^\"\r\n]{{0,80}}\"{_SIGN_TOO}|'[^\W_a-z][^'\r\n]{{0,80}}'{_SIGN_TOO})"
     rf"|(?<![\w.-])(?P<patient>(?i:patient)){_BLANK}++(?!(?i:not|no|is|was|has|been|being|to|data|id|identifier|name|record|list|file|monitor|side|cart"
     rf"|table|bed|arm|study|image|successfully|already|newly)\b)(?P<whole>{_CAPITAL}(?:,?{_BLANK}++{_CAPITAL}){{0,3}}?)"
     rf"(?={_BLANK}*+[,(]?{_BLANK}*+(?i:(?:(?:was|is|has{_BLANK}++been|being){_BLANK}++)?admitted|deceased|died|born|DOB|MRN|aged"

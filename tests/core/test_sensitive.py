@@ -231,7 +231,7 @@ def test_fields_and_attachments() -> None:
             "Patient Jane Doe admitted; PATIENT DOE, JANE WAS ADMITTED. patient Jane (MRN) in; patient 欧阳 admitted",
         ),
         (["1961-02-03", "Jane O'Neil-Roe", "J. Doe"], "Patient Jane O'Neil-Roe, born 1961-02-03. Patient J. Doe, 43 years old"),
-        (["Mr. Doe", "Dr. Ann Roe", "DR. ROE"], "patient Mr. Doe moved, surgeon Dr. Ann Roe logged in; Physician DR. ROE: x"),
+        (["Mr. Doe", "Dr. Ann Roe", "DR. ROE:"], "patient Mr. Doe moved, surgeon Dr. Ann Roe logged in; Physician DR. ROE: x"),
         (['"Jane Doe"', "'4711'"], "set patient \"Jane Doe\" and patient '4711'"),
         (["4711", "Jane Doe"], "Patient Jane Doe MRN: 4711"),
         (

@@ -67,6 +67,14 @@ def test_nobody_is_named_below_a_sensitive_name() -> None:
     assert [clean] == unpacked(packed([clean]))
 
 
+def test_a_sign_behind_what_had_none_goes_with_it() -> None:
+    """Or what was removed would read as brackets of a name, and cleaned again the text would be another."""
+    clean, _ = cleaned(message("MRN SJ-4711: moved, Patient ID 4711 = x; surgeon Dr. Roe: in, born 1961-02-03: y"), RULES)
+
+    assert "MRN [removed] moved, Patient ID [removed]; surgeon [removed] in, born [removed] y" == clean.text
+    assert clean == cleaned(clean, RULES)[0]
+
+
 def test_words_say_nothing_of_anybody() -> None:
     """A process, a kind or an event whose name reads like a field of a text, as evidence has it: replaced, counted, and clean then. (S2-085)"""
     words = {"process": "patient:Jane-Doe", "kind": "fhir/Patient/jane", "event": "Patient/4711"}
