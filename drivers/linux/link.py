@@ -48,6 +48,7 @@ INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get 
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
 X509_V_ERR_CERT_HAS_EXPIRED = 10  # openssl/x509_vfy.h
 UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
+RETAIN_NOT_SUPPORTED = 0x9A  # Of a will; such a broker ends the connection over any other retained publication (§3.2.2.3.5).
 RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
 # Expedited forwarding (RFC 3246) for what is urgent, lower effort (RFC 8622) for what gives way to everybody.
 DSCP: dict[Service, int] = {"urgent": 46, "ordinary": 0, "bulk": 1}
@@ -146,6 +147,8 @@ class _Connection:
         self._woken.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"link-{number}", daemon=True)
         self._too_new = False
+        self._retains = True
+        self._without_retained = False  # it refused our will for being retained
         self._version = MQTTv5
         self._client = self._new_client(MQTTv5)
 
@@ -168,7 +171,7 @@ class _Connection:
         # Fixed header 5, topic 2 + n, packet identifier 2, properties 1 (§3.3).
         if len(payload) + len(topic.encode()) + 10 > self._packet_bytes_max:
             raise TooLarge(f"expected a packet of at most {self._packet_bytes_max} bytes, the payload has {len(payload)}")
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(topic, payload, qos=1, retain=retain and self._retains)
         self._wake_up()
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise NotConnected("expected a connection to a broker, it has just gone")
@@ -205,16 +208,17 @@ class _Connection:
         # With a writer registered paho leaves writing to the thread below instead of doing it in whoever publishes.
         client.on_socket_register_write = _nothing
         if request.will_topic is not None:
-            client.will_set(request.will_topic, request.will_payload, qos=1, retain=True)
+            client.will_set(request.will_topic, request.will_payload, qos=1, retain=self._retains)
         return client
 
     def _run(self) -> None:
         try:
             self._connect_and_serve(MQTTv5)
+            if self._without_retained and not self._closed:
+                self._retains = False
+                self._connect_anew(MQTTv5)
             if self._too_new and not self._closed:
-                self._close_wire()
-                self._client, self._reason = self._new_client(MQTTv311), ""
-                self._connect_and_serve(MQTTv311)
+                self._connect_anew(MQTTv311)
         except (OSError, ValueError, ssl.SSLError) as trouble:
             self._reason = self._reason or _named(trouble)
         finally:
@@ -228,6 +232,12 @@ class _Connection:
             self._push(self, Disconnected(self._reason or "the connection was lost"), 0)
             self._wake.close()
             self._woken.close()
+
+    def _connect_anew(self, version: MQTTProtocolVersion) -> None:
+        """Once more, in a way this broker may take."""
+        self._close_wire()
+        self._client, self._reason = self._new_client(version), ""
+        self._connect_and_serve(version)
 
     def _connect_and_serve(self, version: MQTTProtocolVersion) -> None:
         request, client, self._version = self._request, self._client, version
@@ -292,9 +302,11 @@ class _Connection:
         if code.is_failure:
             self._reason = f"the broker refused: {code.value:#04x}"
             self._too_new = code.value == UNSUPPORTED_VERSION
+            self._without_retained = code.value == RETAIN_NOT_SUPPORTED and self._retains
             return
         receive_maximum = getattr(properties, "ReceiveMaximum", 65_535) if self._version == MQTTv5 else RECEIVE_MAXIMUM_V311
         self._packet_bytes_max = getattr(properties, "MaximumPacketSize", _NO_LIMIT)
+        self._retains = self._retains and getattr(properties, "RetainAvailable", 1) != 0
         self.is_up = True
         self._push(self, Connected(receive_maximum, self._packet_bytes_max), 0)
 

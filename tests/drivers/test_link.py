@@ -264,6 +264,33 @@ def test_real_link_takes_a_refusal_that_mqtt_does_not_know(tmp_path: Path) -> No
         broker.stop()
 
 
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_to_a_broker_that_retains_nothing(tmp_path: Path) -> None:
+    """It takes no retained will, and ends the connection over a retained publication: both go unretained, and nothing depends on it."""
+    broker = ForgetfulBroker(tmp_path)
+    broker.start()
+    hub, box, other = PahoLink(), PahoLink(), PahoLink()
+    try:
+        hub.connect(LinkRequest(broker.address, "hub"))
+        RealWorld.heard(None, hub, has(Connected))  # type: ignore[arg-type]
+        hub.subscribe(["state/+"])
+        token = hub.publish("state/flush", b"", retain=True)
+        RealWorld.heard(None, hub, lambda found: has(Received)(found) and token in answered(found))  # type: ignore[arg-type]
+        box.connect(LinkRequest(broker.address, "box", will_topic="state/box", will_payload=b"lost"))
+        RealWorld.heard(None, box, has(Connected))  # type: ignore[arg-type]
+        token = box.publish("state/box", b"online", retain=True)
+        assert Acknowledged(token) in RealWorld.heard(None, box, has(Acknowledged))  # type: ignore[arg-type]
+        other.connect(LinkRequest(broker.address, "box"))
+        RealWorld.heard(None, box, has(Disconnected))  # type: ignore[arg-type]
+        found = RealWorld.heard(None, hub, lambda found: len(received(found)) >= 2)  # type: ignore[arg-type]
+
+        assert [Received("state/box", b"online"), Received("state/box", b"lost")] == received(found)
+    finally:
+        for link in (hub, box, other):
+            link.close()
+        broker.stop()
+
+
 def answered(found: list[LinkEvent]) -> dict[int, str | None]:
     """By token: None, or why it was refused."""
     return {event.token: getattr(event, "reason", None) for event in found if isinstance(event, Acknowledged | Refused)}
@@ -292,6 +319,13 @@ def test_real_link_speaks_the_older_version_to_an_older_broker(tmp_path: Path) -
 class SmallBroker(RealBroker):
     def _configuration(self) -> str:
         return super()._configuration() + "max_packet_size 4096\n"
+
+
+class ForgetfulBroker(RealBroker):
+    """It keeps nothing for who comes later, and says so."""
+
+    def _configuration(self) -> str:
+        return super()._configuration() + "retain_available false\n"
 
 
 class LimitedBroker(RealBroker):
