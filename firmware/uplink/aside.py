@@ -120,7 +120,7 @@ class Aside:
     def word(self) -> str:
         """The most important of them, for people."""
         name = min(self._entries, default=None)
-        return "nothing" if name is None else f"{name[:2]}: {self._entries[name].why}"
+        return "nothing" if name is None else f"{name.partition('-')[0]}: {self._entries[name].why}"
 
 
 class Suspects:

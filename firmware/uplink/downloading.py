@@ -27,6 +27,7 @@ from firmware.core.spool import Spool
 from firmware.core.timestamp import MS, SECOND
 from firmware.uplink.lane import Lane
 from firmware.uplink.settings import UplinkSettings
+from firmware.uplink.standing import WANT, Standing
 from firmware.uplink.wire import Wire
 
 SYNC_BYTES = 1 << 20
@@ -44,10 +45,11 @@ WRONG_MAX = 3  # A file of another digest, so often in a row, is not what is mea
 class Downloading:
     """One file at a time, by name; the next when it is there, or when nobody answers for it."""
 
-    def __init__(self, board: Board, settings: UplinkSettings, report: Report, wire: Wire) -> None:
+    def __init__(self, board: Board, settings: UplinkSettings, report: Report, *, standing: Standing, wire: Wire) -> None:
         self._disk = board.disk
         self._settings = settings
         self._report = report
+        self._standing = standing
         self._wire = wire
         self._wanted = Spool(board.disk, WANTED)
         self._lane: Lane | None = None  # the one whose connection hears pieces
@@ -214,11 +216,13 @@ class Downloading:
         lane = self._wire.lane_for_bulk(now)
         if lane is None or not is_quiet or len(lane) >= lane.connection.receive_maximum:
             return  # What makes room on it wakes us.
+        if not self._standing.may_say(WANT, lane):
+            return
         if lane is not self._lane:
             lane.link.subscribe([self._wire.topic("piece")])
             self._lane = lane
         want = Want(self._wish, self._have, min(self._stretch_bytes, self._wish.size - self._have))
-        lane.publish(self._wire.topic("want"), want_packed(want), None, now)
+        lane.say(WANT, self._wire.topic("want"), want_packed(want), now)
         self._asked, self._asked_at = want, now
         self._report.count("wants")
 

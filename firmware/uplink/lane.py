@@ -13,11 +13,13 @@ STUCK_NS_MAX = 30 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class OnWire:
-    """A publication the broker has not answered. identity: of the envelope it belongs to; None for our own state. size: of the payload."""
+    """A publication the broker has not answered. identity: of the envelope it belongs to; None for what is no item, and then `own` says
+    what it is ("state"). size: of the payload."""
 
     identity: bytes | None
     since: Monotonic
     size: int
+    own: str | None = None
 
 
 class Lane:
@@ -31,11 +33,16 @@ class Lane:
     def __len__(self) -> int:
         return len(self._on_wire)
 
-    def publish(self, topic: str, payload: bytes, identity: bytes | None, now: Monotonic, *, retain: bool = False) -> int:
+    def publish(self, topic: str, payload: bytes, identity: bytes, now: Monotonic) -> int:
         """Put it on the wire; returns its token. Raises NotConnected or TooLarge."""
-        token = self.link.publish(topic, payload, retain=retain)
+        token = self.link.publish(topic, payload)
         self._on_wire[token] = OnWire(identity, now, len(payload))
         return token
+
+    def say(self, own: str, topic: str, payload: bytes, now: Monotonic, *, retain: bool = False) -> None:
+        """Likewise of what is no item, and is not kept. own: what it is, in a word."""
+        token = self.link.publish(topic, payload, retain=retain)
+        self._on_wire[token] = OnWire(None, now, len(payload), own)
 
     def answered(self, token: int) -> OnWire | None:
         """The broker has said something about this one; None when it was not waiting for a word."""
@@ -48,6 +55,10 @@ class Lane:
     def identities(self) -> set[bytes]:
         """Envelopes of which something is on this wire."""
         return {entry.identity for entry in self._on_wire.values() if entry.identity is not None}
+
+    def own(self) -> set[str]:
+        """What of no item is on this wire."""
+        return {entry.own for entry in self._on_wire.values() if entry.own is not None}
 
     def forget(self) -> None:
         """The connection is gone, and with it everything on it."""

@@ -16,7 +16,7 @@ from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.pace import PIECE_BYTES, PIECE_BYTES_MIN, Pace
 from firmware.uplink.settings import UplinkSettings
-from firmware.uplink.standing import Standing
+from firmware.uplink.standing import OTHERS, Standing
 from firmware.uplink.transfer import Transfer
 from firmware.uplink.wire import Wire
 
@@ -78,6 +78,10 @@ class Sending:
         self._held.clear()
         self._longest = None
         self.works()
+
+    def unsaid(self) -> None:
+        """The broker has refused what was said of a box, and does not say of which."""
+        self._said.clear()
 
     def works(self) -> None:
         """The hub has answered."""
@@ -262,8 +266,9 @@ class Sending:
         try:
             for box in self._disk.list(PRESENCE):
                 said = b"" if box.startswith(".") else self._disk.read(f"{PRESENCE}/{box}", size=PRESENCE_BYTES_MAX)
-                if said and self._said.get(box) != said and len(a) < self._window(a):
-                    a.publish(self._wire.topic("state", box=box), said, None, now.monotonic, retain=True)
+                may = len(a) < self._window(a) and self._standing.may_say(OTHERS, a)
+                if said and self._said.get(box) != said and may:
+                    a.say(OTHERS, self._wire.topic("state", box=box), said, now.monotonic, retain=True)
                     self._said[box] = said
         except (Missing, DiskFailed, NotConnected, TooLarge):
             return  # With the next thing that happens.

@@ -11,6 +11,8 @@ from firmware.uplink.waiting import Waiting
 
 # A question is one byte of an item and what is put around it: that the broker takes it says nothing about the rest.
 QUESTION_BYTES_MAX = 64
+# What is said and is no item: a relay's of its boxes, our own being there, a stretch of a file to come down.
+OWN = OTHERS, STATE, WANT = "presence", "state", "want"
 
 
 class Standing:
@@ -21,6 +23,7 @@ class Standing:
         self.flights = Flights()
         self.transfers: dict[str, Transfer] = {}
         self.aside = Aside()
+        self.own = Aside()  # likewise what is no item
         self.suspects = Suspects()
         self._unconfirmed: dict[str, int] = {}  # how often in a row it was overdue
 
@@ -83,24 +86,40 @@ class Standing:
 
     def suspect(self, lane: Lane) -> list[str]:
         """The connection has ended with what is on it: to be asked before that is forgotten. Returns the names of what ends connections."""
-        names = sorted(name for identity in lane.identities() for name in self.names_of(identity))
+        names = sorted([*lane.own(), *(name for identity in lane.identities() for name in self.names_of(identity))])
         return self.suspects.lost(names, is_alone=len(lane) == 1)
 
     def set_aside_lost(self, names: Iterable[str], why: str, now: Monotonic) -> None:
         """These end connections: they wait, and nothing waits for them."""
         for name in names:
             self.waiting.drop(name)
-            self.aside.put(name, f"ended the connection, {why}", now, LOST)
+            (self.own if name in OWN else self.aside).put(name, f"ended the connection, {why}", now, LOST)
+
+    def refused_own(self, own: str, why: str, now: Monotonic) -> None:
+        """The broker has refused what is no item."""
+        self.suspects.clear(own)
+        self.own.put(own, f"refused, {why}", now)
+
+    def may_say(self, own: str, lane: Lane) -> bool:
+        """Whether what is no item may go on the wire, with what is there."""
+        return own not in self.own and self.may_join(own, lane)
+
+    def word(self) -> str:
+        """What the broker does not take, for people: the most important item, or what is none."""
+        return self.aside.word() if self.aside else self.own.word()
 
     def may_join(self, name: str, lane: Lane) -> bool:
         """Whether it may be on the wire together with what is there."""
         if not self.suspects or not len(lane):
             return True
-        there = (other for identity in lane.identities() for other in self.names_of(identity))
+        there = (*lane.own(), *(other for identity in lane.identities() for other in self.names_of(identity)))
         return not self.suspects.goes_alone(name) and not any(self.suspects.goes_alone(other) for other in there)
 
     def taken(self, on_wire: OnWire) -> tuple[str, ...]:
         """The broker has taken a publication: the names it was of."""
+        if on_wire.own is not None:
+            self.suspects.clear(on_wire.own)
+            self.own.forget(on_wire.own)
         if on_wire.identity is None:
             return ()
         names = self.names_of(on_wire.identity)
@@ -110,7 +129,8 @@ class Standing:
         return names
 
     def take_back(self, now: Monotonic) -> None:
-        """What was set aside for long enough waits in its place again."""
+        """What was set aside for long enough waits in its place again, or may be said again."""
+        self.own.take_due(now)
         for name in self.aside.take_due(now):
             self.waiting.again(name)
 
@@ -176,7 +196,7 @@ class Standing:
             if name not in self.flights:
                 del self.transfers[name]
         for name in {*self.aside.names(), *self.suspects.names(), *self._unconfirmed}:
-            if name not in there and name not in self.flights:
+            if name not in there and name not in self.flights and name not in OWN:
                 self._forget(name)
 
     def next_moved(self) -> Monotonic | None:

@@ -16,7 +16,7 @@ from drivers.link import (
 from firmware.core.download import WANTED
 from firmware.core.durable import make_directory
 from firmware.core.envelope import ack_unpacked
-from firmware.core.errors import BadItem, NotConnected
+from firmware.core.errors import BadItem, NotConnected, TooLarge
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
@@ -30,7 +30,7 @@ from firmware.uplink.pace import Pace
 from firmware.uplink.sending import LEAVE_NS, PRESENCE, Sending
 from firmware.uplink.settings import UplinkSettings
 from firmware.uplink.shed import Shedding
-from firmware.uplink.standing import Standing
+from firmware.uplink.standing import OTHERS, STATE, Standing
 from firmware.uplink.wire import Wire
 
 CUSTODY_NS = 3600 * SECOND  # A relay that has said nothing for this long is asked again by sending; it may have lost its disk.
@@ -71,7 +71,7 @@ class UplinkStation:
         self._sending = Sending(
             board, settings, self.report, standing=self._standing, looking=self._looking, wire=self._wire, pace=self._pace, forwards=forwards,
         )  # fmt: skip
-        self._downloading = Downloading(board, settings, self.report, self._wire)
+        self._downloading = Downloading(board, settings, self.report, standing=self._standing, wire=self._wire)
         self._heard: Monotonic | None = None  # when the hub, or a relay in its place, last said anything
         self._kept_due = Monotonic(0)  # when a relay may be asked again about what it keeps
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
@@ -91,6 +91,7 @@ class UplinkStation:
         self._send_again_what_is_overdue(now)
         self._looking.look(now)
         self._standing.take_back(now.monotonic)
+        self._be_born(now)
         self._sending.speak_for_others(now)
         more = self._sending.send(now, closes_in_ns=self._now_open.closes_in_ns if isinstance(self._now_open, Open) else 0)
         more |= self._download(now)
@@ -114,6 +115,17 @@ class UplinkStation:
         self._answers.settle_moves(now.monotonic, is_last=True)
 
     # The connection.
+
+    def _be_born(self, now: Now) -> None:
+        """Before anything else on a new connection, or later where the broker does not take it: nothing depends on it."""
+        a = self._wire.a
+        if self._wire.is_born or not a.connection.is_up or len(a) >= a.connection.receive_maximum:
+            return
+        if self._standing.may_say(STATE, a):
+            try:
+                self._wire.be_born(now)
+            except (NotConnected, TooLarge):
+                return
 
     def _keep_connected(self, now: Now) -> None:
         """Connect when it is due and allowed, and be gone before it is allowed no more (S2-066)."""
@@ -242,7 +254,10 @@ class UplinkStation:
     def _refused(self, lane: Lane, token: int, reason: str, now: Monotonic) -> None:
         self._pace.answered((lane is self._wire.a, token), now)
         on_wire = lane.answered(token)
-        if on_wire is None or on_wire.identity is None:
+        if on_wire is None:
+            return
+        if on_wire.identity is None:
+            self._refused_own(on_wire, reason, now)
             return
         self.report.count("refused_by_broker")
         if reason == TOO_LARGE and self._sending.refused_size(on_wire.size):
@@ -256,6 +271,19 @@ class UplinkStation:
         self._standing.wait_again(on_wire.identity)
         self._standing.ask_again(on_wire.identity)
         self._sending.refused(now)
+
+    def _refused_own(self, on_wire: OnWire, reason: str, now: Monotonic) -> None:
+        """What is no item is said again, when it is time to. That nobody listens is said by a broker that takes it."""
+        own = on_wire.own
+        if own is None or reason == NOBODY_LISTENS:
+            self._standing.taken(on_wire)
+            return
+        self.report.count("refused_by_broker")
+        self._standing.refused_own(own, reason, now)
+        if own == STATE:
+            self._wire.is_born = False
+        elif own == OTHERS:
+            self._sending.unsaid()
 
     def _received(self, topic: str, payload: bytes, now: Now) -> tuple[bytes, ...]:
         """Identities the hub has committed, when this was an acknowledgement."""
@@ -357,6 +385,7 @@ class UplinkStation:
                 b.next_wish(),
                 self._sending.next_wish(now),
                 self._standing.aside.next_due(),
+                self._standing.own.next_due(),
                 self._downloading.next_wish(),
                 self._wire.bulk_may_begin(now) if self._standing.waiting.bulk or self._downloading.is_wanting() else None,
                 overdue.after(limit_ns) if overdue is not None else None,
@@ -386,7 +415,7 @@ class UplinkStation:
         self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")
         self.report.gauge("set_aside", len(self._standing.aside))
-        self.report.gauge("broker_refuses", self._standing.aside.word())
+        self.report.gauge("broker_refuses", self._standing.word())
         self.report.gauge("in_flight", len(flights))
         self.report.gauge("in_custody", flights.custody_count)
         self.report.gauge("bulk_window_bytes", int(self._pace.window_bytes))

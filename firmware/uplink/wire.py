@@ -13,6 +13,7 @@ from firmware.core.timestamp import SECOND
 from firmware.core.topics import Topic, via_subscriptions
 from firmware.uplink.lane import Lane
 from firmware.uplink.settings import UplinkSettings
+from firmware.uplink.standing import STATE
 
 # As long as an attempt at the second connection may take, with one more in reserve; then A carries what B would.
 ALONE_NS = 6 * SECOND
@@ -27,6 +28,7 @@ class Wire:
         self._forwards = forwards
         self._epoch = b""
         self._up_since = Monotonic(0)
+        self.is_born = False  # whether the broker was told on this connection that we are there
         link = board.link()
         self.a = Lane(
             link,
@@ -60,13 +62,17 @@ class Wire:
         return Topic(self._identity.site, box, channel, transfer, relay=own)
 
     def connected(self, event: Connected, now: Now) -> None:
-        """The broker said yes to A: subscribe and be born, and B may follow. Raises NotConnected when it is gone again."""
+        """The broker said yes to A: subscribe, and B may follow. Raises NotConnected when it is gone again."""
         self.a.connection.connected(event, now.monotonic)
         self._up_since = now.monotonic
-        self.b = self._follower()
+        self.b, self.is_born = self._follower(), False
         through = via_subscriptions(self._identity.site, self._identity.name) if self._forwards else ()
         self.a.link.subscribe([self.topic("ack"), self.topic("cmd"), *through])
+
+    def be_born(self, now: Now) -> None:
+        """Say that we are there. Raises NotConnected, or TooLarge."""
         self._say(Presence("online", self._epoch, now.timestamp.tai_ns), now)
+        self.is_born = True
 
     def lost(self, now: Now) -> None:
         """A is gone; B goes too, for its acknowledgements would not be heard."""
@@ -78,7 +84,7 @@ class Wire:
     def leave(self, now: Now, *, until_tai_ns: int | None = None) -> None:
         """Go from both; with a word, so that the hub need not wonder. until: when we shall be back, if we shall. May raise NotConnected."""
         self.b.link.disconnect()
-        if self.a.connection.is_up and len(self.a) < self.a.connection.receive_maximum:
+        if self.is_born and self.a.connection.is_up and len(self.a) < self.a.connection.receive_maximum:
             self._say(Presence("left", self._epoch, now.timestamp.tai_ns, until_tai_ns), now)
 
     def close(self) -> None:
@@ -87,7 +93,7 @@ class Wire:
         self.b.connection.close()
 
     def _say(self, presence: Presence, now: Now) -> None:
-        self.a.publish(self.topic("state"), packed(presence), None, now.monotonic, retain=True)
+        self.a.say(STATE, self.topic("state"), packed(presence), now.monotonic, retain=True)
 
     def _follower(self) -> Lane:
         """B as it begins: it knows one broker, the one A has found."""

@@ -1,10 +1,14 @@
 """What the broker refuses for good waits for itself alone: what is behind it goes on, nothing is lost, and it is said."""
 
+from collections.abc import Callable
+
 import pytest
 
 from drivers.errors import NotConnected
 from drivers.link import Acknowledged, Refused
+from firmware.core.download import Wish, wish_packed
 from firmware.core.envelope import chunk_unpacked, unpacked
+from firmware.core.spool import Spool
 from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink
 from tests.uplink.conftest import BROKERS, World
 
@@ -186,3 +190,61 @@ def test_what_never_reaches_the_hub_holds_nothing_up(priority: int, size: int, c
     world.run(1500)
     assert size > 1 or kept <= set(world.hub.envelopes)
     assert [] == world.disk.list("outbox")
+
+
+def wish_for_a_file(world: World) -> None:
+    """A file that nobody has is to come down."""
+    world.disk.mkdir("wanted")
+    wish = Wish(bytes(32), 1000)
+    Spool(world.disk, "wanted").publish(wish.name, wish_packed(wish))
+
+
+def not_at(broker: SimulatedBroker, channel: str, *, refuses: bool) -> Callable[[], None]:
+    """From now on it refuses what is said on this channel, or ends the connection over it; until what is returned is called."""
+    take = broker.publish
+
+    def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        client = broker._client(link)
+        if not topic.endswith("/" + channel) or client is None:
+            take(link, token, topic, payload, retain=retain)
+        elif refuses:
+            link.push(broker.timeline.tai_ns, Refused(token, "0x87"))
+        else:
+            broker._end(client, "the connection was lost", will=False)
+
+    def again() -> None:
+        broker.publish = take  # type: ignore[method-assign]
+
+    broker.publish = publish  # type: ignore[method-assign]
+    return again
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("channel", ["state", "want"])
+def test_what_is_no_item_holds_nothing_up(channel: str, *, refuses: bool) -> None:
+    """A broker that does not take that we are there, or what we ask for: all items go, it is said, and it is tried again. (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    assemble(world)
+    again = not_at(world.brokers[BROKERS[0]], channel, refuses=refuses)
+    wish_for_a_file(world)
+    sent = {world.put(number % 4 + 1, number) for number in range(40)}
+    world.put(3, 40, world.noise(200_000))
+    world.run(60)
+    assert sent == set(world.hub.envelopes)
+    assert [] == world.disk.list("outbox")
+    said = "refused, 0x87" if refuses else "ended the connection, the connection was lost"
+    assert f"{channel}: {said}" == world.station.report.gauges["broker_refuses"]
+
+    late, attempts = 0, world.station.report.counts["connected"]
+    for number in range(100, 200):
+        world.run(29)
+        alarm = world.put(1, number)
+        world.run(1)
+        late += alarm not in world.hub.envelopes
+    assert late <= 5
+    assert world.station.report.counts["connected"] < attempts + 15  # each try is a connection, longer apart each time
+
+    again()
+    world.run(800)
+    assert "nothing" == world.station.report.gauges["broker_refuses"]
+    assert any(topic.endswith("/" + channel) for topic, _ in world.brokers[BROKERS[0]].published)
