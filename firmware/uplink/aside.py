@@ -24,6 +24,7 @@ LOST_BULK_NS_MAX = 600 * SECOND
 ALONE_LOSSES = 2
 ASIDE_LOSSES = 4
 UNCONFIRMED = "taken, and never confirmed by the hub"
+UNHEARD = "nobody listens"
 # Overdue so often in a row while the hub spoke of others; once may be a hub that has just come back. Where it says nothing at all it is
 # most likely away; but a window of what never reaches it would look the same.
 UNCONFIRMED_TIMES = 2
@@ -86,9 +87,9 @@ class Aside:
             self._entries[name] = replace(self._entries[name], until=None)
         return due
 
-    def release_unconfirmed(self) -> list[str]:
+    def release_unheard(self) -> list[str]:
         """What the hub has not confirmed it may not have been there to hear: those that wait in their places again."""
-        found = {name: entry for name, entry in self._entries.items() if entry.why == UNCONFIRMED}
+        found = {name: entry for name, entry in self._entries.items() if entry.why in (UNCONFIRMED, UNHEARD)}
         for name in found:
             del self._entries[name]
         return [name for name, entry in found.items() if entry.until is not None]

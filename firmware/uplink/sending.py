@@ -12,6 +12,7 @@ from firmware.core.presence import PRESENCE_BYTES_MAX
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import MS, SECOND
+from firmware.uplink.aside import UNHEARD
 from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.pace import PIECE_BYTES, PIECE_BYTES_MIN, Pace
@@ -23,7 +24,11 @@ from firmware.uplink.wire import Wire
 PRESENCE = "presence"  # a relay's: <box>, what it said last about being there
 STEP_PUBLICATIONS_MAX = 64  # So that a step stays bounded, whatever the window.
 REFUSED_NS_MAX = 5 * SECOND  # Longest pause after the broker took nothing, or nobody listened to it.
+UNHEARD_TIMES = (
+    3  # So often nobody listened to one kind of items, and somebody to another in between: nobody listens to that kind.
+)
 REFUSED_IN_ROW_MAX = 16  # So many different ones of a priority, and none taken between: the broker refuses them all.
+BULK = "bulk"  # What is long, whatever its priority: its topic is another.
 AGAIN_NS = 5 * SECOND  # After a full or failed disk.
 LEAVE_NS = SECOND  # For the farewell and the end of TCP and TLS before a connection window closes.
 # What is put around a piece, rounded up: a topic of 245 bytes where site, relay and box have 63 characters, 10 of MQTT, 56 of CBOR.
@@ -63,8 +68,11 @@ class Sending:
         self._forwards = forwards
         self._outbox = Spool(board.disk, OUTBOX)
         self._hold: Monotonic | None = None
-        self._refusals = 0
         self._held: dict[str, tuple[Monotonic, int]] = {}  # by priority ("p3"): until when, and how often in a row
+        self._refusals = 0
+        # By priority, or BULK: how often nobody listened after something else had been taken, and of which that has been since.
+        self._unheard: dict[str, int] = {}
+        self._others_taken: set[str] = set()
         self._longest: int | None = None  # of a piece: half of what this broker has refused as too large
         self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
 
@@ -75,7 +83,7 @@ class Sending:
     def begin(self) -> None:
         """A new connection: what held us up was the former one's."""
         self._said.clear()
-        self._held.clear()
+        self.hub_is_back()
         self._longest = None
         self.works()
 
@@ -87,19 +95,34 @@ class Sending:
         """The hub has answered."""
         self._hold, self._refusals = None, 0
 
+    def hub_is_back(self) -> None:
+        """The hub says that it listens now."""
+        self._held.clear()
+        self._unheard.clear()
+        self._others_taken.clear()
+
     def pause(self, now: Monotonic, ns: int) -> None:
         """Nothing goes out for so long."""
         until = now.after(ns)
         self._hold = until if self._hold is None or until > self._hold else self._hold
 
-    def refused(self, now: Monotonic) -> None:
-        """Nobody was there to hear a publication: wait, longer each time."""
+    def unheard(self, kind: str, now: Monotonic) -> bool:
+        """Nobody was there to hear one of this kind, and everything waits, longer each time. True: it is only this kind, for others are
+        heard, and only this is to wait (a hub away for a moment between two of them must not have an alarm wait behind the rest)."""
+        times = self._unheard[kind] = self._unheard.get(kind, 0) + (kind in self._others_taken)
+        self._others_taken.discard(kind)
+        if times >= UNHEARD_TIMES:
+            return True
         self.pause(now, self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(self._refusals, 10))))
         self._refusals += 1
+        return False
 
-    def refused_kind(self, priority: str, now: Monotonic) -> None:
-        """The broker has refused one of this priority ("p3"): it may refuse them all, and what it says nothing about need not wait."""
-        until, times = self._held.get(priority, (now, 0))
+    def refused_kind(self, priority: str, now: Monotonic, *, all_are: bool = False) -> None:
+        """The broker has refused one of this priority ("p3"): it may refuse them all, and what it says nothing about need not wait.
+
+        all_are: it does, for nobody listens to them.
+        """
+        until, times = self._held.get(priority, (now, REFUSED_IN_ROW_MAX if all_are else 0))
         if until > now:
             return  # One of a window of them counts for all.
         # A few may be of bad luck: an alarm not tried yet does not wait for those, behind what is less important (storm seed 1).
@@ -115,9 +138,17 @@ class Sending:
             return True
         return size > self._longest + _CHUNK_HEAD_BYTES  # It was on the wire before that was known.
 
-    def taken_kind(self, priority: str) -> None:
+    def taken_kind(self, priority: str, *, is_long: bool) -> None:
         """The broker has taken one of this priority."""
         self._held.pop(priority, None)
+        self._unheard.pop(BULK if is_long else priority, None)
+        self._others_taken.update(self._unheard)
+
+    def word(self) -> str:
+        """What the broker does not take, for people: the most important of it."""
+        if self._standing.aside or not self._unheard or not self._standing.waiting:
+            return self._standing.word()
+        return f"{min(self._unheard, key=lambda kind: (kind == BULK, kind))}: {UNHEARD}"
 
     def next_wish(self, now: Monotonic) -> Monotonic | None:
         """When a pause ends, if anything waits for that."""

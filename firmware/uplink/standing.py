@@ -54,11 +54,11 @@ class Standing:
     def hub_is_back(self) -> None:
         """What it has not confirmed, it was not there to hear."""
         self._unconfirmed.clear()
-        self.try_unconfirmed()
+        self.try_unheard()
 
-    def try_unconfirmed(self) -> None:
-        """The way may be another one: what has not been confirmed is tried at once."""
-        for name in self.aside.release_unconfirmed():
+    def try_unheard(self) -> None:
+        """Somebody may hear it now: what waits for that is tried at once."""
+        for name in self.aside.release_unheard():
             self.waiting.again(name)
 
     def _not_confirmed(self, names: Iterable[str], since: Monotonic, now: Monotonic, heard: Monotonic | None) -> None:
@@ -76,7 +76,11 @@ class Standing:
         for name in names:
             self.waiting.drop(name)
             self.suspects.clear(name)
-        return [name for name in names if self.aside.put(name, f"refused, {why}", now)]
+        return [name for name in names if self.aside.put(name, why, now)]
+
+    def is_begun(self, identity: bytes) -> bool:
+        """Whether it is a long item of which something has been sent."""
+        return any(transfer.identity == identity for transfer in self.transfers.values())
 
     def names_of(self, identity: bytes) -> tuple[str, ...]:
         """Of one in flight or begun; () for any other."""

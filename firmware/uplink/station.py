@@ -15,19 +15,20 @@ from drivers.link import (
 )
 from firmware.core.download import WANTED
 from firmware.core.durable import make_directory
-from firmware.core.envelope import ack_unpacked
+from firmware.core.envelope import Ack, ack_unpacked
 from firmware.core.errors import BadItem, NotConnected, TooLarge
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import parsed
 from firmware.uplink.answers import AGAIN_NS, Answers
+from firmware.uplink.aside import UNHEARD
 from firmware.uplink.downloading import Downloading
 from firmware.uplink.inward import Inward
 from firmware.uplink.lane import Lane, OnWire
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.opening import Closed, Open, Opening
 from firmware.uplink.pace import Pace
-from firmware.uplink.sending import LEAVE_NS, PRESENCE, Sending
+from firmware.uplink.sending import BULK, LEAVE_NS, PRESENCE, Sending
 from firmware.uplink.settings import UplinkSettings
 from firmware.uplink.shed import Shedding
 from firmware.uplink.standing import OTHERS, STATE, Standing
@@ -40,7 +41,7 @@ KEPT_NS = 120 * SECOND
 KEPT_AGAIN_MAX = 16
 CONNECT_NS = 7 * SECOND  # A connection window shorter than an attempt and a farewell is not used any more.
 TOO_LARGE = "0x95"  # mosquitto's message_size_limit, which it announces to nobody.
-NOBODY_LISTENS = "0x10"  # Not about the publication; the same is true of every other.
+NOBODY_LISTENS = "0x10"  # Not about the publication; the same is true of every other on this topic.
 SPREAD_NS = 10 * SECOND  # All boxes of a house have the same window; they begin somewhere in here.
 
 
@@ -224,7 +225,7 @@ class UplinkStation:
             return
         self.report.count("connected")
         self._forget_flights()
-        self._standing.try_unconfirmed()
+        self._standing.try_unheard()
         self._sending.begin()
         try:
             self._wire.connected(event, now)
@@ -249,7 +250,7 @@ class UplinkStation:
             if lane is self._wire.b:
                 lane.connection.works()  # Which broker is worth trying is A's to find out, by what the hub confirms.
             for name in self._standing.taken(on_wire):
-                self._sending.taken_kind(name[:2])
+                self._sending.taken_kind(name[:2], is_long=name in self._standing.transfers)
 
     def _refused(self, lane: Lane, token: int, reason: str, now: Monotonic) -> None:
         self._pace.answered((lane is self._wire.a, token), now)
@@ -265,12 +266,19 @@ class UplinkStation:
             self._standing.ask_again(on_wire.identity)
             return
         if reason != NOBODY_LISTENS:
-            for name in self._standing.set_aside(on_wire.identity, reason, now):
+            for name in self._standing.set_aside(on_wire.identity, f"refused, {reason}", now):
                 self._sending.refused_kind(name[:2], now)
             return
-        self._standing.wait_again(on_wire.identity)
-        self._standing.ask_again(on_wire.identity)
-        self._sending.refused(now)
+        is_long, names = self._standing.is_begun(on_wire.identity), self._standing.names_of(on_wire.identity)
+        kind = BULK if is_long else min(names, default="")[:2]
+        if not self._sending.unheard(kind, now):
+            self._standing.wait_again(on_wire.identity)
+            self._standing.ask_again(on_wire.identity)
+        elif is_long:
+            self._standing.set_aside(on_wire.identity, UNHEARD, now)
+        else:
+            self._standing.wait_again(on_wire.identity)
+            self._sending.refused_kind(kind, now, all_are=True)
 
     def _refused_own(self, on_wire: OnWire, reason: str, now: Monotonic) -> None:
         """What is no item is said again, when it is time to. That nobody listens is said by a broker that takes it."""
@@ -303,6 +311,8 @@ class UplinkStation:
             self._heard = now.monotonic
             self._sending.works()
             self._wire.a.connection.works()
+            if ack == Ack():
+                self._sending.hub_is_back()
             self._answers.hear(ack, now.monotonic)
             return ack.committed
         return ()
@@ -415,7 +425,7 @@ class UplinkStation:
         self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")
         self.report.gauge("set_aside", len(self._standing.aside))
-        self.report.gauge("broker_refuses", self._standing.word())
+        self.report.gauge("broker_refuses", self._sending.word())
         self.report.gauge("in_flight", len(flights))
         self.report.gauge("in_custody", flights.custody_count)
         self.report.gauge("bulk_window_bytes", int(self._pace.window_bytes))

@@ -248,3 +248,37 @@ def test_what_is_no_item_holds_nothing_up(channel: str, *, refuses: bool) -> Non
     world.run(800)
     assert "nothing" == world.station.report.gauges["broker_refuses"]
     assert any(topic.endswith("/" + channel) for topic, _ in world.brokers[BROKERS[0]].published)
+
+
+@pytest.mark.parametrize("channel", ["p3", "bulk"])
+def test_what_nobody_listens_to_holds_nothing_else_up(channel: str) -> None:
+    """The hub hears no p3, or nothing that is long (an access list of its own): alarms are there at once and all else goes on; it is said,
+    and when the hub listens everything goes. (S2-060) (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    assemble(world)
+    broker, take = world.brokers[BROKERS[0]], world.brokers[BROKERS[0]].publish
+
+    def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        if f"/{channel}" in topic and broker._client(link) is not None:
+            link.push(broker.timeline.tai_ns, Refused(token, "0x10"))
+        else:
+            take(link, token, topic, payload, retain=retain)
+
+    broker.publish = publish  # type: ignore[method-assign]
+    for number in range(200):
+        world.put(number % 4 + 1, number)
+    world.put(3, 50, world.noise(200_000))
+    for number in range(1000, 1100):
+        world.run(15)
+        alarm = world.put(1, number)
+        world.run(0.1)
+        assert number < 1005 or alarm in world.hub.envelopes
+    assert {"p3"} == {name[:2] for name in world.disk.list("outbox")}
+    assert channel == "p3" or 1 == len(world.disk.list("outbox"))
+    assert "p3: nobody listens" == world.station.report.gauges["broker_refuses"]
+
+    broker.publish = take  # type: ignore[method-assign]
+    world.hub.tell()
+    world.run(5)
+    assert [] == world.disk.list("outbox")
+    assert "nothing" == world.station.report.gauges["broker_refuses"]
