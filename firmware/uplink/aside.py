@@ -6,7 +6,7 @@ took it, and the hub never hears of it (a bridge without that topic).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from drivers.clock import Monotonic
@@ -23,8 +23,11 @@ LOST_BULK_NS_MAX = 600 * SECOND
 # times, the last of them alone: it is what ends the connection.
 ALONE_LOSSES = 2
 ASIDE_LOSSES = 4
+AGAIN_LOSSES = 2  # Where another of its priority was found to end connections, and none of it was taken since.
+OTHERS_FIRST_NS = 5 * SECOND  # A new connection is for what does not end it; otherwise that would be first in each, as an alarm.
 UNCONFIRMED = "taken, and never confirmed by the hub"
 UNHEARD = "nobody listens"
+ENDED = "ended the connection"
 # Overdue so often in a row while the hub spoke of others; once may be a hub that has just come back. Where it says nothing at all it is
 # most likely away; but a window of what never reaches it would look the same.
 UNCONFIRMED_TIMES = 2
@@ -87,6 +90,12 @@ class Aside:
             self._entries[name] = replace(self._entries[name], until=None)
         return due
 
+    def others_first(self, now: Monotonic) -> None:
+        """There is a new connection: what ended one comes last."""
+        for name, entry in self._entries.items():
+            if entry.why.startswith(ENDED) and (entry.until is None or entry.until < now.after(OTHERS_FIRST_NS)):
+                self._entries[name] = replace(entry, until=now.after(OTHERS_FIRST_NS))
+
     def release_unheard(self) -> list[str]:
         """What the hub has not confirmed it may not have been there to hear: those that wait in their places again."""
         found = {name: entry for name, entry in self._entries.items() if entry.why in (UNCONFIRMED, UNHEARD)}
@@ -133,12 +142,14 @@ class Suspects:
     def __bool__(self) -> bool:
         return bool(self._losses)
 
-    def lost(self, names: Iterable[str], *, is_alone: bool) -> list[str]:
-        """A connection has ended with these unanswered. is_alone: nothing else was. Returns those that end connections."""
+    def lost(self, names: Iterable[str], *, is_alone: bool, ending: Container[str] = ()) -> list[str]:
+        """A connection has ended with these unanswered. is_alone: nothing else was. ending: priorities ("p3") others of which ended one.
+        Returns those that end connections.
+        """
         found = []
         for name in names:
             losses = self._losses[name] = self._losses.get(name, 0) + 1
-            if is_alone and losses >= ASIDE_LOSSES:
+            if is_alone and losses >= (AGAIN_LOSSES if name[:2] in ending else ASIDE_LOSSES):
                 found.append(name)
         return found
 

@@ -1,6 +1,8 @@
 """What goes out: alarms whole and at once, everything else at the pace of the link, in pieces where it is long."""
 
 import hashlib
+from collections.abc import Container
+from dataclasses import dataclass
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
@@ -12,7 +14,7 @@ from firmware.core.presence import PRESENCE_BYTES_MAX
 from firmware.core.report import Report
 from firmware.core.spool import Item, Spool
 from firmware.core.timestamp import MS, SECOND
-from firmware.uplink.aside import UNHEARD
+from firmware.uplink.aside import LOST, UNHEARD
 from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.pace import PIECE_BYTES, PIECE_BYTES_MIN, Pace
@@ -29,10 +31,22 @@ UNHEARD_TIMES = (
 )
 REFUSED_IN_ROW_MAX = 16  # So many different ones of a priority, and none taken between: the broker refuses them all.
 BULK = "bulk"  # What is long, whatever its priority: its topic is another.
+# So many different ones of a priority have ended the connection, and none was taken between: all of them do. As many times four
+# connections were lost over them, and each next one would cost another.
+ENDED_IN_ROW_MAX = 4
 AGAIN_NS = 5 * SECOND  # After a full or failed disk.
 LEAVE_NS = SECOND  # For the farewell and the end of TCP and TLS before a connection window closes.
 # What is put around a piece, rounded up: a topic of 245 bytes where site, relay and box have 63 characters, 10 of MQTT, 56 of CBOR.
 _CHUNK_HEAD_BYTES = 320
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A priority of which items end the connection. count: different ones, and none taken since. pauses: so often it was held."""
+
+    until: Monotonic
+    count: int
+    pauses: int
 
 
 class _TooOld(Trouble):
@@ -73,6 +87,7 @@ class Sending:
         # By priority, or BULK: how often nobody listened after something else had been taken, and of which that has been since.
         self._unheard: dict[str, int] = {}
         self._others_taken: set[str] = set()
+        self._ending: dict[str, _Ending] = {}  # by priority; outlives connections, for it ends them
         self._longest: int | None = None  # of a piece: half of what this broker has refused as too large
         self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
 
@@ -130,6 +145,21 @@ class Sending:
         pause = self._wire.a.connection.jitter(min(REFUSED_NS_MAX, (100 * MS) << min(over, 10))) if over >= 0 else 0
         self._held[priority] = (now.after(pause), times + 1)
 
+    def ending_kinds(self) -> Container[str]:
+        """Priorities of which items end connections, as far as known."""
+        return self._ending
+
+    def ended_kind(self, priority: str, now: Monotonic, *, is_new: bool) -> None:
+        """One of this priority has ended the connection: it may be so with all of them, and each costs the others one. is_new: the first time."""
+        former = self._ending.get(priority, _Ending(now, 0, 0))
+        count, pauses = former.count + is_new, former.pauses
+        if count < ENDED_IN_ROW_MAX:
+            self._ending[priority] = _Ending(now, count, 0)
+            return
+        longest = LOST.urgent_ns_max if priority < "p3" else LOST.bulk_ns_max
+        until = now.after(min(longest, LOST.first_ns << min(pauses, 10)))
+        self._ending[priority] = _Ending(until, count, pauses + 1)
+
     def refused_size(self, size: int) -> bool:
         """The broker takes no publication of so many bytes: half of it next. False: it can be made no smaller."""
         longest = max(PIECE_BYTES_MIN, size // 2)
@@ -141,6 +171,7 @@ class Sending:
     def taken_kind(self, priority: str, *, is_long: bool) -> None:
         """The broker has taken one of this priority."""
         self._held.pop(priority, None)
+        self._ending.pop(priority, None)
         self._unheard.pop(BULK if is_long else priority, None)
         self._others_taken.update(self._unheard)
 
@@ -154,10 +185,18 @@ class Sending:
         """When a pause ends, if anything waits for that."""
         if self._looking.is_blind:
             return None
-        waits = {name[:2] for name in (*self._standing.waiting.urgent, *self._standing.waiting.bulk)} if self._held else set()
-        wishes = [until for priority, (until, _) in self._held.items() if priority in waits and until > now]
+        held = self._held_until()
+        waits = {name[:2] for name in (*self._standing.waiting.urgent, *self._standing.waiting.bulk)} if held else set()
+        wishes = [until for priority, until in held if priority in waits and until > now]
         wishes += [self._hold] if self._hold is not None else []
         return min(wishes, default=None) if self._standing.waiting else None
+
+    def _held_until(self) -> list[tuple[str, Monotonic]]:
+        """Priorities of which nothing goes before that, for one reason or another."""
+        return [
+            *((priority, until) for priority, (until, _) in self._held.items()),
+            *((priority, entry.until) for priority, entry in self._ending.items()),
+        ]
 
     def send(self, now: Now, *, closes_in_ns: int | None) -> bool:
         """Put what may go on the wire. Returns whether more could go at once. closes_in_ns: the connection window; None: it does not."""
@@ -168,7 +207,7 @@ class Sending:
             if not self._wire.a.connection.is_up:
                 return False
             waiting = self._standing.waiting
-            held = {priority for priority, (until, _) in self._held.items() if now.monotonic < until}
+            held = {priority for priority, until in self._held_until() if now.monotonic < until}
             name = waiting.first(held)
             if name is None and waiting:
                 return False
@@ -219,6 +258,8 @@ class Sending:
             or len(self._standing.flights) >= self._window(lane) - self._window(lane) // 4
             or len(lane) >= self._window_of_pieces(lane)
             or not self._standing.may_join(name, lane)
+            # An alarm would wait for the next connection.
+            or (lane is self._wire.a and self._standing.suspects.goes_alone(name) and self._wire.is_second_coming(now.monotonic))
         ):
             return False
         if closes_in_ns is not None and closes_in_ns <= LEAVE_NS + self._pace.lasting_ns():

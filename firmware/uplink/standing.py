@@ -1,9 +1,18 @@
 """Where every item of the outbox stands: waiting, begun, in flight, kept by a relay. Names and figures only; no contact with the world."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from drivers.clock import Monotonic
-from firmware.uplink.aside import LOST, SILENT, UNCONFIRMED, UNCONFIRMED_TIMES, UNCONFIRMED_TIMES_IN_SILENCE, Aside, Suspects
+from firmware.uplink.aside import (
+    ENDED,
+    LOST,
+    SILENT,
+    UNCONFIRMED,
+    UNCONFIRMED_TIMES,
+    UNCONFIRMED_TIMES_IN_SILENCE,
+    Aside,
+    Suspects,
+)
 from firmware.uplink.flight import Flights
 from firmware.uplink.lane import Lane, OnWire
 from firmware.uplink.transfer import Transfer
@@ -88,16 +97,18 @@ class Standing:
             name for name, transfer in self.transfers.items() if transfer.identity == identity
         )
 
-    def suspect(self, lane: Lane) -> list[str]:
-        """The connection has ended with what is on it: to be asked before that is forgotten. Returns the names of what ends connections."""
+    def suspect(self, lane: Lane, ending: Container[str]) -> list[str]:
+        """The connection has ended with what is on it: to be asked before that is forgotten. ending: priorities others of which ended one.
+        Returns the names of what ends connections.
+        """
         names = sorted([*lane.own(), *(name for identity in lane.identities() for name in self.names_of(identity))])
-        return self.suspects.lost(names, is_alone=len(lane) == 1)
+        return self.suspects.lost(names, is_alone=len(lane) == 1, ending=ending)
 
     def set_aside_lost(self, names: Iterable[str], why: str, now: Monotonic) -> None:
         """These end connections: they wait, and nothing waits for them."""
         for name in names:
             self.waiting.drop(name)
-            (self.own if name in OWN else self.aside).put(name, f"ended the connection, {why}", now, LOST)
+            (self.own if name in OWN else self.aside).put(name, f"{ENDED}, {why}", now, LOST)
 
     def refused_own(self, own: str, why: str, now: Monotonic) -> None:
         """The broker has refused what is no item."""

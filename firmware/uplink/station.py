@@ -166,7 +166,7 @@ class UplinkStation:
 
     def _lose(self, now: Now, *, why: str | None = None) -> None:
         """A is gone: nothing that was in flight may be assumed delivered, all of it waits again. why: None when we left."""
-        ending = self._standing.suspect(self._wire.a) if why is not None else []
+        ending = self._suspect(self._wire.a) if why is not None else []
         self._wire.lost(now)
         self._forget_flights()
         self._set_aside(ending, why or "", now)
@@ -179,18 +179,27 @@ class UplinkStation:
 
     def _forget_lane(self, lane: Lane, now: Now, *, why: str) -> None:
         """B is gone alone: what was on it waits again, what the broker has taken is still on its way to the hub."""
-        ending = self._standing.suspect(lane)
+        ending = self._suspect(lane)
         for identity in lane.identities():
             self._standing.wait_again(identity)
             self._standing.ask_again(identity)
         lane.forget()
         self._downloading.grounded()
         self._pace.begin()
-        lane.connection.lost(now.monotonic)
+        self._wire.second_lost(now.monotonic)
         self._set_aside(ending, why, now)
+
+    def _suspect(self, lane: Lane) -> Sequence[str]:
+        """The connection has ended: the names of what ends connections."""
+        ending = self._standing.suspect(lane, self._sending.ending_kinds())
+        if ending:
+            lane.connection.works()  # It was no fault of the broker's: what else there is need not wait for long.
+        return ending
 
     def _set_aside(self, names: Sequence[str], why: str, now: Now) -> None:
         """The broker ends the connection over these."""
+        for name in names:
+            self._sending.ended_kind(name[:2], now.monotonic, is_new=name not in self._standing.aside.names())
         self._standing.set_aside_lost(names, why, now.monotonic)
         if names:
             self.report.count("ended_connection", len(names))
@@ -225,6 +234,8 @@ class UplinkStation:
             return
         self.report.count("connected")
         self._forget_flights()
+        self._standing.aside.others_first(now.monotonic)
+        self._standing.own.others_first(now.monotonic)
         self._standing.try_unheard()
         self._sending.begin()
         try:
@@ -337,7 +348,7 @@ class UplinkStation:
             # Connected in name only. Another broker may do better.
             self.report.drop("broker_stuck")
             self._trouble = "the broker answered nothing"
-            ending = self._standing.suspect(a)
+            ending = self._suspect(a)
             a.leave(now)
             self._lose(now)
             self._set_aside(ending, self._trouble, now)

@@ -17,6 +17,7 @@ from firmware.uplink.standing import STATE
 
 # As long as an attempt at the second connection may take, with one more in reserve; then A carries what B would.
 ALONE_NS = 6 * SECOND
+SECOND_AWAY_NS = 600 * SECOND  # A second connection that was there on this first one, and is away for so long, comes no more.
 
 
 class Wire:
@@ -28,6 +29,7 @@ class Wire:
         self._forwards = forwards
         self._epoch = b""
         self._up_since = Monotonic(0)
+        self._second_lost: Monotonic | None = None  # since A is up
         self.is_born = False  # whether the broker was told on this connection that we are there
         link = board.link()
         self.a = Lane(
@@ -44,6 +46,15 @@ class Wire:
         if self.b.connection.is_up:
             return self.b
         return self.a if self.a.connection.is_up and now.since(self._up_since) >= ALONE_NS else None
+
+    def second_lost(self, now: Monotonic) -> None:
+        """B is gone alone. It will be back: the broker has taken it before."""
+        self._second_lost = now
+        self.b.connection.lost(now)
+
+    def is_second_coming(self, now: Monotonic) -> bool:
+        """Whether what may end a connection should rather wait for B to end than go on A."""
+        return self._second_lost is not None and now.since(self._second_lost) < SECOND_AWAY_NS
 
     def bulk_may_begin(self, now: Monotonic) -> Monotonic | None:
         """When A will carry bulk if B does not come up; None when that is decided."""
@@ -65,7 +76,7 @@ class Wire:
         """The broker said yes to A: subscribe, and B may follow. Raises NotConnected when it is gone again."""
         self.a.connection.connected(event, now.monotonic)
         self._up_since = now.monotonic
-        self.b, self.is_born = self._follower(), False
+        self.b, self.is_born, self._second_lost = self._follower(), False, None
         through = via_subscriptions(self._identity.site, self._identity.name) if self._forwards else ()
         self.a.link.subscribe([self.topic("ack"), self.topic("cmd"), *through])
 

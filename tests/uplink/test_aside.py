@@ -133,6 +133,34 @@ def test_one_that_ends_the_connection_holds_nothing_up(priority: int, size: int)
     assert "nothing" == world.station.report.gauges["broker_refuses"]
 
 
+@pytest.mark.parametrize("priority", [1, 3])
+def test_a_priority_that_ends_the_connection_holds_no_other_up(priority: int) -> None:
+    """A broker that closes the connection at each of thirty items of a priority: all others are at the hub within a minute and hardly
+    ever wait for a new connection then, and when the broker takes them, they go. (S2-060) (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    forbidden = {world.put(priority, number) for number in range(30)}
+    poison = set(forbidden)
+    end_at(world.brokers[BROKERS[0]], forbidden)
+    others = {world.put(number % 4 + 1, 100 + number) for number in range(100) if number % 4 + 1 != priority}
+    world.run(60)
+    assert others == set(world.hub.envelopes)
+
+    late, losses = 0, world.station.report.counts["connected"]
+    for number in range(1000, 1060):
+        world.run(29)
+        warning = world.put(2, number)
+        world.run(1)
+        late += warning not in world.hub.envelopes
+    assert late <= 2
+    assert world.station.report.counts["connected"] - losses <= 35  # one a minute, of thirty that are tried
+
+    forbidden.clear()
+    world.run(700)
+    assert poison <= set(world.hub.envelopes)
+    assert [] == world.disk.list("outbox")
+    assert "nothing" == world.station.report.gauges["broker_refuses"]
+
+
 def test_bad_luck_sets_nothing_aside() -> None:
     """A window of alarms unanswered at each of three losses goes at once when there is a connection that lasts. (S2-072)"""
     world = World(brokers=BROKERS[:1])
