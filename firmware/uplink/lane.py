@@ -56,6 +56,10 @@ class Lane:
         """Envelopes of which something is on this wire."""
         return {entry.identity for entry in self._on_wire.values() if entry.identity is not None}
 
+    def longest(self) -> int:
+        """Bytes of the longest publication on this wire."""
+        return max((entry.size for entry in self._on_wire.values()), default=0)
+
     def own(self) -> set[str]:
         """What of no item is on this wire."""
         return {entry.own for entry in self._on_wire.values() if entry.own is not None}

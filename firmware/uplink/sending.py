@@ -1,7 +1,7 @@
 """What goes out: alarms whole and at once, everything else at the pace of the link, in pieces where it is long."""
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from drivers.board import Board
@@ -19,7 +19,7 @@ from firmware.uplink.lane import Lane
 from firmware.uplink.looking import OUTBOX, Looking
 from firmware.uplink.pace import PIECE_BYTES, PIECE_BYTES_MIN, Pace
 from firmware.uplink.settings import UplinkSettings
-from firmware.uplink.standing import OTHERS, Standing
+from firmware.uplink.standing import OTHERS, OWN, Standing
 from firmware.uplink.transfer import Transfer
 from firmware.uplink.wire import Wire
 
@@ -89,6 +89,9 @@ class Sending:
         self._others_taken: set[str] = set()
         self._ending: dict[str, _Ending] = {}  # by priority; outlives connections, for it ends them
         self._longest: int | None = None  # of a piece: half of what this broker has refused as too large
+        # Likewise by broker: half of what it has ended a connection over; and the items it was.
+        self._longest_alive: dict[str, int] = {}
+        self._shortened: set[str] = set()
         self._said: dict[str, bytes] = {}  # by box: what was last said of it on this connection
 
     def start(self) -> None:
@@ -167,6 +170,26 @@ class Sending:
             self._longest = longest
             return True
         return size > self._longest + _CHUNK_HEAD_BYTES  # It was on the wire before that was known.
+
+    def ended_by_size(self, broker: str, names: Sequence[str], size: int) -> bool:
+        """These items, in one publication of so many bytes, have ended a connection: it may have been too long, so half of it next.
+
+        A broker of MQTT 3.1.1, or a gateway before it, says nothing else about its limit. False: it was not that.
+        """
+        if size > PIECE_BYTES_MIN + _CHUNK_HEAD_BYTES and not any(
+            name in OWN or name in self._standing.aside.names() for name in names
+        ):
+            self._longest_alive[broker] = max(PIECE_BYTES_MIN, size // 2)
+            self._shortened.update(names)
+            return True
+        if self._shortened.intersection(names):
+            self._longest_alive.pop(broker, None)
+            self._shortened.difference_update(names)
+        return False
+
+    def taken(self, name: str) -> None:
+        """The broker has taken this one, or a piece of it."""
+        self._shortened.discard(name)
 
     def taken_kind(self, priority: str, *, is_long: bool) -> None:
         """The broker has taken one of this priority."""
@@ -328,6 +351,7 @@ class Sending:
 
     def _piece_bytes_max(self, lane: Lane) -> int:
         longest = min(self._settings.chunk_bytes, lane.connection.packet_bytes_max - _CHUNK_HEAD_BYTES)
+        longest = min(longest, self._longest_alive.get(lane.connection.broker, longest))
         return max(1, longest if self._longest is None else min(longest, self._longest))
 
     def speak_for_others(self, now: Now) -> None:

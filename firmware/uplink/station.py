@@ -194,6 +194,8 @@ class UplinkStation:
         ending = self._standing.suspect(lane, self._sending.ending_kinds())
         if ending:
             lane.connection.works()  # It was no fault of the broker's: what else there is need not wait for long.
+            if self._sending.ended_by_size(lane.connection.broker, ending, lane.longest()):
+                return ()
         return ending
 
     def _set_aside(self, names: Sequence[str], why: str, now: Now) -> None:
@@ -261,6 +263,7 @@ class UplinkStation:
             if lane is self._wire.b:
                 lane.connection.works()  # Which broker is worth trying is A's to find out, by what the hub confirms.
             for name in self._standing.taken(on_wire):
+                self._sending.taken(name)
                 self._sending.taken_kind(name[:2], is_long=name in self._standing.transfers)
 
     def _refused(self, lane: Lane, token: int, reason: str, now: Monotonic) -> None:

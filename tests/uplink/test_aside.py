@@ -95,6 +95,7 @@ def assemble(world: World) -> None:
     have: dict[bytes, int] = {}
 
     def answer() -> None:
+        world.hub.step()  # What has arrived is answered now, not when something else happens.
         for identity, chunk in world.hub.take_chunks():
             had = have.get(identity, 0)
             have[identity] = max(had, chunk.offset + len(chunk.data)) if chunk.offset <= had else had
@@ -159,6 +160,32 @@ def test_a_priority_that_ends_the_connection_holds_no_other_up(priority: int) ->
     assert poison <= set(world.hub.envelopes)
     assert [] == world.disk.list("outbox")
     assert "nothing" == world.station.report.gauges["broker_refuses"]
+
+
+@pytest.mark.parametrize("longest", [10_000, 3_000, 1_200])
+def test_a_broker_that_hangs_up_on_what_is_long(longest: int) -> None:
+    """It says nothing of a limit (MQTT 3.1.1, or a gateway before it): what is longer goes in shorter pieces, an alarm first. (S2-072)"""
+    world = World(brokers=BROKERS[:1])
+    assemble(world)
+    broker, take = world.brokers[BROKERS[0]], world.brokers[BROKERS[0]].publish
+
+    def publish(link: SimulatedLink, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        client = broker._client(link)
+        if client is not None and len(payload) > longest:
+            broker._end(client, "the connection was lost", will=True)
+        else:
+            take(link, token, topic, payload, retain=retain)
+
+    broker.publish = publish  # type: ignore[method-assign]
+    world.put(1, 1, world.noise(20_000))
+    world.put(3, 2, world.noise(200_000))
+    for number in range(10, 50):
+        world.put(number % 4 + 1, number)
+    world.run(60)
+
+    assert [] == world.disk.list("outbox")
+    assert "ended_connection" not in world.station.report.counts
+    assert world.station.report.counts["connected"] <= 6
 
 
 def test_bad_luck_sets_nothing_aside() -> None:
