@@ -14,6 +14,7 @@ Service = Literal["urgent", "ordinary", "bulk"]
 # Reasons of Disconnected that a person has to do something about. A session outlives its certificates; the next attempt does not.
 OUR_CERTIFICATE_EXPIRED = "our certificate has expired"
 THEIR_CERTIFICATE_EXPIRED = "the broker's certificate has expired"
+WE_LEFT = "we left"  # No trouble: the answer to `disconnect`.
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from drivers.errors import NotConnected, TooLarge
-from drivers.link import Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused
+from drivers.link import WE_LEFT, Acknowledged, Connected, Disconnected, LinkEvent, LinkRequest, Received, Refused
 from simulator.clock import Timeline
 
 MUTE_NS = 30_000_000_000  # one and a half times the keep-alive; drivers/linux/link.py finds out after 20 s of sending
@@ -105,7 +105,7 @@ class SimulatedBroker:
         """A link says goodbye, or (will) simply goes."""
         client = self._client(link)
         if client is not None:
-            self._end(client, "we left", will=will or client.mute_until_ns is not None)  # The farewell does not arrive.
+            self._end(client, WE_LEFT, will=will or client.mute_until_ns is not None)  # The farewell does not arrive.
 
     def subscribe(self, link: "SimulatedLink", topics: Sequence[str]) -> None:
         """Filters of one client; retained publications that match come at once."""

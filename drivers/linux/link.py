@@ -28,6 +28,7 @@ from drivers.errors import NotConnected, TooLarge
 from drivers.link import (
     OUR_CERTIFICATE_EXPIRED,
     THEIR_CERTIFICATE_EXPIRED,
+    WE_LEFT,
     Acknowledged,
     Connected,
     Disconnected,
@@ -135,7 +136,7 @@ class _Connection:
     """One attempt, and what came of it. `push` is called from its thread; everything else is called from the station's."""
 
     def __init__(self, request: LinkRequest, number: int, push: "_Push") -> None:
-        self.is_up = False
+        self.is_up = self._was_up = False
         self._request = request
         self._number = number
         self._push = push
@@ -227,6 +228,8 @@ class _Connection:
             if not self.is_up and not self._closed and _has_expired(self._request.certificate):
                 # With TLS 1.3 the broker's word about it comes after our handshake, and paho keeps it to itself.
                 self._reason = OUR_CERTIFICATE_EXPIRED
+            elif not self._was_up and not self._closed and not self._reason:
+                self._reason = _hung_up(self._request)
             self.is_up = False
             self._close_wire()
             self._push(self, Disconnected(self._reason or "the connection was lost"), 0)
@@ -242,7 +245,11 @@ class _Connection:
     def _connect_and_serve(self, version: MQTTProtocolVersion) -> None:
         request, client, self._version = self._request, self._client, version
         if request.ca is not None:
-            client.tls_set(ca_certs=request.ca, certfile=request.certificate, keyfile=request.key)
+            try:
+                client.tls_set(ca_certs=request.ca, certfile=request.certificate, keyfile=request.key)
+            except (OSError, ValueError) as trouble:
+                self._reason = _unusable(request, trouble)
+                return
         host, _, port = request.broker.rpartition(":")
         properties = None
         if version == MQTTv5:
@@ -307,7 +314,7 @@ class _Connection:
         receive_maximum = getattr(properties, "ReceiveMaximum", 65_535) if self._version == MQTTv5 else RECEIVE_MAXIMUM_V311
         self._packet_bytes_max = getattr(properties, "MaximumPacketSize", _NO_LIMIT)
         self._retains = self._retains and getattr(properties, "RetainAvailable", 1) != 0
-        self.is_up = True
+        self.is_up = self._was_up = True
         self._push(self, Connected(receive_maximum, self._packet_bytes_max), 0)
 
     def _on_disconnect(
@@ -317,7 +324,7 @@ class _Connection:
         if flags.is_disconnect_packet_from_server:
             self._reason = self._reason or f"the broker ended the connection: {code.value:#04x}"
         elif self._closed:
-            self._reason = self._reason or "we left"
+            self._reason = self._reason or WE_LEFT
 
     def _on_publish(self, client: Client, user: object, packet: int, code: ReasonCode, properties: Properties | None) -> None:
         token = self._token(packet)
@@ -337,7 +344,29 @@ class _Connection:
 def _named(trouble: Exception) -> str:
     if isinstance(trouble, ssl.SSLCertVerificationError):
         return THEIR_CERTIFICATE_EXPIRED if trouble.verify_code == X509_V_ERR_CERT_HAS_EXPIRED else trouble.verify_message
+    if isinstance(trouble, ssl.SSLError):
+        return f"TLS: {trouble.reason or trouble}"
+    if type(trouble) in (OSError, socket.gaierror):  # Its kind says nothing: no route, no such name.
+        return str(trouble.args[-1])
     return type(trouble).__name__
+
+
+def _unusable(request: LinkRequest, trouble: Exception) -> str:
+    """Which of the TLS files it is, as the settings call them, and what is wrong with it."""
+    for name, path in (("ca", request.ca), ("certificate", request.certificate), ("key", request.key)):
+        try:
+            if path is not None:
+                Path(path).read_bytes()
+        except OSError as unreadable:
+            return f"{name} cannot be read: {unreadable.strerror}"
+    return f"ca, certificate and key cannot be used: {getattr(trouble, 'reason', None) or trouble}"
+
+
+def _hung_up(request: LinkRequest) -> str:
+    """An attempt ended, and nobody said why: what a person should look at first."""
+    if request.ca is None:
+        return "the broker hung up at once; it may want TLS"
+    return f"the broker hung up after TLS; it may {'not take our certificate' if request.certificate else 'want a certificate'}"
 
 
 def _has_expired(path: str | None) -> bool:

@@ -7,6 +7,7 @@ from drivers.clock import Monotonic, Now
 from drivers.link import (
     OUR_CERTIFICATE_EXPIRED,
     THEIR_CERTIFICATE_EXPIRED,
+    WE_LEFT,
     Acknowledged,
     Connected,
     Disconnected,
@@ -248,7 +249,7 @@ class UplinkStation:
     def _lost(self, lane: Lane, reason: str, now: Now) -> None:
         if lane is self._wire.a:
             self.report.count("disconnected")
-            self._trouble = reason if self._was_open else self._trouble
+            self._trouble = reason if self._was_open and reason != WE_LEFT else self._trouble
             if reason in (OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED):
                 self.report.drop("certificate_expired")  # Health tells it on, and the console shows it: only a person can help.
             self._lose(now, why=reason)

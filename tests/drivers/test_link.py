@@ -17,6 +17,7 @@ from drivers.linux.link import PahoLink
 from simulator.broker import RealBroker, free_port, mosquitto
 from simulator.clock import Timeline
 from simulator.link import MUTE_NS, LinkFaults, SimulatedBroker, SimulatedLink, matches
+from tests.hub.test_end_to_end_real import certificates
 
 
 class World(Protocol):
@@ -396,6 +397,36 @@ def test_a_link_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) ->
     select.select([link.fileno()], [], [], 5)
     assert [Disconnected("ConnectionRefusedError")] == link.events()
     link.close()
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_says_in_words_why_tls_fails(tmp_path: Path) -> None:
+    """(S2-069) A file that is missing or is not one, a key of another certificate, a certificate the broker does not take, none where it
+    wants one, none of TLS at all: whoever reads it knows where to look."""
+    good, other = certificates(tmp_path / "good"), certificates(tmp_path / "other")
+    broker = RealBroker(tmp_path / "broker", tls=good)
+    broker.start()
+    link = PahoLink()
+    files = {"ca": str(good.ca), "certificate": str(good.certificate), "key": str(good.key)}
+
+    def said(**changed: str | None) -> str:
+        link.connect(LinkRequest(broker.address, "one", **(files | changed)))  # type: ignore[arg-type]
+        (event,) = RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+        assert isinstance(event, Disconnected)
+        return event.reason
+
+    try:
+        assert "key cannot be read: No such file or directory" == said(key=str(tmp_path / "none.pem"))
+        assert "ca cannot be read: Is a directory" == said(ca=str(tmp_path))
+        assert said(ca=str(good.key)).startswith("ca, certificate and key cannot be used: ")
+        assert "ca, certificate and key cannot be used: KEY_VALUES_MISMATCH" == said(key=str(other.key))
+        refused = said(certificate=str(other.certificate), key=str(other.key))
+        assert "the broker hung up after TLS; it may not take our certificate" == refused
+        assert "the broker hung up after TLS; it may want a certificate" == said(certificate=None, key=None)
+        assert "the broker hung up at once; it may want TLS" == said(ca=None, certificate=None, key=None)
+    finally:
+        link.close()
+        broker.stop()
 
 
 def test_topic_filters() -> None:

@@ -559,3 +559,16 @@ def test_what_a_relay_keeps_is_asked_for_now_and_then(world: World) -> None:
     assert kept[:16] == world.hub.envelopes[20:]
     world.run(120)
     assert (kept[16:], []) == (world.hub.envelopes[36:], world.disk.list("outbox"))
+
+
+def test_why_a_silent_broker_was_left_is_still_said() -> None:
+    """That we left is no trouble: what it was stays on the status until there is a connection, or another trouble."""
+    world = World(brokers=BROKERS[:1], backoff_s_max=3600)
+    world.brokers[BROKERS[0]].faults = LinkFaults(never=1.0)
+    world.hub.answers = False
+    world.put(1, 1)
+    world.run(40, until=lambda: drops(world) == {"broker_stuck": 1})
+    world.brokers[BROKERS[0]].up = False
+    world.run(0.001)
+
+    assert "the broker answered nothing" == world.station.report.gauges["broker_trouble"]
