@@ -16,6 +16,8 @@ from firmware.core.topics import Topic
 PUBLISHED_MAX = 50  # On the wire at once; below every broker's Receive Maximum we have met, and a fleet's acks fit in seconds.
 STUCK_NS_MAX = 30 * SECOND
 _IDENTITIES_MAX = ACK_IDENTITIES_MAX // 4  # of each kind in one acknowledgement
+_IDENTITY_BYTES = 17 + 17 + 23  # one of each kind, with the head CBOR gives it, and how much there is of a long one
+_ACK_HEAD_BYTES = 320  # a topic of 245 bytes where site, relay and box have 63 characters, and what MQTT and CBOR put around it
 
 
 class PortSettings(Protocol):
@@ -141,11 +143,12 @@ class Port:
         """As many as there is room for. Returns whether some wait for room."""
         while self._pending:
             topic, pending = next(iter(self._pending.items()))
-            committed, custody = tuple(pending.committed[:_IDENTITIES_MAX]), tuple(pending.custody[:_IDENTITIES_MAX])
-            if not self._publish(topic, ack_packed(Ack(committed, pending.partial, custody)), committed, now):
+            most, partial = self._identities_max(), list(pending.partial.items())
+            committed, custody = tuple(pending.committed[:most]), tuple(pending.custody[:most])
+            if not self._publish(topic, ack_packed(Ack(committed, dict(partial[:most]), custody)), committed, now):
                 return True
-            later = _Pending(pending.committed[_IDENTITIES_MAX:], {}, pending.custody[_IDENTITIES_MAX:])
-            if later.committed or later.custody:
+            later = _Pending(pending.committed[most:], dict(partial[most:]), pending.custody[most:])
+            if later.committed or later.partial or later.custody:
                 self._pending[topic] = later
             else:
                 del self._pending[topic]
@@ -168,6 +171,10 @@ class Port:
         stuck = min((entry.since for entry in self._on_wire.values()), default=None)
         wishes = [self.connection.next_wish(), stuck.after(STUCK_NS_MAX) if stuck is not None else None]
         return min((wish for wish in wishes if wish is not None), default=None)
+
+    def _identities_max(self) -> int:
+        """Of each kind in one acknowledgement, as this broker takes it: one that is too long would keep all others from theirs."""
+        return max(1, min(_IDENTITIES_MAX, (self.connection.packet_bytes_max - _ACK_HEAD_BYTES) // _IDENTITY_BYTES))
 
     def _of(self, topic: Topic) -> _Pending:
         return self._pending.setdefault(topic.to("ack"), _Pending())
