@@ -79,7 +79,14 @@ class Received:
     payload: bytes
 
 
-LinkEvent = Connected | Disconnected | Acknowledged | Refused | Received
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """The broker does not let us hear what we subscribed to, or some of it (SUBACK 0x80 and above). It goes on with all else."""
+
+    reason: str
+
+
+LinkEvent = Connected | Disconnected | Acknowledged | Refused | Received | Deaf
 
 
 class Link(Protocol):

@@ -31,6 +31,7 @@ from drivers.link import (
     WE_LEFT,
     Acknowledged,
     Connected,
+    Deaf,
     Disconnected,
     LinkEvent,
     LinkRequest,
@@ -205,6 +206,7 @@ class _Connection:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         client.on_socket_open = partial(_set_options, request.service)
         # With a writer registered paho leaves writing to the thread below instead of doing it in whoever publishes.
         client.on_socket_register_write = _nothing
@@ -332,6 +334,13 @@ class _Connection:
             self._push(self, Refused(token, f"{code.value:#04x}"), 0)
         else:
             self._push(self, Acknowledged(token), 0)
+
+    def _on_subscribe(
+        self, client: Client, user: object, packet: int, codes: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        for code in codes:
+            if code.value >= 0x80:
+                self._push(self, Deaf(f"{code.value:#04x}"), 0)
 
     def _on_message(self, client: Client, user: object, message: MQTTMessage) -> None:
         try:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
-from drivers.link import Acknowledged, Connected, Disconnected, LinkRequest, Received, Refused
+from drivers.link import WE_LEFT, Acknowledged, Connected, Deaf, Disconnected, LinkRequest, Received, Refused
 from firmware.core.connection import Connection
 from firmware.core.envelope import ACK_IDENTITIES_MAX, Ack, ack_packed
 from firmware.core.errors import NotConnected, TooLarge
@@ -64,6 +64,7 @@ class Port:
     """One broker. Boxes are addressed by the topic of their acknowledgements, which says through whom they speak.
 
     role: last word of its MQTT name. greeted: set when it has just been connected to, until the station has greeted all boxes.
+    trouble: why there is no connection, or nothing is heard on it; for people, "" while all is well.
     told: what came of acknowledgements since the station took them; only kept where it asks for them (keep_told).
     """
 
@@ -71,6 +72,7 @@ class Port:
         self, board: Board, settings: PortSettings, broker: str, *, role: str, hears: Sequence[str], keep_told: bool = False
     ) -> None:
         self.greeted = False
+        self.trouble = "none yet"
         self.told: list[Told] = []
         self.connection = Connection(
             board.link(), board.identity, (broker,), backoff_s_max=settings.backoff_s_max, request=self._request
@@ -90,15 +92,19 @@ class Port:
             match event:
                 case Connected():
                     self._forget()
+                    self.trouble = ""
                     self.connection.connected(event, now.monotonic)
                     try:
                         self.connection.link.subscribe(self._hears)
                     except NotConnected:
                         continue  # Disconnected is on its way.
                     self.greeted = False
-                case Disconnected():
+                case Disconnected(reason):
+                    self.trouble = self.trouble if reason == WE_LEFT else reason
                     self._forget()
                     self.connection.lost(now.monotonic)
+                case Deaf(reason):
+                    self.trouble = f"the broker refuses what we are to hear: {reason}"
                 case Acknowledged(token):
                     self._answered(token, was_heard=True)
                 case Refused(token, _):
@@ -110,6 +116,7 @@ class Port:
         self.connection.connect_when_due(now)
         if self.connection.is_up and any(now.monotonic.since(entry.since) >= STUCK_NS_MAX for entry in self._on_wire.values()):
             self.connection.link.disconnect()
+            self.trouble = "the broker answered nothing"
             self._forget()
             self.connection.lost(now.monotonic)
         return received
@@ -210,3 +217,8 @@ class Port:
             certificate=self._settings.certificate or None,
             key=self._settings.key or None,
         )
+
+
+def trouble_of(ports: Sequence[Port]) -> str:
+    """Of the first broker that has any, for people."""
+    return next((f"{port.connection.broker}: {port.trouble}" for port in ports if port.trouble), "none")

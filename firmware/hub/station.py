@@ -15,7 +15,7 @@ from firmware.core.errors import BadItem, DiskFailed, DiskFull
 from firmware.core.incoming import Incoming
 from firmware.core.message import Message
 from firmware.core.message import unpacked as messages_unpacked
-from firmware.core.port import Port
+from firmware.core.port import Port, trouble_of
 from firmware.core.report import Report
 from firmware.core.serving import Serving
 from firmware.core.timestamp import SECOND
@@ -106,6 +106,7 @@ class HubStation:
             port.send_acknowledgements(now.monotonic)
         self._serving.serve(now.monotonic, may=lambda topic: self._rollouts.may_send(topic.site, now))
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
+        self.report.gauge("broker_trouble", trouble_of(self._ports))
         if again is not None:
             # And not earlier: what was due and refused is still due, and would have the loop spin (storm seed 612).
             return again

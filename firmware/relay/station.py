@@ -13,7 +13,7 @@ from firmware.core.envelope import chunk_unpacked, packed, unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.incoming import Incoming
 from firmware.core.message import Field
-from firmware.core.port import Port
+from firmware.core.port import Port, trouble_of
 from firmware.core.report import Report
 from firmware.core.serving import Serving
 from firmware.core.spool import Spool
@@ -111,6 +111,7 @@ class RelayStation:
             port.send_acknowledgements(now.monotonic)
         self._serving.serve(now.monotonic)
         self.report.gauge("brokers", sum(port.connection.is_up for port in self._ports))
+        self.report.gauge("broker_trouble", trouble_of(self._ports))
         self.report.gauge("kept_items", self._kept_items)
         self.report.gauge("kept_bytes", self._kept_bytes)
         # Health that is due waits for the disk as well: what failed may have failed before its turn came (storm seed 4 with a relay).

@@ -10,6 +10,7 @@ from drivers.link import (
     WE_LEFT,
     Acknowledged,
     Connected,
+    Deaf,
     Disconnected,
     Received,
     Refused,
@@ -76,6 +77,7 @@ class UplinkStation:
         self._downloading = Downloading(board, settings, self.report, standing=self._standing, wire=self._wire)
         self._heard: Monotonic | None = None  # when the hub, or a relay in its place, last said anything
         self._kept_due = Monotonic(0)  # when a relay may be asked again about what it keeps
+        self._deaf = ""  # why the broker lets us not hear something
         self._trouble = ""  # why the broker was lost or not reached, as the driver said it
 
     def start(self, now: Now) -> None:
@@ -223,6 +225,9 @@ class UplinkStation:
                         self._pace.answered((lane is self._wire.a, token), now.monotonic)
                     case Refused(token, reason):
                         self._refused(lane, token, reason, now.monotonic)
+                    case Deaf(reason):
+                        self.report.count("refused_by_broker")
+                        self._deaf = reason
                     case Received(topic, payload):
                         acknowledged += self._received(topic, payload, now)
         if acknowledged and not self._answers.move_to_sent(acknowledged, now.monotonic):
@@ -236,6 +241,7 @@ class UplinkStation:
                 lane.link.disconnect()  # A went while B was coming.
             return
         self.report.count("connected")
+        self._deaf = ""
         self._forget_flights()
         self._standing.aside.others_first(now.monotonic)
         self._standing.own.others_first(now.monotonic)
@@ -440,7 +446,8 @@ class UplinkStation:
         self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")
         self.report.gauge("set_aside", len(self._standing.aside))
-        self.report.gauge("broker_refuses", self._sending.word())
+        deaf = f"what we are to hear, {self._deaf}" if self._deaf else ""  # Most of what else there is comes of that.
+        self.report.gauge("broker_refuses", deaf or self._sending.word())
         self.report.gauge("in_flight", len(flights))
         self.report.gauge("in_custody", flights.custody_count)
         self.report.gauge("bulk_window_bytes", int(self._pace.window_bytes))

@@ -1,8 +1,9 @@
 """One broker as a hub or a relay hears it."""
 
-from drivers.link import Connected, LinkRequest, Received
+from drivers.link import Connected, Deaf, LinkRequest, Received
 from firmware.core.envelope import ack_unpacked
-from firmware.core.port import Port
+from firmware.core.port import Port, trouble_of
+from firmware.core.timestamp import SECOND
 from firmware.core.topics import Topic
 from firmware.relay.settings import RelaySettings
 from simulator.board import SimulatedBoard
@@ -40,3 +41,33 @@ def test_acknowledgements_fit_the_packets_of_the_broker() -> None:
                 heard[event.topic] |= {*ack.committed, *ack.custody, *ack.partial}
 
     assert {str(first): set(identities), str(second): {identities[0]}} == heard
+
+
+def test_why_there_is_no_connection_is_said() -> None:
+    """A broker that refuses, one that has come back, one that lets nothing be heard: of the first that has any, for people."""
+    timeline = Timeline()
+    brokers = {BROKER: SimulatedBroker(timeline), "second:1883": SimulatedBroker(timeline)}
+    board = SimulatedBoard(clock=SimulatedClock(timeline), make_link=lambda: SimulatedLink(brokers, timeline))
+    settings = RelaySettings(brokers=tuple(brokers))
+    ports = [Port(board, settings, broker, role="relay", hears=["scrubjay/#"]) for broker in brokers]
+    brokers["second:1883"].up = False
+    said = []
+
+    def hear() -> None:
+        for _ in range(300):
+            for port in ports:
+                port.hear(board.clock.now())
+            timeline.advance(SECOND // 10)
+        said.append(trouble_of(ports))
+
+    hear()
+    brokers["second:1883"].up = True
+    for _ in range(5):
+        hear()
+    link = ports[0].connection.link
+    assert isinstance(link, SimulatedLink)
+    link.push(timeline.tai_ns, Deaf("0x87"))
+    hear()
+
+    refused = "second:1883: the broker refused: 0x88"
+    assert [refused, "none", f"{BROKER}: the broker refuses what we are to hear: 0x87"] == [said[0], said[-2], said[-1]]

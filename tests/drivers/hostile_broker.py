@@ -17,6 +17,7 @@ class HostileBroker:
 
     answers: Callable[["Connection", int], list[tuple[int, int]]]
     receive_maximum: int = 100
+    subscribed: int = 1  # what it says to each subscription
     connections: list["Connection"] = field(default_factory=list)
     _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
@@ -105,7 +106,7 @@ class Connection:
                 (size,) = struct.unpack_from(">H", body, at)
                 self.filters.append(body[at + 2 : at + 2 + size].decode())
                 at += size + 3
-            self._send(SUBACK << 4, struct.pack(">HB", identifier, 0) + b"\1" * len(self.filters))
+            self._send(SUBACK << 4, struct.pack(">HB", identifier, 0) + bytes([self._broker.subscribed]) * len(self.filters))
         elif kind == PUBLISH:
             (size,) = struct.unpack_from(">H", body)
             (identifier,) = struct.unpack_from(">H", body, 2 + size)

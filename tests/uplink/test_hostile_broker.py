@@ -160,6 +160,17 @@ def test_acknowledgements_that_are_none(tmp_path: Path, garbage: bytes) -> None:
     assert 30 == len(box.board.disk.list("outbox"))
 
 
+def test_a_broker_that_lets_nothing_be_heard(tmp_path: Path) -> None:
+    """(S2-072) It refuses the subscriptions: items go, nothing is confirmed, and the status says why."""
+    with HostileBroker(all_well, subscribed=0x87).open() as broker:
+        box = Box(tmp_path, broker)
+        box.run(lambda: len(box.seen()) >= 24 and "0x87" in str(box.station.report.gauges["broker_refuses"]))
+        box.end()
+
+    assert "what we are to hear, 0x87" == box.station.report.gauges["broker_refuses"]
+    assert 30 == len(box.board.disk.list("outbox"))
+
+
 def test_pitfall_1_receive_maximum(tmp_path: Path) -> None:
     """(S2-072) paho keeps 20 in flight whatever the broker announces; we never exceed what it takes, which would be its right to end it."""
     with HostileBroker(never, receive_maximum=5).open() as broker:
