@@ -315,6 +315,7 @@ def test_identity(run: Run, tmp_path: Path) -> None:
         ("--trust", "hub-2"),
         ("--trust", f"hub-2={'ab' * 32}", "--trust", "hub-3=ab"),
         ("--trust", "hub-2=ab"),
+        ("--trust", f"hub-2={'ab' * 32}", "--trust", f"hub-2={'cd' * 32}"),
     ],
 )
 def test_an_identity_that_is_refused_is_as_it_was(run: Run, tmp_path: Path, words: Sequence[str]) -> None:

@@ -197,14 +197,16 @@ def _identity(a: argparse.Namespace) -> int:
     from firmware.core.envelope import is_name
 
     directory = Path(a.directory or Path(a.root) / "identity")
-    trusted = []
+    trusted: dict[str, bytes] = {}
     for pair in a.trust:  # All of them, before anything is changed.
         signer, equals, key = pair.partition("=")
         if not equals or not is_name(signer):
             raise ValueError(f"--trust: expected SIGNER=64 hexadecimal digits, got {pair!r}")
-        trusted.append((signer, key_from(key, f"--trust {signer}")))
+        if signer in trusted:  # Which of two keys was meant nobody knows, and the other one could give orders.
+            raise ValueError(f"--trust: expected each signer once, got {signer} more often")
+        trusted[signer] = key_from(key, f"--trust {signer}")
     introduce(directory, name=a.name, site=a.site)
-    for signer, public_key in trusted:
+    for signer, public_key in trusted.items():
         trust(directory, signer, public_key)
     identity = LinuxIdentity(directory)
     row = {
