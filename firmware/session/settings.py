@@ -11,7 +11,7 @@ class SessionSettings:
 
     opens: tuple[str, ...] = setting(
         ("procedure: event=procedure-started", "exercise: event=exercise-started", "test: event=test-started"),
-        'KIND: CONDITION on a published message; HL7 is one, too: "procedure: kind=hl7 fields/hl7/appointment_status=Started fields/hl7/location=OR-3".',
+        'KIND: CONDITION on a published message; HL7 is one, too: "procedure: kind=hl7 fields/hl7/appointment_status=Started fields/hl7/location=OR/3".',
     )
     closes: tuple[str, ...] = setting(
         ("procedure: event=procedure-ended", "exercise: event=exercise-ended", "test: event=test-ended"),

@@ -4,6 +4,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from drivers.linux.board import LinuxBoard
 from firmware.core import envelope, message
 from firmware.core.context import pseudonym
 from firmware.core.durable import read_or_none
+from firmware.core.hl7 import decoded
 from firmware.core.message import Message
 from firmware.core.session import CURRENT, LAST, Session, read
 from firmware.core.station import Station
@@ -112,6 +114,15 @@ def scheduled(
 def discharged(number: int, *, visit: str = "55017744") -> str:
     """ADT^A03."""
     return f"MSH|^~\\&|ADT|MAIN|||20261122121500+0000||ADT^A03^ADT_A03|D-{number}|P|2.6\\r{PATIENT}PV1|1|I|WARD 4^12^B{'|' * 16}{visit}\\r"
+
+
+def test_the_settings_example_is_a_place_as_it_is_heard() -> None:
+    """What somebody copies out of `scrubjay settings` fits the message of a hospital whose room is number 3 of OR."""
+    (example,) = (f.metadata["meaning"].split('"')[1] for f in fields(SessionSettings) if f.name == "opens")
+    heard = dict(decoded(scheduled(1, "Started").replace("\\r", "\r").encode()).said.fields)
+    words = [f"fields/{name}={heard[name]}" for name in ("hl7/appointment_status", "hl7/location")]
+
+    assert ["procedure:", "kind=hl7", *words] == example.split()
 
 
 class Gate:
