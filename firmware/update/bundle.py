@@ -35,7 +35,7 @@ SIGNED_PREFIX = b"scrubjay bundle 1"
 HEAD_BYTES_MAX = 1 << 20
 BUNDLE_BYTES_MAX = (
     16 << 20
-)  # The application is 4 MB, 700 kB packed; a bundle is read whole, and the update process may hold that much.
+)  # The application is 5 MB, 1.2 MB packed; a bundle is read whole, and the update process may hold that much.
 FILES_MAX = 4096
 FILE_BYTES_MAX = 16 << 20
 PACKAGES = ("firmware", "drivers", "simulator")
