@@ -137,6 +137,10 @@ class Taking:
         late_ns = now.timestamp.tai_ns - manifest.expires_tai_ns
         if late_ns > now.timestamp.uncertainty_ns:
             raise BadItem(f"expected a bundle that has not expired, this one did {late_ns // SECOND} s ago")
+        if manifest.counter == standing.counters.get(manifest.version) and self._ledger.is_there(manifest.version):
+            # Brought twice, mostly. Of its number we would say less: that one was too low, of a version that is at work.
+            state = "official" if manifest.version == standing.official else "test"
+            raise BadItem(f"expected a version that is not here, {manifest.version} is, and it is {state}")
         if manifest.counter <= standing.counter:
             raise BadItem(
                 f"expected a version above number {standing.counter}, the highest that was official here, got {manifest.counter}"
