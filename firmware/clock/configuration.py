@@ -52,8 +52,12 @@ def _ptp4l(settings: ClockSettings) -> str:
     # Never a step by ptp4l itself but the first: what records goes by this clock.
     rows += [("step_threshold", "0.0"), ("first_step_threshold", "0.00002")]
     body = "\n".join(f"{name} {value}" for name, value in rows)
-    interface = settings.interface if settings.serves else ""
-    return f"# Made by `scrubjay clock --configuration ptp4l`; change scrubjay.toml, not this file.\n[global]\n{body}\n[{interface}]\n"
+    head = f"# Made by `scrubjay clock --configuration ptp4l`; change scrubjay.toml, not this file.\n[global]\n{body}\n"
+    if not settings.serves:
+        return f"{head}# Not to be started: [clock] serves is off.\n[]\n"
+    if not settings.interface:
+        return f"{head}# Not to be started: [clock] interface names no room interface.\n[]\n"
+    return f"{head}[{settings.interface}]\n"
 
 
 def _phc2sys(settings: ClockSettings) -> str:

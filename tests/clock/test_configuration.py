@@ -43,6 +43,7 @@ def test_a_box_that_is_no_ptp_clock(stamps: str, yields: bool, why_not: dict[str
     ptp4l, phc2sys, chronyd = (configuration(program, settings) for program in PROGRAMS)
 
     assert "[]" in ptp4l.splitlines() and "[eth2]" not in ptp4l
+    assert f"# Not to be started: [clock] {next(iter(why_not))} " in ptp4l  # for whoever looks into it
     assert "" == phc2sys  # by which scrubjay-phc2sys.service is passed over, and chronyd not given -x
     assert "server 192.0.2.1" in chronyd and "SHM" not in chronyd
 
