@@ -20,6 +20,7 @@ from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity
 from firmware.cli import SUBJECTS, main, parser
 from firmware.cli.given import recording_into
+from firmware.cli.simulated import BENCHMARKS
 from firmware.core import pcapng
 from firmware.core.datagram import decoded
 from firmware.core.report import Report, publish
@@ -374,6 +375,14 @@ def test_help(run: Run) -> None:
         assert 0 == run(command, "--help")[0]
     for what in ("list", "watch", "retrieve"):
         assert 0 == run("fleet", what, "--help")[0]
+
+
+def test_the_help_of_bench_names_each(run: Run) -> None:
+    """Whoever wants one of them need not look into the source; and each is there."""
+    said = run("bench", "--help")[1].replace(",", " ").replace(";", " ").split()
+
+    assert set(BENCHMARKS) <= set(said)
+    assert [] == [name for name in BENCHMARKS if not (Path(__file__).parent / "bench" / f"{name}.py").is_file()]
 
 
 def test_each_command_is_where_it_is_looked_for() -> None:

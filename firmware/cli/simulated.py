@@ -7,6 +7,25 @@ from pathlib import Path
 
 from firmware.cli.commands import Commands
 
+BENCHMARKS = (
+    "recorder",
+    "parts",
+    "habits",
+    "alarm",
+    "intake",
+    "gate",
+    "uplink",
+    "memory",
+    "density",
+    "reduction",
+    "time",
+    "compression",
+    "find",
+    "stenoread",
+    "update",
+    "day",
+)  # in the order in which they are run; each is a file of tests/bench/
+
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
@@ -28,7 +47,7 @@ def register(commands: Commands) -> None:
     sub.add_argument("--relay", action="store_true", help="storm: with a relay between box and hub")
 
     sub = commands.add("bench", _bench, "figures beside their peers, measured in the same run")
-    sub.add_argument("names", nargs="*", help="which; all without")
+    sub.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; without any, all of them")
 
 
 def _say(line: str) -> None:

@@ -7,37 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from firmware.cli.simulated import BENCHMARKS
+
 HERE = Path(__file__).parent
-NAMES = (
-    "recorder",
-    "parts",
-    "habits",
-    "alarm",
-    "intake",
-    "gate",
-    "uplink",
-    "memory",
-    "density",
-    "reduction",
-    "time",
-    "compression",
-    "find",
-    "stenoread",
-    "update",
-    "day",
-)
 
 
 def main(names: list[str]) -> int:
     """Run them in order; 1 when one could not be run."""
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
+        print(f"expected benchmarks of {', '.join(BENCHMARKS)}; got {unknown[0]!r}", file=sys.stderr)
         return 2
     into = HERE.parents[1] / "build" / "bench"
     into.mkdir(parents=True, exist_ok=True)
     failed = False
-    for name in names or NAMES:
+    for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
         ended = subprocess.run([sys.executable, str(HERE / f"{name}.py"), "--json", str(into / f"{name}.json")], check=False)
         failed |= ended.returncode != 0
