@@ -46,7 +46,9 @@ class BoardSettings:
     name: str = setting("", "This machine's name in the fleet: 3 to 63 of a-z, 0-9 and '-'. Empty: as its identity says.")
     site: str = setting("", "The site's name, same form. Empty: as its identity says.")
     identity: str = setting("", "Directory of its key and the keys it trusts. Empty: identity/ in the store.")
-    tap: str = setting("ring", 'How frames are heard: "ring" (Linux), "portable" (libpcap), or "recording:FILE@SPEED".')
+    tap: str = setting(
+        "ring", 'How frames are heard: "ring" (Linux), "portable" (libpcap), or "recording:FILE@SPEED", %40 for an @ in FILE.'
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import CLOCK_REALTIME, clock_gettime_ns
+from urllib.parse import quote, unquote_to_bytes
 
 import pcapy
 
@@ -39,23 +40,36 @@ class Recording:
     start: int | Path
 
     def __str__(self) -> str:
-        """As the setting `[board] tap` takes it."""
-        return f"{PREFIX}{self.path}@{'max' if self.speed is None else self.speed}@{self.start}"
+        """As the setting `[board] tap` takes it; bytes that are its own, such as @, and what is no UTF-8 as %40."""
+        start = quote(bytes(self.start)) if isinstance(self.start, Path) else self.start
+        return f"{PREFIX}{quote(bytes(self.path))}@{'max' if self.speed is None else self.speed}@{start}"
 
 
 def parsed(text: str, *, now_utc_ns: int) -> Recording:
     """`FILE[@SPEED[@START]]`, as it stands behind `recording:` in `[board] tap`. Raises TapFailed."""
     path, *rest = text.split("@")
-    try:
-        speed = None if rest and rest[0] == "max" else float(rest[0]) if rest else 1.0
-    except ValueError:
-        raise TapFailed('expected recording:FILE@SPEED@START with a number or "max" for SPEED') from None
-    if len(rest) > 2 or (speed is not None and not 0 < speed <= SPEED_MAX):
-        raise TapFailed(f"expected a speed above 0 and at most {SPEED_MAX:g}, or max")
+    if len(rest) > 2:
+        raise TapFailed(f"expected recording:FILE@SPEED@START, with %40 for an @ in a name, got {text!r}")
+    speed = speed_of(rest[0]) if rest else 1.0
     start = rest[1] if len(rest) > 1 else str(now_utc_ns)
     if not start.isdecimal() and not start.startswith("/"):
         raise TapFailed("expected START as UTC ns, or as the absolute path of a file that will hold it")
-    return Recording(Path(path), speed, int(start) if start.isdecimal() else Path(start))
+    return Recording(_path(path), speed, int(start) if start.isdecimal() else _path(start))
+
+
+def speed_of(text: str) -> float | None:
+    """Times the recorded pace; None for "max". Raises TapFailed."""
+    try:
+        speed = None if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if speed is not None and not 0 < speed <= SPEED_MAX:
+        raise TapFailed(f'expected a speed above 0 and at most {SPEED_MAX:g}, or "max", got {text!r}')
+    return speed
+
+
+def _path(text: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(text)))
 
 
 def rebased(heard: Iterator[HeardFrame], *, speed: float | None, start_utc_ns: int) -> Iterator[HeardFrame]:

@@ -16,7 +16,7 @@ from simulator.capture_file import frames
 from simulator.chain import SHORT_GROUPS, Chain
 from simulator.hub_view import HubView, latencies_ms
 from simulator.inspection import counted, search, tagged
-from simulator.recorded_tap import parsed, rebased
+from simulator.recorded_tap import rebased, speed_of
 from simulator.results import clear, ending_on_signals, leave_results
 from simulator.room_patients import needles
 from simulator.source import RecordingSource
@@ -29,7 +29,7 @@ PROGRESS_S = 5.0
 
 def replay(path: Path, into: Path, *, speed: str, say: Callable[[str], None]) -> int:
     """The whole chain on a recording; results in this directory. speed: a number or "max". Returns 1 when a check fails."""
-    source = RecordingSource(path, speed=_speed(speed), go=into / "go", why="no room: the box hears a recording")
+    source = RecordingSource(path, speed=speed_of(speed), go=into / "go", why="no room: the box hears a recording")
     into.mkdir(parents=True, exist_ok=True)
     clear(into)
     story = Story(say)
@@ -56,7 +56,7 @@ def send(path: Path, interface: str, *, speed: str, say: Callable[[str], None]) 
 
     Frames longer than the interface allows are counted and left out. Raises TapFailed (no such interface, no right to send).
     """
-    pace = _speed(speed)
+    pace = speed_of(speed)
     rows = list(rebased(frames(path), speed=pace, start_utc_ns=0))
     try:
         line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -80,10 +80,6 @@ def send(path: Path, interface: str, *, speed: str, say: Callable[[str], None]) 
                 say(f"{sent} of {len(rows)} frames")
     say(f"{sent} frames sent on {interface} in {monotonic() - start:.1f} s, {left_out} longer than it allows or refused")
     return 0
-
-
-def _speed(text: str) -> float | None:
-    return parsed(f"file@{text}", now_utc_ns=0).speed
 
 
 def _follow(story: Story, chain: Chain, source: RecordingSource) -> None:

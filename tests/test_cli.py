@@ -604,7 +604,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("TEXT: expected a directory, or a place for one", ["record", "lo", "-o", "TEXT", "-t", "1"]),
         ("NOWHERE: No such file", ["replay", "NOWHERE"]),
         ("expected a pcap or pcapng file", ["replay", "TEXT"]),
-        ('with a number or "max" for SPEED', ["replay", "TEXT", "--speed", "fast"]),
+        ("expected a speed above 0 and at most 1e+06, or \"max\", got 'fast'", ["replay", "TEXT", "--speed", "fast"]),
         ("expected the directory of a store, there is none at NOWHERE", ["find", "NOWHERE"]),
         ("expected a store with a directory segments/ at EMPTY, there is none", ["find", "EMPTY"]),
         ("--port: expected a port of 0 to 65535, got 99999", ["find", "STORE", "--port", "80", "--port", "99999"]),

@@ -1,5 +1,6 @@
 """A recording heard as if it came from an interface."""
 
+import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,10 @@ def test_setting_reads_back() -> None:
         Recording(ROOM, 2.5, 77),
         Recording(ROOM, 1.0, Path("/somewhere/go")),
         Recording(ROOM, None, 1_700_000_000_000_000_000),
+        Recording(Path("/home/kim@hospital/50% 40.pcap"), None, Path("/home/kim@hospital/go")),
+        Recording(Path(os.fsdecode(b"/or\xfc.pcap")), None, 0),  # a name in Latin-1, in a file of settings that is UTF-8
     ):
+        assert str(recording).isascii()
         assert recording == parsed(str(recording).removeprefix("recording:"), now_utc_ns=0)
 
 
