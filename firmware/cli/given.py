@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from drivers.linux.board import LinuxBoard
     from drivers.slots import Slots
     from firmware.core.settings import Settings
+    from firmware.roles import BoardSettings
 
 
 def bytes_of(path: str, what: str) -> bytes:
@@ -189,11 +190,20 @@ def board_of(
     root = directory_for(a.root)
     identity = Path(section.identity) if section.identity else root / "identity"
     introduce(identity, name=section.name, site=section.site)
+    check_tap(section)
     if section.tap.startswith("recording:"):
         from simulator.tap import RecordingTap
 
         opener = RecordingTap.opener(section.tap.removeprefix("recording:"))
         return LinuxBoard(root, identity, open_tap=opener, keeps_time=keeps_time, make_slots=make_slots)
-    if section.tap not in ("ring", "portable"):
-        raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")
     return LinuxBoard(root, identity, portable_tap=section.tap == "portable", keeps_time=keeps_time, make_slots=make_slots)
+
+
+def check_tap(section: "BoardSettings") -> None:
+    """Raises BadSettings, TapFailed."""
+    if section.tap.startswith("recording:"):
+        from simulator.tap import RecordingTap
+
+        RecordingTap.opener(section.tap.removeprefix("recording:"))
+    elif section.tap not in ("ring", "portable"):
+        raise BadSettings(f"[board] tap: expected ring, portable or recording:FILE@SPEED, got {section.tap!r}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from firmware.cli import versions
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
-from firmware.cli.given import board_of, directory_for, key_from, recording_into, settings_of
+from firmware.cli.given import board_of, check_tap, directory_for, key_from, recording_into, settings_of
 from firmware.core.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -99,13 +99,19 @@ def _hub_settings_of(a: argparse.Namespace) -> "Settings":
 def _check_values(role: str, settings: "Settings") -> None:
     """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
     from firmware.core.connection import check_brokers
+    from firmware.core.envelope import is_name
     from firmware.hub.hours import Hours
     from firmware.hub.reach import check_certificate, check_page
     from firmware.hub.rollout import shares_of
     from firmware.hub.settings import HubSettings
     from firmware.relay.settings import RelaySettings
+    from firmware.roles import BoardSettings
     from firmware.uplink.settings import UplinkSettings
 
+    board = settings.of(BoardSettings)
+    for what, value in (("name", board.name), ("site", board.site)):
+        if value and not is_name(value):
+            raise BadSettings(f"[board] {what}: expected 3 to 63 of a-z, 0-9 and '-', got {value!r}")
     if role == "hub":
         check_brokers(settings.of(HubSettings).brokers)
         check_page(settings.of(HubSettings))
@@ -119,6 +125,8 @@ def _check_values(role: str, settings: "Settings") -> None:
         return
     from drivers.frame_filter import frame_filter
     from firmware.capture.settings import CaptureSettings
+    from firmware.group.parts import Parts
+    from firmware.group.settings import GroupSettings
     from firmware.intake.doors import doors_of
     from firmware.intake.rules import rules_of
     from firmware.intake.settings import IntakeSettings
@@ -134,6 +142,8 @@ def _check_values(role: str, settings: "Settings") -> None:
     frame_filter(settings.of(CaptureSettings).filter)
     rules_of(settings.of(IntakeSettings))
     doors_of(settings.of(IntakeSettings))
+    Parts.of(settings.of(GroupSettings).leave_out)
+    check_tap(board)
     checked(settings.of(LiveSettings))
     SessionRules.of(settings.of(SessionSettings))
     slices = settings.of(SliceSettings)
