@@ -18,6 +18,10 @@ class Tty(Protocol):
         """Send; bytes that the line will not take at once are kept by the driver, at most 64 KiB, then dropped oldest first."""
         ...
 
+    def waiting(self) -> int:
+        """How many bytes the line has not taken yet; they go at the next `read` or `write`."""
+        ...
+
     def hung_up(self) -> bool:
         """Whether the line has been away since this was last asked; what was kept to be sent is gone with it, for who asked is."""
         ...

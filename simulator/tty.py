@@ -5,10 +5,14 @@ WAITING_BYTES_MAX = 64 << 10
 
 
 class SimulatedTty:
-    """`typed` is what the person typed, `shown` what the person has seen; `stuck`: the line takes nothing for now."""
+    """`typed` is what the person typed, `shown` what the person has seen; `stuck`: the line takes nothing for now.
+
+    room: how many bytes it takes until it is given more room; None: any.
+    """
 
     def __init__(self) -> None:
         self.stuck = False
+        self.room: int | None = None
         self._typed = bytearray()
         self._waiting = bytearray()
         self._shown = bytearray()
@@ -28,6 +32,9 @@ class SimulatedTty:
         self._waiting += data
         self._flush()
         del self._waiting[: max(0, len(self._waiting) - WAITING_BYTES_MAX)]
+
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def hung_up(self) -> bool:
         was, self._hung_up = self._hung_up, False
@@ -53,5 +60,7 @@ class SimulatedTty:
 
     def _flush(self) -> None:
         if not self.stuck and self._open:
-            self._shown += self._waiting
-            self._waiting.clear()
+            size = len(self._waiting) if self.room is None else min(self.room, len(self._waiting))
+            self._shown += self._waiting[:size]
+            del self._waiting[:size]
+            self.room = None if self.room is None else self.room - size

@@ -46,6 +46,9 @@ class LinuxTty:
         self._flush()
         del self._waiting[: max(0, len(self._waiting) - WAITING_BYTES_MAX)]
 
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def hung_up(self) -> bool:
         was, self._hung_up = self._hung_up, False
         return was

@@ -25,10 +25,10 @@ class Session:
         self._after_return = False
         self.is_open = False
 
-    def taken(self) -> bytes:
-        """What is to be shown, once."""
-        out = bytes(self._out)
-        self._out.clear()
+    def taken(self, most: int | None = None) -> bytes:
+        """What is to be shown, once; of it at most so many bytes."""
+        out = bytes(self._out[:most])
+        del self._out[:most]
         return out
 
     def key(self, byte: int) -> str | None:

@@ -14,10 +14,14 @@ from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
 from firmware.core.report import Report
 from firmware.core.session import KINDS
 from firmware.core.session_order import Wish, order
-from firmware.core.timestamp import SECOND
+from firmware.core.timestamp import MS, SECOND
 
 TYPED_MAX = 8192  # Bytes typed ahead while a command runs.
 LINE_RETRY_NS = 30 * SECOND
+SHOWN_BYTES = 4096  # As much as a serial port's own buffer takes; the driver keeps only so much of what does not go out.
+SHOWN_AGAIN_NS = (
+    100 * MS
+)  # 4 KiB take 360 ms at 115,200 bit/s: the buffer is never empty for long, and nobody is asked for nothing.
 PROGRESS_EVERY_NS = SECOND
 _CTRL_C = 3
 
@@ -80,16 +84,17 @@ class ConsoleStation:
         data = self._tty.read()
         self._leave_when_away(self._tty)
         self._take(data, now)
-        while self._typed:
+        # Nothing more is carried out before the line has taken the last answer: what is to be shown has a limit by that.
+        while self._typed and not self._tty.waiting():
             line = self._session.key(self._typed.pop(0))
             if line is not None:
                 self._carry_out(line)
                 break  # One command a step.
         self._leave_when_away(self._tty)  # It may have gone while a command worked.
         self._leave_when_idle(now)
-        out = self._session.taken()
-        if out:
-            self._tty.write(out)
+        self._show(self._tty)
+        if self._tty.waiting():
+            return now.monotonic.after(SHOWN_AGAIN_NS)
         return now.monotonic if self._typed else self._wake(now)
 
     def directories(self) -> Sequence[str]:
@@ -126,6 +131,12 @@ class ConsoleStation:
         if len(data) > room:
             self.report.drop("typed_too_fast", len(data) - room)
         self._typed += data[:room]
+
+    def _show(self, tty: Tty) -> None:
+        """As much as the line takes now. The rest stays with the session: the driver would drop the beginning of a long answer."""
+        while not tty.waiting() and (out := self._session.taken(SHOWN_BYTES)):
+            tty.write(out)
+            self._leave_when_away(tty)  # The rest is nobody's, either.
 
     def _leave_when_away(self, tty: Tty) -> None:
         """Who plugs in next presses enter first: that must not carry out what somebody else had begun to type."""

@@ -67,6 +67,30 @@ def test_nothing_is_shown_until_somebody_presses_enter() -> None:
     assert b"\r\nbox-1: scrubjay, a recorder. ? for help\r\nbox-1> " == person.types(b"\r\n")
 
 
+def test_a_long_answer_on_a_slow_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A serial port takes 4 KiB at once. All of an answer comes out, without a key, and then what was typed meanwhile is answered."""
+    rows = [f"{number:06} {'x' * 70}" for number in range(1500)]  # twice what the driver keeps
+    monkeypatch.setattr(views, "help_lines", lambda: rows)
+    person = Terminal(page_rows=0)
+    person.types(b"\r")
+    person.line.type(b"help\rshow identity\r")
+    waited_ns = 0
+    for _ in range(60):
+        person.line.room = 4096
+        person.work()
+        now = person.board.clock.now()
+        wish = person.station.step(now)
+        if wish is None or wish.since(now.monotonic) > SECOND:
+            break
+        person.board.clock.advance(wish.since(now.monotonic))
+        waited_ns += wish.since(now.monotonic)
+    shown = person.line.shown().decode()
+
+    assert rows == [row for row in shown.split("\r\n") if row in set(rows)]
+    assert f"public key  {person.board.identity.public_key().hex()}\r\nbox-1> " in shown
+    assert waited_ns < 10 * SECOND
+
+
 def test_each_key_costs_one_byte(person: Terminal) -> None:
     """At 9600 bit/s a person types without waiting: a byte back a key, three for a backspace."""
     assert b"s" == person.types(b"s")
