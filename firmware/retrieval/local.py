@@ -201,7 +201,7 @@ class LocalAccess:
 
     def _plan(self, given: dict[str, list[str]]) -> Plan:
         query, sift = self._understood(given)
-        if query.since_utc_ns is None or query.until_utc_ns is None or query.until_utc_ns < query.since_utc_ns:
+        if query.since_utc_ns is None or query.until_utc_ns is None:
             raise BadItem("expected since and until, as 2026-11-22T10:15:00")
         made = self._board.clock.now().timestamp.tai_ns
         order = Order(bytes(16), "console", self._board.identity.name, KIND, 0, made, made, {})  # nobody's: for `Plan` alone
@@ -224,6 +224,8 @@ class LocalAccess:
             event=_one(given, "event") if "event" in given else None,
             contains=_one(given, "contains") if "contains" in given else "",
         )  # fmt: skip
+        if query.since_utc_ns is not None and query.until_utc_ns is not None and query.until_utc_ns < query.since_utc_ns:
+            raise BadItem("expected until as a moment that is not before since")  # Exchanged, they ask for nothing, and get it.
         return self._interpreter.understood(query, wording)
 
     def _free(self, name: str) -> str:

@@ -233,7 +233,7 @@ def test_what_is_not_held_is_said() -> None:
         ((*INTERVAL, "onto", "sdz9", "by", "x", "reason", "y"), "plugged in: sda1"),
         ((*INTERVAL, "onto", "../x", "by", "x", "reason", "y"), "plugged in: sda1"),
         (HOW, "expected since and until"),
-        ((*HOW, "since", UNTIL, "until", SINCE), "expected since and until"),
+        ((*HOW, "since", UNTIL, "until", SINCE), "expected until as a moment that is not before since"),
         ((*INTERVAL, *HOW, "port", "http"), "expected port as a number"),
         ((*INTERVAL, *HOW, "colour", "red"), "expected one of"),
         ((*INTERVAL, *HOW, "host"), "expected after host a value"),
@@ -264,6 +264,7 @@ def test_at_the_console() -> None:
     assert "the stick may be pulled out" in person.types(typed.encode())
     assert "J. Bloggs" in person.types(b"show exports\r")
     assert "expected one of since" in person.types(b"find colour red\r")
+    assert "expected until as a moment that is not before since" in person.types(f"find since {UNTIL} until {SINCE}\r".encode())
     (name,) = person.board.disk.list("exports")
     assert shown(person.board.disk.read(f"exports/{name}"))[0].startswith("record 1 of what was carried away: scrubjay-box-1-")
 
