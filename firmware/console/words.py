@@ -21,14 +21,21 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("session", "start", "exercise"): "the same for an exercise",
     ("session", "start", "test"): "the same for a test run",
     ("session", "close"): "the session that is open ends now: everything said during it is sent",
-    ("find",): "how many frames there are, and when: find since 2026-11-22T10:15 until … host 10.0.0.5 device arm-2 kind motion",
-    ("export",): 'the same onto a stick: export since … until … onto sda1 by "J. Bloggs" reason "service call 7"',
+    (
+        "find",
+    ): "how many frames there are, and when: find since 2026-11-22T10:15 until ... host 10.0.0.5 device arm-2 kind motion",
+    ("export",): 'the same onto a stick: export since ... until ... onto sda1 by "J. Bloggs" reason "service call 7"',
     ("verify",): "check every seal, the chain and every byte; Ctrl-C stops it",
     ("help",): "this list",
     ("exit",): "end the session",
 }
 INCLUDE = "include"
-WITH_WORDS = (("find",), ("export",))  # What follows these is theirs to understand.
+# What follows these is retrieval's to understand (local.py); here it is only named, for `?`.
+CRITERIA = "since until host port mac proto vlan device from to kind message event contains"
+WITH_WORDS = {
+    ("find",): (CRITERIA, "each with a value, any of them again; without any, all that is here"),
+    ("export",): (CRITERIA, "each with a value, any of them again; onto, by and reason once; raw: as it was recorded"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,9 @@ def help_for(line: str) -> list[str]:
     """What may come next, for `?`."""
     words = split(line) or []
     partial = "" if line.endswith(" ") or not words else words.pop()
-    if words and _prefix(words[:1]) in WITH_WORDS:
-        return ["  a word and its value, again and again; without any, the words there are; <enter>"]
+    first = _prefix(words[:1])
+    if words and not isinstance(first, Misunderstood) and first in WITH_WORDS:
+        return [*(f"  {row}" for row in WITH_WORDS[first]), "  <enter>"]
     prefix = _prefix(words)
     if isinstance(prefix, Misunderstood):
         return [prefix.text]

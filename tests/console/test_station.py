@@ -13,6 +13,7 @@ from firmware.clock.station import ClockStation
 from firmware.console import views
 from firmware.console.settings import ConsoleSettings
 from firmware.console.station import ConsoleStation
+from firmware.console.words import COMMANDS
 from firmware.core.report import Report, publish
 from firmware.core.settings import Settings
 from firmware.core.timestamp import SECOND
@@ -89,6 +90,11 @@ def test_a_long_answer_on_a_slow_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows == [row for row in shown.split("\r\n") if row in set(rows)]
     assert f"public key  {person.board.identity.public_key().hex()}\r\nbox-1> " in shown
     assert waited_ns < 10 * SECOND
+
+
+def test_what_is_said_of_commands_shows_on_a_serial_line() -> None:
+    """A terminal there knows ASCII and no more; an ellipsis would be a question mark, and mean something."""
+    assert [] == [meaning for meaning in COMMANDS.values() if not meaning.isascii()]
 
 
 def test_each_key_costs_one_byte(person: Terminal) -> None:

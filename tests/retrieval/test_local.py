@@ -16,7 +16,7 @@ from firmware.core.settings import Settings, layer_from_assignments
 from firmware.core.timestamp import SECOND
 from firmware.core.verify import verify
 from firmware.retrieval.listing import shown
-from firmware.retrieval.local import LocalAccess
+from firmware.retrieval.local import CRITERIA, LocalAccess
 from firmware.roles import BOX, SECTIONS
 from simulator.board import SimulatedBoard
 from simulator.disk import SimulatedDisk
@@ -264,6 +264,8 @@ def test_at_the_console() -> None:
     assert "the stick may be pulled out" in person.types(typed.encode())
     assert "J. Bloggs" in person.types(b"show exports\r")
     assert "expected one of since" in person.types(b"find colour red\r")
+    assert f"  {' '.join(CRITERIA)}\r\n" in person.types(b"find ?\x15")
+    assert "onto, by and reason once" in person.types(b"exp ?\x15")
     assert "expected until as a moment that is not before since" in person.types(f"find since {UNTIL} until {SINCE}\r".encode())
     (name,) = person.board.disk.list("exports")
     assert shown(person.board.disk.read(f"exports/{name}"))[0].startswith("record 1 of what was carried away: scrubjay-box-1-")
