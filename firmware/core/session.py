@@ -18,7 +18,7 @@ from firmware.core.context import Kind as ContextKind
 from firmware.core.context import is_pseudonym
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
-from firmware.core.timestamp import SECOND, iso
+from firmware.core.timestamp import SECOND, iso, span
 
 VERSION = 1
 CURRENT, LAST = "session/current", "session/last"
@@ -118,7 +118,7 @@ def lines(current: Session | None, last: Session | None, *, tai_offset_s: int) -
     """For people."""
 
     def moment(stamp: Timestamp) -> str:
-        return f"{iso(stamp.tai_ns - tai_offset_s * SECOND)} ±{stamp.uncertainty_ns / 1e6:.3g} ms"
+        return f"{iso(stamp.tai_ns - tai_offset_s * SECOND)} ±{span(stamp.uncertainty_ns)}"
 
     rows = ["no session is open"]
     if current is not None:

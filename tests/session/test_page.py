@@ -1,6 +1,7 @@
 """`scrubjay session` on a real directory: what it shows, what it writes, and what it says when there is nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def test_start_show_and_close(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         station.step(board.clock.now())
     status, text = said("show", "--json")
     assert (0, "exercise", "hand") == (status, json.loads(text)["current"]["kind"], json.loads(text)["current"]["opened_by"])
+
+    assert re.search(r" ±[\d.]+ (s|ms|µs|ns), opened by hand", said("show")[1])  # 600 s by a free clock, which was 6e+05 ms
 
     assert 0 == said("close")[0]
     for _ in range(5):
