@@ -11,6 +11,8 @@ from firmware.cli.given import Output, interval_of, text_of
 from firmware.cli.rollout import register as register_rollout
 from firmware.core.advice import ADVICE
 
+AROUND_S = 30
+
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
@@ -57,7 +59,7 @@ def register(commands: Commands) -> None:
     sub = _add(fleet, "retrieve", _retrieve, "ask a box for frames, wait for them, write them")
     sub.add_argument("--box", required=True, help="whose frames")
     sub.add_argument("--about", metavar="IDENTITY", help="around this message")
-    sub.add_argument("--around", type=int, default=30, metavar="SECONDS", help="before and after it (default %(default)s)")
+    sub.add_argument("--around", type=int, metavar="SECONDS", help=f"before and after it (default {AROUND_S})")
     frames_arguments(sub)
     sub.add_argument("--only-message", action="store_true", help="with --about: only the frame that carried it")
     sub.add_argument("--priority", type=int, choices=(1, 2, 3, 4), help="how soon it should travel")
@@ -187,11 +189,20 @@ def _retrieve(a: argparse.Namespace) -> int:
 
     if not a.about and not (a.since and a.until):
         raise ValueError("expected --about a message's identity, or --since and --until")
+    if a.about and (a.since or a.until):
+        raise ValueError("--about: expected without --since and --until; --around says how long before and after it")
+    for option, is_given in (("--around", a.around is not None), ("--only-message", a.only_message)):
+        if is_given and not a.about:
+            raise ValueError(f"{option}: expected with --about, the message it is around")
+    if a.filter:
+        from drivers.frame_filter import frame_filter
+
+        frame_filter(a.filter)  # The box compiles it, too, and its refusal travels with what has time.
     since, until = interval_of(a)
     wish = Wish(
         box=a.box,
         about=a.about,
-        around_s=a.around,
+        around_s=AROUND_S if a.around is None else a.around,
         since_utc_ns=since,
         until_utc_ns=until,
         hosts=a.host,
