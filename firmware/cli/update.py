@@ -165,7 +165,7 @@ def _order(a: argparse.Namespace) -> int:
 
 def _edition(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
-    from firmware.core.edition import Edition, Kind, Offered, signed
+    from firmware.core.edition import BUNDLES_MAX, Edition, Kind, Offered, signed
     from firmware.core.envelope import is_name
     from firmware.core.versions import is_version
     from firmware.update.bundle import opened
@@ -175,12 +175,17 @@ def _edition(a: argparse.Namespace) -> int:
         raise ValueError(f"--channel: expected 3 to 63 of a-z, 0-9 and '-', got {a.channel!r}")
     if a.after_h < 0:
         raise ValueError(f"--after-h: expected 0 or more hours from now, got {a.after_h}")
+    if len(a.bundles) > BUNDLES_MAX:
+        raise ValueError(f"expected at most {BUNDLES_MAX} bundles in an edition, got {len(a.bundles)}")
     offered, said = [], set()
+    known: dict[bytes, str] = {}
     kind: Kind = "system" if a.bundles[0].endswith(SYSTEM_SUFFIX) else "application"
     if kind == "application":
         for option, value in (("--version", a.version), ("--number", a.number), ("--board", a.board)):
             if value is not None:
                 raise ValueError(f"{option}: expected for a system bundle only; one of the application says it itself")
+    elif len(a.bundles) > 1:
+        raise ValueError(f"expected one system bundle, got {len(a.bundles)} bundles")
     for path in a.bundles:
         if path.endswith(SYSTEM_SUFFIX) != (kind == "system"):
             raise ValueError(f"{path}: expected bundles of one kind")
@@ -199,6 +204,9 @@ def _edition(a: argparse.Namespace) -> int:
                 manifest = opened(data, {identity.name: identity.public_key()}).manifest
             base, digest = manifest.base, hashlib.sha256(data).digest()
             said.add((manifest.version, manifest.counter, manifest.board))
+        if digest in known:
+            raise ValueError(f"{path}: expected each bundle once, {known[digest]} is the same")
+        known[digest] = path
         offered.append(Offered(digest, Path(path).stat().st_size, base))
     if len(said) != 1:
         raise ValueError(
@@ -245,6 +253,12 @@ def _make(a: argparse.Namespace) -> int:
     if a.base:
         with about(a.base):
             former = opened(bytes_of(a.base, "a bundle"), {identity.name: identity.public_key()})
+        if former.manifest.base is not None:
+            raise ValueError(f"--base: expected a whole bundle, {a.base} is one beside {former.manifest.base}")
+        if former.manifest.version == a.version:
+            raise ValueError(
+                f"--base: expected a bundle of another version than {a.version}; a box that has it takes none of its name"
+            )
         base, base_files = former.manifest.version, {file.path: data for file, data in former.contents(lambda path: b"")}
     now_ns = LinuxClock().now().timestamp.tai_ns
     data = made(

@@ -15,6 +15,7 @@ from drivers.linux.identity import LinuxIdentity
 from drivers.linux.slots import LinuxSlots
 from firmware.cli import main, versions
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
+from firmware.update.bundle import made
 
 
 class Became(Exception):
@@ -185,6 +186,36 @@ def test_nothing_is_signed_that_no_box_could_take(tmp_path, monkeypatch, capsys,
     assert 2 == main(["update", *words, "-w", "made", "--root", str(tmp_path)])
     assert said in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_what_does_not_go_together_is_said_at_the_desk(tmp_path, monkeypatch, capsys):
+    """The same bundle twice, a base that is itself beside one, a version beside itself: by its file, and nothing is signed."""
+    monkeypatch.chdir(tmp_path)
+    signer = LinuxIdentity(tmp_path / "identity")
+
+    def refused(*words):
+        assert 2 == main(["update", *words, "-w", "made", "--root", str(tmp_path)])
+        assert not (tmp_path / "made").exists()
+        return capsys.readouterr().err
+
+    def bundle(version, number, base):
+        return made(
+            {"firmware/__init__.py": b"1"}, {}, version=version, counter=number, board="board", made_tai_ns=1, expires_tai_ns=2,
+            base=base, signer=signer.name, sign=signer.sign,
+        )  # fmt: skip
+
+    (tmp_path / "v1.scrubjay").write_bytes(bundle("v1", 1, None))
+    (tmp_path / "v2.scrubjay").write_bytes(bundle("v2", 2, "v1"))
+    (tmp_path / "again.scrubjay").write_bytes((tmp_path / "v1.scrubjay").read_bytes())
+    for name in "xy":
+        (tmp_path / f"{name}.raucb").write_bytes(name.encode())
+
+    assert "again.scrubjay: expected each bundle once, v1.scrubjay is the same" in refused(
+        "edition", "v1.scrubjay", "again.scrubjay"
+    )
+    assert "expected one system bundle" in refused("edition", "x.raucb", "y.raucb", "--version=1.0", "--number=1")
+    assert "v2.scrubjay is one beside v1" in refused("make", "v3", "--number=3", "--base=v2.scrubjay")
+    assert "expected a bundle of another version than v1" in refused("make", "v1", "--number=3", "--base=v1.scrubjay")
 
 
 @pytest.mark.parametrize(
