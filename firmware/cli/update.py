@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from drivers.linux.slots import LinuxSlots
 
 BUNDLE_SUFFIX, SYSTEM_SUFFIX = ".scrubjay", ".raucb"
-STICK_FILES_MAX = 16
 HOUR_NS = 3600 * 10**9
 HOURS_MAX = 24 * 36_600  # A century; what lasts for ever cannot be said, and beyond two of them no box can read it.
 NUMBER_MAX = (1 << 63) - 1
@@ -110,9 +109,9 @@ def _install(a: argparse.Namespace) -> int:
     root = store_at(a.root, holds="updates")
     trusted = LinuxIdentity(root / "identity").trusted()
     if Path(a.file).is_dir():
-        files = sorted(Path(a.file).glob(f"*{BUNDLE_SUFFIX}"))[:STICK_FILES_MAX]
+        files = sorted(Path(a.file).glob(f"*{BUNDLE_SUFFIX}"))
         try:
-            data, _ = chosen(files, trusted, _slots(root))
+            data, _ = chosen(LinuxDisk(root), files, trusted, _slots(root))
         except OSError as problem:
             raise DiskFailed(f"{a.file}: expected bundles to be read, the system says: {problem.strerror}") from None
     else:

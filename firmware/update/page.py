@@ -1,7 +1,7 @@
 """What a person sees of updates and does about them: `scrubjay update`. All of it files of the store; the station does the work."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from firmware.update.record import Standing, Switch
 from firmware.update.taking import RECEIVED
 
 COMMANDS = "commands/received"
+TROUBLES_MAX = 16  # of a stick's, in one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,21 @@ def history(disk: Disk) -> Sequence[Switch]:
 
 
 def install(disk: Disk, data: bytes, trusted: Mapping[str, bytes]) -> Manifest:
-    """Hand a bundle to the station, which checks it again. Raises BadItem, DiskFull, DiskFailed."""
+    """Hand a bundle to the station, which checks it again. Raises BadItem, DiskFull, DiskFailed, or Missing: nobody would take it."""
     manifest = opened(data, trusted).manifest
-    Spool(disk, RECEIVED).publish(f"bundle-{hashlib.sha256(data).hexdigest()[:32]}", data)
+    try:
+        Spool(disk, RECEIVED).publish(f"bundle-{hashlib.sha256(data).hexdigest()[:32]}", data)
+    except Missing:
+        raise Missing("nobody takes bundles here: the box does not run, or has not started up yet") from None
     return manifest
 
 
 def carry(disk: Disk, command: bytes) -> None:
-    """Hand a signed order that came by hand to the command station, as the uplink would have."""
-    Spool(disk, COMMANDS).publish(f"cmd-{hashlib.sha256(command).hexdigest()[:32]}", command)
+    """Hand a signed order that came by hand to the command station, as the uplink would have. Raises DiskFull, DiskFailed, Missing."""
+    try:
+        Spool(disk, COMMANDS).publish(f"cmd-{hashlib.sha256(command).hexdigest()[:32]}", command)
+    except Missing:
+        raise Missing("nobody takes orders here: the box does not run, or has not started up yet") from None
 
 
 class Offered(Protocol):
@@ -94,9 +101,12 @@ class Offered(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-def chosen(files: Sequence[Offered], trusted: Mapping[str, bytes], slots: Slots) -> tuple[bytes, Manifest]:
-    """Of the bundles on a stick, the highest for this board. Raises BadItem with what was wrong with each when there is none."""
-    found: list[tuple[int, bytes, Manifest]] = []
+def chosen(disk: Disk, files: Iterable[Offered], trusted: Mapping[str, bytes], slots: Slots) -> tuple[bytes, Manifest]:
+    """Of the bundles on a stick, the highest this box can use: for its board, whole or beside a version that is here, the smallest of one number.
+
+    Raises BadItem with what was wrong with each when there is none. One at a time is held: a stick may have very many.
+    """
+    best: tuple[bytes, Manifest] | None = None
     troubles: list[str] = []
     for file in files:
         data = file.read_bytes()
@@ -105,14 +115,15 @@ def chosen(files: Sequence[Offered], trusted: Mapping[str, bytes], slots: Slots)
         except BadItem as problem:
             troubles.append(f"{file.name}: {problem}")
             continue
-        if manifest.board == slots.board:
-            found.append((manifest.counter, data, manifest))
-        else:
+        if manifest.board != slots.board:
             troubles.append(f"{file.name}: for {manifest.board}")
-    if not found:
-        raise BadItem("expected a bundle for this board; " + ("; ".join(troubles) or "there is none at all"))
-    _, data, manifest = max(found, key=lambda row: row[0])
-    return data, manifest
+        elif manifest.base not in (None, IMAGE) and not disk.exists(f"{VERSIONS}/{manifest.base}"):
+            troubles.append(f"{file.name}: beside {manifest.base}, which is not here")
+        elif best is None or (manifest.counter, -len(data)) > (best[1].counter, -len(best[0])):
+            best = data, manifest
+    if best is None:
+        raise BadItem("expected a bundle for this box; " + ("; ".join(troubles[:TROUBLES_MAX]) or "there is none at all"))
+    return best
 
 
 def program_files(slots: Slots) -> Iterator[tuple[str, bytes]]:

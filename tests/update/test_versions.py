@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import os
 import select
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import LinuxDisk
-from drivers.linux.identity import LinuxIdentity
+from drivers.linux.identity import LinuxIdentity, trust
 from drivers.linux.slots import LinuxSlots
 from firmware.cli import main, versions
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
@@ -216,6 +217,39 @@ def test_what_does_not_go_together_is_said_at_the_desk(tmp_path, monkeypatch, ca
     assert "expected one system bundle" in refused("edition", "x.raucb", "y.raucb", "--version=1.0", "--number=1")
     assert "v2.scrubjay is one beside v1" in refused("make", "v3", "--number=3", "--base=v2.scrubjay")
     assert "expected a bundle of another version than v1" in refused("make", "v1", "--number=3", "--base=v1.scrubjay")
+
+
+def test_from_a_stick_the_highest_that_can_be_used(store, tmp_path, monkeypatch, capsys):
+    """Of a fleet's files on one stick: not one beside a version that is not here, however high; nor only of the first sixteen names."""
+    signer = LinuxIdentity(tmp_path / "vendor" / "identity")
+    trust(tmp_path / "identity", signer.name, signer.public_key())
+    board = LinuxSlots(tmp_path, lambda process: (), lambda version: {}).board
+    stick = tmp_path / "stick"
+    stick.mkdir()
+
+    def bundle(name, version, number, base=None, *, size=1):
+        data = made(
+            {"firmware/__init__.py": os.urandom(size)}, {}, version=version, counter=number, board=board, made_tai_ns=1, expires_tai_ns=2,
+            base=base, signer=signer.name, sign=signer.sign,
+        )  # fmt: skip
+        (stick / f"{name}.scrubjay").write_bytes(data)
+
+    def installed(*, status):
+        assert status == main(["update", "install", str(stick), "--root", str(tmp_path), "--json"])
+        return capsys.readouterr()
+
+    bundle("0-beside-v7", "v8", 8, "v7")
+    assert "0-beside-v7.scrubjay: beside v7, which is not here" in installed(status=2).err
+    for number in range(1, 8):
+        bundle(f"1-{number}", f"w{number}", number)
+        bundle(f"2-{number}", f"x{number}", number)
+    bundle("3-whole", "v8", 8, size=4096)
+    assert "nobody takes bundles here: the box does not run" in installed(status=2).err
+
+    store.mkdir("updates/received")
+    assert ("v8", None) == tuple(json.loads(installed(status=0).out)[name] for name in ("version", "base"))
+    bundle("4-beside-v2", "v8", 8, "v2")
+    assert ("v8", "v2") == tuple(json.loads(installed(status=0).out)[name] for name in ("version", "base"))
 
 
 @pytest.mark.parametrize(
