@@ -93,7 +93,7 @@ def _as_toml(value: str) -> str:
 
 def _parsed(where: str, text: str) -> dict[str, Any]:  # Any: TOML is anything until checked
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))  # An editor of Windows marks what is UTF-8 by it, and nobody sees it.
     except (
         ValueError,
         RecursionError,

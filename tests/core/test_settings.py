@@ -30,6 +30,11 @@ def test_defaults_stand_where_nothing_is_said() -> None:
     assert Capture() == made().of(Capture)
 
 
+def test_a_file_as_an_editor_of_windows_saves_it() -> None:
+    """With a mark before it that nobody sees, and line ends of two characters."""
+    assert 20 == made("\ufeff[capture]\r\nsegment_s = 20\r\n").of(Capture).segment_s
+
+
 def test_later_layers_win() -> None:
     """Each value comes from the last layer that names it, and settings say which (S2-047)."""
     settings = made(
