@@ -57,15 +57,23 @@ def _say(line: str) -> None:
 def _demo(a: argparse.Namespace) -> int:
     from simulator.demo import demo
 
-    return demo(Path(a.into), keep=a.keep, room=not a.no_room, say=_say)
+    return demo(_results(a.into), keep=a.keep, room=not a.no_room, say=_say)
 
 
 def _replay(a: argparse.Namespace) -> int:
     from simulator.replay import replay, send
 
-    if a.to:
+    if a.to == "":  # A variable that was not set, mostly.
+        raise ValueError("--to: expected an interface, it is empty")
+    if a.to is not None:
         return send(Path(a.file), a.to, speed=a.speed, say=_say)
-    return replay(Path(a.file), Path(a.into), speed=a.speed, say=_say)
+    return replay(Path(a.file), _results(a.into), speed=a.speed, say=_say)
+
+
+def _results(into: str) -> Path:
+    if not into:
+        raise ValueError("--into: expected a directory for the results, it is empty")
+    return Path(into)
 
 
 def _sim(a: argparse.Namespace) -> int:

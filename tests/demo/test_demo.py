@@ -12,7 +12,7 @@ import pytest
 
 from simulator.demo import demo
 from simulator.namespaces import NETNS
-from simulator.results import clear
+from simulator.results import MARK, clear
 from simulator.room_patients import needles
 
 pytestmark = pytest.mark.timeout(180)
@@ -68,13 +68,28 @@ def test_demo_without_privileges(tmp_path: Path) -> None:
 
 def test_second_run_replaces_the_results_and_nothing_else(tmp_path: Path) -> None:
     """A directory given by mistake loses only what the demo itself leaves there."""
+    clear(tmp_path)
     (tmp_path / "box" / "segments").mkdir(parents=True)
     (tmp_path / "report.json").write_text("{}")
     (tmp_path / "thesis.tex").write_text("years of work")
     (tmp_path / "segments").symlink_to("box/segments")
     clear(tmp_path)
 
-    assert ["thesis.tex"] == [path.name for path in tmp_path.iterdir()]
+    assert [MARK, "thesis.tex"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mark", [False, True])
+@pytest.mark.parametrize("name", ["segments", "evidence", "logs", "report.json"])
+def test_what_is_not_ours_is_not_removed(tmp_path: Path, name: str, mark: bool) -> None:
+    """`--into` the store of a recorder, or a project that has logs/ too: refused, and everything is there still."""
+    if mark and name in ("segments", "evidence"):
+        clear(tmp_path)
+    (tmp_path / name / "20261122T101500Z-000042").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=f"{name} in it"):
+        clear(tmp_path)
+
+    assert before == sorted(tmp_path.rglob("*"))
 
 
 def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
