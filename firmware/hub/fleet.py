@@ -36,13 +36,13 @@ def understood(address: str) -> Iterator[None]:
         yield
     except UnicodeEncodeError:
         raise  # of what was to be asked, not of the answer
+    except (TimeoutError, ConnectionResetError, ConnectionAbortedError, http.client.IncompleteRead) as problem:
+        raise HubFailed(
+            f"expected the whole answer of a hub at {address}, the connection ended: {type(problem).__name__}"
+        ) from None
     except (KeyError, TypeError, ValueError, AttributeError, http.client.HTTPException) as problem:
         raise HubFailed(
             f"expected the answers of a hub of this version at {address}, got others ({type(problem).__name__}); is it the hub's page?"
-        ) from None
-    except (TimeoutError, ConnectionResetError, ConnectionAbortedError) as problem:
-        raise HubFailed(
-            f"expected the whole answer of a hub at {address}, the connection ended: {type(problem).__name__}"
         ) from None
 
 
@@ -109,13 +109,14 @@ class Fleet:
         return found
 
     def watch(self) -> Iterator[Plain]:
-        """Messages as they arrive, from now on and for ever."""
+        """Messages as they arrive, from now on and for ever. Raises HubFailed when the connection ends: others arrive that are not seen."""
         newest = self._json("/api/messages?newest=1")["messages"]
         after = newest[-1]["number"] if newest else 0
         with self._open(f"/api/events?after={after}", timeout=STREAM_S_MAX) as stream:
             for line in stream:
-                if line.startswith(b"data: ["):
+                if line.startswith(b"data: [") and line.endswith(b"\n"):  # To http.client a line that is cut is one.
                     yield from json.loads(line[6:])
+        raise HubFailed("expected messages for as long as they are watched, the connection to the hub ended")
 
     def retrieve(self, wish: Wish, progress: Callable[[Plain], None]) -> Plain:
         """Ask for evidence and wait until it is complete, refused or expired; the last state the hub told. progress: each change."""

@@ -595,6 +595,30 @@ def test_the_command_line_sees_what_the_page_sees(hub: Hub) -> None:
     assert "�[31mred" in message_line(arrived[0])
 
 
+@pytest.mark.parametrize("size", [10, 4000])
+def test_the_command_line_says_when_it_watches_no_more(hub: Hub, size: int) -> None:
+    """(S2-121) A stream that ends, as with every restart of the hub, is no end of the messages; cut within one, it is no other hub."""
+    hub.add(1)
+    line = Cut(hub, 2000)
+    said: list[str] = []
+
+    def watch() -> None:
+        with pytest.raises(HubFailed) as trouble, understood(line.url):
+            list(Fleet(line.url).watch())
+        said.append(str(trouble.value))
+
+    reader = threading.Thread(target=watch)
+    reader.start()
+    numbers = count(2)
+    while reader.is_alive():  # Whatever of it goes over the line, after 2000 bytes that is cut.
+        hub.add(next(numbers), text="x" * size)
+        hub.knock()
+        reader.join(0.05)
+    line.end()
+
+    assert [True] == ["the connection" in words and " ended" in words for words in said]
+
+
 def test_the_command_line_retrieves(hub: Hub) -> None:
     """(S2-107) scrubjay fleet retrieve: asks, follows every change, and fetches the same bytes."""
     identity = hub.add(1)
