@@ -80,8 +80,10 @@ def _list(a: argparse.Namespace) -> int:
     from firmware.hub.fleet import Fleet, box_line, understood
 
     with understood(a.hub):
-        boxes = Fleet(a.hub).boxes()
+        boxes, trouble = Fleet(a.hub).boxes()
         print(json.dumps(boxes, indent=1) if a.json else "\n".join(map(box_line, boxes)) or "the hub has heard of no box")
+    if trouble:
+        print(f"the hub does not hear all boxes: {trouble}; this is how they were", file=sys.stderr)
     return 0
 
 

@@ -103,10 +103,10 @@ class Fleet:
         # Without them: the address is repeated in messages.
         self._address = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
-    def boxes(self) -> list[Plain]:
-        """Every box the hub has heard of."""
-        found: list[Plain] = self._json("/api/boxes")["boxes"]
-        return found
+    def boxes(self) -> tuple[list[Plain], str]:
+        """Every box the hub has heard of; and why it does not hear them now, "" when it does."""
+        found = self._json("/api/boxes")
+        return found["boxes"], found["trouble"] or ""
 
     def watch(self) -> Iterator[Plain]:
         """Messages as they arrive, from now on and for ever. Raises HubFailed when the connection ends: others arrive that are not seen."""

@@ -24,6 +24,7 @@ let turn = 0; // which choice of the filter an answer belongs to
 let isLoaded = false; // the first answer to it is here
 let held = null; // messages that came while the list is on hold
 let clock = null; // [the hub's time, our own] in ms at the last look
+let trouble = null; // why the hub does not hear the boxes, at the last look
 let boxes = [];
 let counts = {};
 
@@ -88,6 +89,12 @@ async function get(path) {
 function connection(state, words) {
   $("connection").className = state;
   if ($("connection").textContent !== words) $("connection").textContent = words;
+}
+
+// The stream is the page's alone: what is behind it may be dead all the same, and then nothing arrives.
+function live() {
+  if (trouble === null) connection("live", "live");
+  else connection("away", `the hub does not hear all boxes: ${visible(trouble)}`);
 }
 
 // Rows.
@@ -470,14 +477,14 @@ async function look() {
   try {
     const answer = await get(`/api/boxes${chosen.box ? `?${new URLSearchParams({ box: chosen.box })}` : ""}`);
     clock = [Date.parse(answer.now), performance.now()];
-    ({ boxes, messages: counts } = answer);
+    ({ boxes, messages: counts, trouble } = answer);
     showBoxes();
     showCounts();
     showEmpty();
     await lookAtClocks();
     await lookAtEvidence();
     await lookAtAffairs(chosen.box);
-    if (source?.readyState === EventSource.OPEN) connection("live", "live"); // What a look said, the next one takes back.
+    if (source?.readyState === EventSource.OPEN) live(); // What a look said, the next one takes back.
   } catch (problem) {
     connection("away", `the hub does not answer (${problem.message})`);
   }
@@ -564,7 +571,7 @@ function listen() {
   source = stream;
   stream.addEventListener("open", () => {
     away = null;
-    connection("live", "live");
+    live();
     refresh();
   });
   stream.addEventListener("error", () => {

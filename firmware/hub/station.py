@@ -85,6 +85,7 @@ class HubStation:
             heard = [(port, received) for port in self._ports for received in port.hear(now)]
             if heard:
                 self._take_in(heard, now)
+                self.report.gauge("refused", "")  # Not before: where nothing comes nothing is refused, and all would seem well.
             self._greet()
             if self._rollouts.go_on(now):
                 self._knock()
@@ -96,10 +97,10 @@ class HubStation:
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
-            self.report.drop("repository_failed")
+            self._refused("repository_failed")
             again = now.monotonic.after(AGAIN_NS)
         except (DiskFull, DiskFailed) as trouble:
-            self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
+            self._refused("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
             again = now.monotonic.after(AGAIN_NS)
         for port in self._ports:
             # Those that find no room go when the broker has answered some, which wakes us.
@@ -126,6 +127,10 @@ class HubStation:
         for port in self._ports:
             port.connection.close()
         self._repository.close()
+
+    def _refused(self, cause: str) -> None:
+        self.report.drop(cause)
+        self.report.gauge("refused", cause)
 
     # In.
 

@@ -3,7 +3,7 @@
 GET  /                       the page
 GET  /api/messages           ?after= ?before= ?newest= ?priority= ?box=      messages in order of arrival; priority as often as wanted
 GET  /api/messages/<number>  one, its text whole; a list has the beginning of a long one, and says in cut_from how long it is
-GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), and the hub's time
+GET  /api/boxes              ?box=   boxes, how many messages of each priority (of one box), the hub's time, and why it does not hear them
 GET  /api/clocks             ?box= ?after=   the boxes' clocks (clocks.py); after the `number` of an answer, what is new behind it
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
 POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "only_message",
@@ -33,6 +33,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from drivers.board import Board
+from drivers.clock import Now
 from firmware.core import report
 from firmware.core.durable import make_directory
 from firmware.core.envelope import Order, is_name
@@ -57,6 +58,7 @@ from firmware.hub.reach import check_certificate, check_page
 from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.rules import RULES_BYTES_MAX
 from firmware.hub.settings import HubSettings
+from firmware.hub.standing import Standing
 from firmware.hub.station import NEWS
 from firmware.hub.versions import Versions
 
@@ -110,6 +112,7 @@ class Page:
         self._board = board
         self._settings = settings
         self._newsroom = newsroom
+        self.trouble = ""  # of the process that takes in (standing.py), as of the last look
         self._threads = threading.local()
         self._ordering = threading.Lock()
         self._versions = Versions(board, settings, self._repository, self._ordering)
@@ -161,6 +164,15 @@ class Page:
             },
         )
 
+    def look_at(self, standing: Standing, now: Now) -> bool:
+        """Whether it stands otherwise than before."""
+        former = self.trouble
+        try:
+            self.trouble = standing.trouble(now.monotonic, tai_ns=now.timestamp.tai_ns)
+        except DiskFailed:
+            self.trouble = "its disk cannot be read"
+        return self.trouble != former
+
     # Looking.
 
     def _file(self, request: HttpRequest) -> Response:
@@ -182,7 +194,7 @@ class Page:
         boxes = questions.boxes(repository, tai_offset_s=now.tai_offset_s)
         counts = questions.counts(repository, box=request.query_params.get("box") or None)
         utc = iso(now.timestamp.tai_ns - now.tai_offset_s * SECOND)
-        return JSONResponse({"boxes": boxes, "messages": counts, "now": utc})
+        return JSONResponse({"boxes": boxes, "messages": counts, "now": utc, "trouble": self.trouble or None})
 
     def _clocks(self, request: HttpRequest) -> Response:
         box = request.query_params.get("box") or None
@@ -438,8 +450,10 @@ def serve(board: Board, settings: HubSettings) -> None:
     bell = board.bell()
     bell.watch_directory(NEWS)
     newsroom = Newsroom()
+    page = Page(board, settings, newsroom)
+    standing = Standing(board.disk, brokers=len(settings.brokers), since=board.clock.now().monotonic)
     config = uvicorn.Config(
-        Page(board, settings, newsroom).app(), host=settings.page_host, port=settings.page_port, lifespan="off",
+        page.app(), host=settings.page_host, port=settings.page_port, lifespan="off",
         log_level="warning", access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=1,
         ssl_certfile=settings.page_certificate or None, ssl_keyfile=settings.page_key or None,
     )  # fmt: skip
@@ -464,6 +478,8 @@ def serve(board: Board, settings: HubSettings) -> None:
             break
         board.supervisor.alive()
         figures.gauge("pages_open", newsroom.listeners)
+        if page.look_at(standing, now):
+            newsroom.knock()  # Who has died does not.
         try:
             report.publish(board.disk, "web", [figures], now)
         except (DiskFull, DiskFailed):

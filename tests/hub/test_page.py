@@ -13,6 +13,7 @@ from drivers.linux.board import LinuxBoard
 from firmware.core.envelope import Order
 from firmware.core.message import Field, Message, Priority, Severity
 from firmware.core.presence import Presence
+from firmware.core.report import Report, publish
 from firmware.core.topics import Topic
 from firmware.hub.calls import open_call
 from firmware.hub.repository import EvidenceState, Repository
@@ -487,6 +488,22 @@ def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None
     expect(page.locator("#messages > li")).to_have_count(2, timeout=15_000)
     expect(page.locator("#connection")).to_have_text("live")
     page.close()
+
+
+def test_a_hub_whose_station_hears_nobody(hub: Hub, watched: Watched) -> None:
+    """(S2-121) The page is another process: that it is served is no word of the one that takes in, which has no broker or is dead."""
+
+    def says(brokers: int) -> None:
+        publish(hub.board.disk, "hub", [Report("hub", gauges={"brokers": brokers})], hub.board.clock.now())
+
+    shown = watched.page.locator("#connection")
+    says(0)
+    expect(shown).to_have_text(
+        "the hub does not hear all boxes: it reaches no broker"
+    )  # Nobody knocks: it is looked at all the same.
+    says(1)
+    hub.knock()
+    expect(shown).to_have_text("live")
 
 
 def _seen(page: Page, *, hidden: bool) -> None:

@@ -106,7 +106,7 @@ def test_over_tls_where_others_reach_it(certificate: Path, tmp_path: Path, monke
             plain.request("GET", "/api/boxes")
             plain.getresponse()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "page.pem"))
-        assert [] == Fleet(address).boxes()
+        assert ([], "") == Fleet(address).boxes()
         with pytest.raises(HubFailed, match="401"):
             Fleet(f"https://127.0.0.1:{port}").boxes()
     finally:

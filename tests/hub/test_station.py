@@ -178,10 +178,14 @@ def test_nothing_is_acknowledged_when_the_database_refuses(world: World, monkeyp
         world.run()
     assert [] == world.committed()
     assert world.drops["repository_failed"] >= 1
+    assert "repository_failed" == world.station.report.gauges["refused"]
+    world.run()
+    assert "repository_failed" == world.station.report.gauges["refused"], "nothing has come that could be kept"
 
     world.say("p1", packed(envelope))
     world.run()
     assert [envelope.identity] == world.committed()
+    assert "" == world.station.report.gauges["refused"]
 
 
 class Broken:

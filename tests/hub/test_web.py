@@ -589,8 +589,8 @@ def test_the_command_line_sees_what_the_page_sees(hub: Hub) -> None:
         hub.knock()
         reader.join(0.2)
 
-    assert ["box-1"] == [box["name"] for box in fleet.boxes()]
-    assert "box-1" in box_line(fleet.boxes()[0])
+    assert (["box-1"], "") == ([box["name"] for box in fleet.boxes()[0]], fleet.boxes()[1])
+    assert "box-1" in box_line(fleet.boxes()[0][0])
     assert "\x1b[31mred" == arrived[0]["text"]
     assert "�[31mred" in message_line(arrived[0])
 
