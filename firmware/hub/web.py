@@ -113,6 +113,7 @@ class Page:
         self._settings = settings
         self._newsroom = newsroom
         self.trouble = ""  # of the process that takes in (standing.py), as of the last look
+        self._counts = questions.Counts()
         self._threads = threading.local()
         self._ordering = threading.Lock()
         self._versions = Versions(board, settings, self._repository, self._ordering)
@@ -192,7 +193,7 @@ class Page:
         repository = self._repository()
         now = self._board.clock.now()
         boxes = questions.boxes(repository, tai_offset_s=now.tai_offset_s)
-        counts = questions.counts(repository, box=request.query_params.get("box") or None)
+        counts = self._counts.of(repository, box=request.query_params.get("box") or None)
         utc = iso(now.timestamp.tai_ns - now.tai_offset_s * SECOND)
         return JSONResponse({"boxes": boxes, "messages": counts, "now": utc, "trouble": self.trouble or None})
 
