@@ -22,7 +22,7 @@ from firmware.core.query import Query
 from firmware.core.request import Request, as_parameters
 from firmware.core.timestamp import SECOND, ClockState, Timestamp
 from firmware.hub import calls
-from firmware.hub.order import IDENTITY_SIZE, RETRIEVAL, made
+from firmware.hub.order import IDENTITY_SIZE, RETRIEVAL, lying, made
 from firmware.hub.repository import Repository
 from firmware.hub.rules import Rule
 
@@ -184,7 +184,7 @@ def _do(board: Board, repository: Repository, rule: Rule, deed: str, firing: sql
             rule.priority,
         )
         order = made(
-            board, repository, box=box, deed=RETRIEVAL, parameters=as_parameters(asked), about=firing["cause"], identity=identity, made_tai_ns=tai_ns,
+            board, repository, box=box, deed=RETRIEVAL, parameters=as_parameters(asked), about=firing["cause"], identity=identity, again=lying(board), made_tai_ns=tai_ns,
             expires_tai_ns=tai_ns + expires_s * SECOND,
         )  # fmt: skip
         return f"retrieve {order.identity.hex()}"
@@ -194,7 +194,7 @@ def _do(board: Board, repository: Repository, rule: Rule, deed: str, firing: sql
     reason = " ".join(rule.text.split())[: advice.REASON_MAX]
     said = replace(said, reason=reason if reason and reason.isprintable() else None)
     order = made(
-        board, repository, box=box, deed=advice.DEED, parameters=advice.as_parameters(said), about=firing["cause"], identity=identity, made_tai_ns=tai_ns,
+        board, repository, box=box, deed=advice.DEED, parameters=advice.as_parameters(said), about=firing["cause"], identity=identity, again=lying(board), made_tai_ns=tai_ns,
         expires_tai_ns=tai_ns + rule.expires_s * SECOND,
     )  # fmt: skip
     return f"advise {order.identity.hex()}"

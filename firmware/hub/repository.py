@@ -194,6 +194,13 @@ class Repository:
         )
         return counter
 
+    def keep_counter(self, signer: str, counter: int) -> None:
+        """This one was used, in a transaction that failed."""
+        self._do(
+            "insert into counters values (?, ?) on conflict (signer) do update set counter = max(counter, excluded.counter)",
+            (signer, counter),
+        )
+
     def add_command(self, order: Order, *, about: bytes | None, now_tai_ns: int, state: str = "waiting") -> None:
         """An order of ours, of another signer's that lies in commands/outgoing, or of a box to itself; known ones stay as they are."""
         self._do(

@@ -19,7 +19,7 @@ from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.hub import calls, editions
 from firmware.hub.hours import Hours
-from firmware.hub.order import IDENTITY_SIZE, made
+from firmware.hub.order import IDENTITY_SIZE, lying, made
 from firmware.hub.repository import Repository
 from firmware.hub.rollout import FAILED, GOOD, OFFERED, OFFICIAL, WAITING, Member, Plan, decided
 from firmware.hub.settings import HubSettings
@@ -213,6 +213,7 @@ class Rollouts:
         edition, data = found
         if edition.until_tai_ns <= stamp:
             return 0  # No box takes it, and an order that is over as it is made would be made again at every look.
+        published = lying(self._board) if boxes or again else {}
         for box in (*boxes, *again):
             left_ns = self._hours.left_ns(sites.get(box, ""), now)
             if left_ns == 0:
@@ -227,7 +228,7 @@ class Rollouts:
             identity = hashlib.sha256(f"rollout {number} {box} {member['attempts']} ".encode() + data).digest()[:IDENTITY_SIZE]
             made(
                 self._board, self._repository, box=box, deed=DEED, parameters={"edition": editions_form.as_text(data)}, about=None,
-                identity=identity, made_tai_ns=stamp, expires_tai_ns=expires,
+                identity=identity, again=published, made_tai_ns=stamp, expires_tai_ns=expires,
             )  # fmt: skip
             self._repository.change(
                 "update members set state = ?, since_tai_ns = case when state = 'waiting' then ? else since_tai_ns end, command = ?,"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from drivers.clock import ClockState, Timestamp
 from drivers.link import Connected, Disconnected, LinkRequest, Received
+from firmware.command.journal import Journal, Novelty
 from firmware.core import message
 from firmware.core.edition import Edition, Kind, Offered, as_text, from_text, opened, signed
 from firmware.core.envelope import Order, ack_unpacked, command_unpacked, order_unpacked, packed, sealed_envelope
@@ -38,6 +39,7 @@ class Box:
         self.fleet, self.name, self.official = fleet, name, "image"
         self.link = fleet.make_link()
         self.orders: dict[bytes, Order] = {}
+        self.journal = Journal()  # a box's own: what it takes for new, for said again and for replayed
         self.does: Callable[[str], tuple[str, str] | None] = lambda version: ("official", "")
         self.system = "1.0"  # of its slots; none: it has none
         self.losses = 0
@@ -75,10 +77,15 @@ class Box:
             self.say("health", "health", {"losses_going_on": self.losses})
 
     def _hear(self, order: Order, now_ns: int) -> None:
-        if order.identity in self.orders:
+        answer: dict[str, Field] = {"command": order.identity.hex(), "result": "accepted"}
+        novelty = self.journal.novelty(order)
+        if novelty is Novelty.REPLAYED:
+            self.say("command", "command-result", answer | {"result": "refused", "cause": "replayed"})
+        if novelty is not Novelty.NEW:
             return
+        self.journal = self.journal.accepting(order, now_ns).handing_on(order)
         self.orders[order.identity] = order
-        self.say("command", "command-result", {"command": order.identity.hex(), "result": "accepted"})
+        self.say("command", "command-result", answer)
         if "system" in order.parameters:
             self.runs_system("0.9", "the system: an order wants to go back to slot B (0.9)")
             return

@@ -12,6 +12,7 @@ from firmware.core.errors import BadItem
 from firmware.core.timestamp import SECOND
 from firmware.hub import editions, updates
 from firmware.hub.editions import Arriving
+from firmware.hub.repository import RepositoryFailed
 from simulator.identity import SimulatedIdentity
 
 from .fleet import BROKER, BUNDLE, TICK_S, Fleet
@@ -218,6 +219,42 @@ def test_the_hub_killed_again_and_again(make_fleet):
 
     assert "done" == fleet.state()
     assert {1} == {len(box.orders) for box in fleet.boxes}
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_an_order_that_was_published_and_not_committed_is_one(make_fleet, monkeypatch, is_killed):
+    """The hub is killed, or its database refuses, behind the publishing of an order: made again it is that one, which its box takes for no
+    replay of another. (S1-03)"""
+    fleet = make_fleet(boxes=1, rollout_soak_s=120)
+    fleet.publish(fleet.edition())
+    fleet.roll_out()
+    count = fleet.hub._rollouts._repository.count
+    left = [3]
+
+    def refused(figure: str, by: int = 1) -> None:
+        if figure == "editions_offered" and left[0]:  # The last of its transaction.
+            left[0] -= 1
+            if is_killed:
+                raise Killed
+            raise RepositoryFailed("expected the database to obey")
+        count(figure, by)
+
+    while left[0]:
+        monkeypatch.setattr(fleet.hub._rollouts._repository, "count", refused)
+        try:
+            fleet.run(TICK_S)
+        except Killed:
+            fleet.hub._rollouts._repository._base.close()
+            fleet.kill_hub()
+    monkeypatch.undo()
+    fleet.run(900, until=lambda: fleet.state() != "running")
+
+    assert ("done", "1 of 1 boxes are good") == (fleet.state(), fleet.shown()["cause"])
+    assert {1} == {len(box.orders) for box in fleet.boxes}
+
+
+class Killed(BaseException):
+    """SIGKILL, where it is raised."""
 
 
 def test_two_at_once_and_what_cannot_begin(make_fleet):
