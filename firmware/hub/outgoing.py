@@ -1,5 +1,6 @@
 """Commands on their way to boxes: published, and published again, until the box has answered or they have expired."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drivers.board import Board
@@ -14,7 +15,9 @@ from firmware.core.timestamp import SECOND
 from firmware.hub.repository import Repository
 
 OUTGOING = "commands/outgoing"
-KNOWN_MAX = 1000  # Held in memory at once; the rest waits on the disk.
+# Held in memory at once; the rest waits on the disk. What has been published gives way to what has not, until it is due again: a fleet has
+# more boxes that are away than this, and each is left its roll-out's order for a day.
+KNOWN_MAX = 1000
 ANSWERED = ("accepted", "refused", "expired", "done", "cancelled")
 
 
@@ -24,6 +27,14 @@ class _Command:
     data: bytes
     sent: Monotonic | None = None
     no_room: bool = False  # was due and found no connection with room; what makes room wakes us
+
+
+@dataclass(frozen=True, slots=True)
+class _Asleep:
+    """One that gave way. Its file is still there."""
+
+    box: str
+    sent: Monotonic
 
 
 class Outgoing:
@@ -38,21 +49,31 @@ class Outgoing:
         self._resend_ns = resend_s * SECOND
         self._spool = Spool(board.disk, OUTGOING)
         self._commands: dict[str, _Command] = {}  # by name, in order
+        self._asleep: dict[str, _Asleep] = {}
+        self._is_beyond = False  # some on the disk are neither
 
     def start(self) -> None:
         """Begin with what lies there."""
         make_directory(self._board.disk, OUTGOING)
         self._spool.start(self._report.drop)
         self._commands.clear()
+        self._asleep.clear()
 
     def look(self, now: Now) -> None:
-        """Load what has arrived. Everything a box has not answered goes to it again with the new one, in order."""
-        for name in self._spool.names():
-            if len(self._commands) >= KNOWN_MAX:
-                self._report.gauge("commands_beyond", len(self._spool.names()) - KNOWN_MAX)
+        """Load what has arrived. Everything a box has not answered goes to it again with the new one, in order, while all have a place."""
+        names = self._spool.names()
+        here = set(names)
+        self._asleep = {name: one for name, one in self._asleep.items() if name in here and not self._is_due(one.sent, now)}
+        published = iter([name for name, command in self._commands.items() if command.sent is not None and not command.no_room])
+        self._is_beyond = False
+        for name in names:
+            if name in self._commands or name in self._asleep:
+                continue
+            if len(self._commands) >= KNOWN_MAX and not self._gives_way(published):
+                self._is_beyond = True
                 break
-            if name not in self._commands:
-                self._load(name, now)
+            self._load(name, now, with_all=len(names) <= KNOWN_MAX)
+        self._report.gauge("commands_beyond", max(0, len(names) - len(self._commands)))
         self._report.gauge("commands_waiting", len(self._commands))
 
     def again(self, box: str | None = None) -> None:
@@ -60,6 +81,7 @@ class Outgoing:
         for command in self._commands.values():
             if box is None or command.order.box == box:
                 command.sent = None
+        self._asleep = {name: one for name, one in self._asleep.items() if box is not None and one.box != box}
 
     def answered(self, identity: bytes) -> None:
         """The box has answered this one, and the repository knows."""
@@ -72,7 +94,7 @@ class Outgoing:
         for name, command in list(self._commands.items()):
             is_over = now.timestamp.tai_ns > command.order.expires_tai_ns
             route = routes.get(command.order.box)
-            is_due = command.sent is None or now.monotonic.since(command.sent) >= self._resend_ns
+            is_due = command.sent is None or self._is_due(command.sent, now)
             if not is_over and (route is None or not is_due):
                 continue
             if self._repository.command_state(command.order.identity) in ANSWERED:
@@ -92,10 +114,27 @@ class Outgoing:
     def next_wish(self) -> Monotonic | None:
         """When something is due again."""
         waiting = [command.sent for command in self._commands.values() if command.sent is not None and not command.no_room]
+        if waiting and self._is_beyond:
+            return min(waiting)  # One of them gives way at once.
+        if waiting or len(self._commands) < KNOWN_MAX:  # Otherwise there is no place, and what makes one wakes us.
+            waiting += [one.sent for one in self._asleep.values()]
         sent = min(waiting, default=None)
         return sent.after(self._resend_ns) if sent is not None else None
 
-    def _load(self, name: str, now: Now) -> None:
+    def _is_due(self, sent: Monotonic, now: Now) -> bool:
+        return now.monotonic.since(sent) >= self._resend_ns
+
+    def _gives_way(self, names: Iterator[str]) -> bool:
+        """Whether one of these, which were published, makes a place; not one that is to go again meanwhile."""
+        for name in names:
+            command = self._commands[name]
+            if command.sent is not None:
+                self._asleep[name] = _Asleep(command.order.box, command.sent)
+                del self._commands[name]
+                return True
+        return False
+
+    def _load(self, name: str, now: Now, *, with_all: bool) -> None:
         try:
             data = self._board.disk.read(f"{OUTGOING}/{name}")
         except Missing:
@@ -117,7 +156,8 @@ class Outgoing:
                 self._board.disk.size(f"{OUTGOING}/{name}")
         except Missing:
             return
-        self.again(order.box)
+        if with_all:
+            self.again(order.box)
         self._commands[name] = _Command(order, data)
         self._commands = dict(sorted(self._commands.items()))
 

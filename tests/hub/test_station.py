@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
 from firmware.core.presence import packed as presence_packed
 from firmware.core.timestamp import SECOND
+from firmware.hub import outgoing
 from firmware.hub.evidence import PARTS_HELD_MAX
 from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
@@ -560,6 +562,35 @@ def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
     assert ("accepted", "sent") == (
         world.repository.command_state(first_identity), world.repository.command_state(second_identity),
     )  # fmt: skip
+
+
+def test_boxes_that_are_away_hold_up_nobodys_commands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many orders wait for boxes that are away: one for a box that is there goes out, and each of them again when it is due."""
+    monkeypatch.setattr(outgoing, "KNOWN_MAX", 3)
+    world.born()
+    waiting = [order(number) for number in range(1, 11)]
+    spool = world.station._outgoing._spool
+    spool.publish_all([(name, data) for name, data, _ in waiting])
+    now = world.board.clock.now()
+    wish = world.station.step(now)
+    assert wish is not None and wish <= now.monotonic
+    world.run()
+    last, last_data, last_identity = order(11)
+    spool.publish(last, last_data)
+    world.run()
+    assert {1} == set(Counter(world.commands).values())
+    assert {data for _, data, _ in waiting} | {last_data} == set(world.commands)
+
+    answer = said("command accepted", kind="command-result", command=last_identity.hex(), result="accepted")
+    world.say("p3", packed(group(answer)))
+    world.run(70)
+    world.run()
+    assert [name for name, _, _ in waiting] == world.disk.list("commands/outgoing")
+    assert {2} == {count for data, count in Counter(world.commands).items() if data != last_data}
+
+    world.commands.clear()
+    world.born()
+    assert {data for _, data, _ in waiting} == set(world.commands), "it is back: all of them at once, and not a minute later"
 
 
 def test_a_command_nobody_answers_is_sent_again_and_expires(world: World) -> None:
