@@ -121,16 +121,26 @@ class Repository:
         )
 
     def box_said(self, box: str, presence: Presence, now_tai_ns: int) -> bool:
-        """Its birth, or its will. Returns whether it counts: the will of an earlier connection does not."""
+        """Its birth, or its will. Returns whether it counts: the will of an earlier connection does not. Said again it changes nothing."""
         if presence.state != "online":
             row = self._do("select epoch from boxes where name = ?", (box,)).fetchone()
             if row is not None and row[0] is not None and row[0] != presence.epoch:
                 return False
-        self._do(
-            "update boxes set state = ?, epoch = ?, since_tai_ns = ? where name = ?",
-            (presence.state, presence.epoch, now_tai_ns, box),
-        )
+        if not self.has_said(box, presence):
+            self._do(
+                "update boxes set state = ?, epoch = ?, since_tai_ns = ? where name = ?",
+                (presence.state, presence.epoch, now_tai_ns, box),
+            )
         return True
+
+    def is_known(self, box: str) -> bool:
+        """Whether it was ever heard of."""
+        return self._do("select 1 from boxes where name = ?", (box,)).fetchone() is not None
+
+    def has_said(self, box: str, presence: Presence) -> bool:
+        """Whether this is how it stands already."""
+        row = self._do("select state, epoch from boxes where name = ?", (box,)).fetchone()
+        return row is not None and tuple(row) == (presence.state, presence.epoch)
 
     def boxes(self) -> list[tuple[str, str]]:
         """(site, name) of all boxes ever heard of."""

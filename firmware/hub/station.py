@@ -150,7 +150,8 @@ class HubStation:
                 if topic.relay is not None and f"{topic.site}/{topic.relay}" not in self._settings.relays:
                     self.report.drop("unknown_relay")
                     continue
-                self._box_seen(topic, now.timestamp.tai_ns)
+                if topic.channel != "state":  # Of which more than half is no word of the box: _take_presence.
+                    self._box_seen(topic, now.timestamp.tai_ns)
                 # What is not acknowledged comes again; a full disk at one piece of evidence must not keep the alarms out.
                 try:
                     with self._repository.item():
@@ -228,7 +229,15 @@ class HubStation:
         except BadItem:
             self.report.drop("bad_presence")
             return
-        if self._repository.box_said(topic.box, said, now.timestamp.tai_ns) and said.state == "online":
+        if not self._repository.is_known(topic.box):
+            self._box_seen(topic, now.timestamp.tai_ns)
+        is_news = not self._repository.has_said(topic.box, said)
+        if not self._repository.box_said(topic.box, said, now.timestamp.tai_ns):
+            return
+        # A will is the broker's word, and so is what it keeps of every box for a hub that comes back: nobody was heard by that.
+        if is_news and said.state != "lost":
+            self._box_seen(topic, now.timestamp.tai_ns)
+        if said.state == "online":
             outcome.greet.append((port, topic))
 
     def _take_want(self, port: Port, topic: Topic, payload: bytes) -> None:

@@ -29,7 +29,7 @@ from firmware.core.envelope import (
 )
 from firmware.core.errors import DiskFailed
 from firmware.core.message import Message, Priority, Severity
-from firmware.core.presence import Presence
+from firmware.core.presence import Presence, State
 from firmware.core.presence import packed as presence_packed
 from firmware.core.timestamp import SECOND
 from firmware.hub import outgoing
@@ -481,6 +481,33 @@ def test_presence_and_the_will_of_an_earlier_connection(world: World) -> None:
     world.say("state", presence_packed(Presence("lost", b"22222222", 0)))
     world.run()
     assert state(world) == "lost"
+
+
+@pytest.mark.parametrize("state", ["online", "left", "lost"])
+def test_what_a_broker_keeps_is_no_sign_of_life(world: World, state: State) -> None:
+    """(S2-120) A hub that comes back is given every box's last word by its broker: no box was heard by that, nor has one changed."""
+    for word in dict.fromkeys(("online", state)):
+        world.box.publish(f"{TREE}/state", presence_packed(Presence(word, bytes(8), 0)), retain=True)
+        world.run()
+    before = [tuple(row) for row in world.repository.rows("select state, since_tai_ns, seen_tai_ns, relay from boxes")]
+    world.timeline.advance(30 * 86_400 * SECOND)
+    world.restart()
+
+    assert before == [tuple(row) for row in world.repository.rows("select state, since_tai_ns, seen_tai_ns, relay from boxes")]
+    assert state == before[0][0]
+
+
+def test_a_will_is_the_brokers_word(world: World) -> None:
+    """(S2-120) That a box is lost is news of it, and nothing that was heard from it."""
+    world.born()
+    (heard,) = world.repository.rows("select seen_tai_ns from boxes")
+    world.timeline.advance(30 * SECOND)
+    world.say("state", presence_packed(Presence("lost", bytes(8), 0)))
+    world.run()
+
+    (row,) = world.repository.rows("select * from boxes")
+    assert ("lost", heard["seen_tai_ns"]) == (row["state"], row["seen_tai_ns"])
+    assert row["since_tai_ns"] >= heard["seen_tai_ns"] + 30 * SECOND
 
 
 def test_a_box_is_heard_after_the_clock_was_set_back(world: World) -> None:
