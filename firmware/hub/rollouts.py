@@ -27,6 +27,7 @@ from firmware.hub.settings import HubSettings
 DEED = "update"
 RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
+AHEAD_NS = 300 * SECOND  # As a box allows its hub ([command] clock_tolerance_s); and what arrives out of order does so within it.
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
 # A box that a later roll-out has: what it runs now is that one's doing.
 NOT_SINCE = "not exists (select 1 from members n where n.box = m.box and n.rollout > m.rollout)"
@@ -63,12 +64,13 @@ class Rollouts:
             name: str(message.fields.get(name) or "")[:128] for name in ("official", "previous", "phase", "board", "channels")
         }
         number = message.fields.get("number")
-        # By the box's own time: what was said later and arrived earlier is not undone.
+        # By the box's own time: what was said later and arrived earlier is not undone. But what it said of a time that has not come yet, it
+        # said with a clock that was wrong, and all it says with a right one would be older for as long.
         is_newest = self._repository.change(
             "insert into versions values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (box) do update set official = ?2, previous = ?3,"
-            " number = ?4, phase = ?5, board = ?6, channels = ?7, said_tai_ns = ?8 where said_tai_ns <= ?8",
+            " number = ?4, phase = ?5, board = ?6, channels = ?7, said_tai_ns = ?8 where said_tai_ns <= ?8 or said_tai_ns > ?9",
             box, said["official"], said["previous"], number if isinstance(number, int) and abs(number) < 1 << 63 else 0, said["phase"],
-            said["board"], said["channels"], message.origin_time.tai_ns,
+            said["board"], said["channels"], message.origin_time.tai_ns, now_tai_ns + AHEAD_NS,
         )  # fmt: skip
         version, outcome = message.fields.get("version"), message.fields.get("outcome")
         if outcome in OUTCOMES_BAD and isinstance(version, str):
@@ -91,8 +93,8 @@ class Rollouts:
             return
         is_newest = self._repository.change(
             "insert into systems values (?1, ?2, ?3, ?4, ?5, ?6) on conflict (box) do update set version = ?2, state = ?3, slot = ?4,"
-            " other = ?5, said_tai_ns = ?6 where said_tai_ns <= ?6",
-            box, *said, message.origin_time.tai_ns,
+            " other = ?5, said_tai_ns = ?6 where said_tai_ns <= ?6 or said_tai_ns > ?7",
+            box, *said, message.origin_time.tai_ns, now_tai_ns + AHEAD_NS,
         )  # fmt: skip
         if is_newest and state == CONFIRMED:
             self._change_members(box, OFFICIAL, "e.version = ? and e.kind = 'system'", version, now_tai_ns)

@@ -43,6 +43,7 @@ class Box:
         self.does: Callable[[str], tuple[str, str] | None] = lambda version: ("official", "")
         self.system = "1.0"  # of its slots; none: it has none
         self.losses = 0
+        self.clock_ns = 0  # how far its clock is ahead
         self.is_there = True
         self._due: list[tuple[int, str, str, str]] = []
         self._outbox: dict[bytes, tuple[int, bytes]] = {}  # as the uplink keeps it: sent again until the hub has it
@@ -112,7 +113,7 @@ class Box:
         self.say("update", "update", fields, text)
 
     def say(self, process: str, kind: str, fields: Mapping[str, Field], text: str = "") -> None:
-        now_ns = self.fleet.timeline.tai_ns
+        now_ns = self.fleet.timeline.tai_ns + self.clock_ns
         stamp = Timestamp(now_ns, 1000, "ptp", ClockState.LOCKED)
         said = Message(self.name, process, kind, Priority.P3, Severity.NOTICE, stamp, stamp, text=text, fields=fields)
         envelope = sealed_envelope(

@@ -164,6 +164,26 @@ def test_back_is_ordered_to_all_that_run_it(make_fleet):
     assert "back" == fleet.state()
 
 
+def test_a_box_whose_clock_was_ahead_is_heard_when_it_is_right(make_fleet):
+    """What it once said of next year is not its last word until then: what comes later counts, and what is older than that does not. (S1-03)"""
+    fleet = make_fleet(boxes=1)
+    (box,) = fleet.boxes
+    fleet.publish(fleet.edition())
+    box.clock_ns = 365 * 86_400 * SECOND
+    box.says_version()
+    fleet.run(10)
+    box.clock_ns = 0
+    fleet.roll_out()
+    fleet.run(900, until=lambda: fleet.state() != "running")
+    box.clock_ns, box.official, box.system = -3600 * SECOND, "image", "0.9"
+    box.says_version()
+    fleet.run(10)
+
+    assert "done" == fleet.state()
+    (shown,) = updates.overview(fleet.repository, tai_offset_s=37)["boxes"]
+    assert ("v2", "1.0") == (shown["official"], shown["system"]["version"])
+
+
 def test_only_in_a_sites_hours(make_fleet):
     """Nothing is ordered and no piece is sent outside the hours of a site; an order that found nobody within them is made anew. (S1-03)"""
     fleet = make_fleet(boxes=2, update_hours=("site-1 10:30-10:45",))  # The world begins at 10:15.
