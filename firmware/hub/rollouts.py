@@ -27,6 +27,7 @@ from firmware.hub.settings import HubSettings
 DEED = "update"
 RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
+STEP_NS = 10 * SECOND  # A clock that is merely steered is off by less between two looks.
 AHEAD_NS = 300 * SECOND  # As a box allows its hub ([command] clock_tolerance_s); and what arrives out of order does so within it.
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
 # A box that a later roll-out has: what it runs now is that one's doing.
@@ -44,6 +45,7 @@ class Rollouts:
         self._settings = settings
         self._hours = Hours.of(settings.update_hours)
         self._due = Monotonic(0)
+        self._ahead_ns: int | None = None  # our clock before the one that does not jump, at the last look
         self._is_moved = True  # a box has said something
         self._is_running = False  # or may be
 
@@ -137,6 +139,7 @@ class Rollouts:
             self._is_running = True  # What woke us may be a roll-out that has just been begun: look when it is time.
             return False
         self._due = now.monotonic.after(LOOK_NS)
+        self._look_at_clock(now)
         numbers = [int(row["number"]) for row in self._repository.rows("select number from rollouts where state = ?", RUNNING)]
         self._is_running, is_news = bool(numbers), False
         for number in numbers:
@@ -150,6 +153,24 @@ class Rollouts:
         self._is_moved = False
         self._report.gauge("rollouts_running", len(numbers))
         return is_news
+
+    def _look_at_clock(self, now: Now) -> None:
+        """What has to last begins anew where our clock was set meanwhile: no box was well, or silent, for as long as it jumped. A start knows
+        no jump, but what stands there of a time that has not come yet."""
+        stamp = now.timestamp.tai_ns
+        ahead_ns = stamp - now.monotonic.ns
+        was_set = self._ahead_ns is not None and abs(ahead_ns - self._ahead_ns) > STEP_NS
+        which = "" if was_set else " and max(since_tai_ns, well_tai_ns, heard_tai_ns) > ?1"
+        if was_set or self._ahead_ns is None:
+            with self._repository.transaction():
+                begun = self._repository.change(
+                    f"update members set since_tai_ns = ?1, well_tai_ns = 0, heard_tai_ns = 0 where state in ('{OFFERED}', '{OFFICIAL}')"
+                    f" and rollout in (select number from rollouts where state in ('{RUNNING}', '{HALTED}')){which}",
+                    stamp,
+                )
+            if begun:
+                self._report.count("waits_begun_anew", begun)
+        self._ahead_ns = ahead_ns
 
     def next_wish(self) -> Monotonic | None:
         """When time alone may have changed something."""

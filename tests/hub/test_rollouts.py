@@ -184,6 +184,28 @@ def test_a_box_whose_clock_was_ahead_is_heard_when_it_is_right(make_fleet):
     assert ("v2", "1.0") == (shown["official"], shown["system"]["version"])
 
 
+@pytest.mark.parametrize(("step_s", "is_restarted"), [(30 * 86_400, False), (-30 * 86_400, False), (-30 * 86_400, True)])
+def test_a_hub_whose_clock_is_set(make_fleet, step_s, is_restarted):
+    """No box was well for a month by that, or silent for one: what has to last begins anew, and then goes on as ever. (S1-03)"""
+    fleet = make_fleet(boxes=3)
+    fleet.publish(fleet.edition(until_s=10**8))
+    fleet.boxes[2].does = lambda version: None
+    fleet.roll_out(phases=["all"], success_percent=1, errors_percent=100)
+    fleet.run(200)
+    fleet.board.clock.step(step_s * SECOND)
+    if is_restarted:  # A start is told no difference; what has not happened yet by its clock it can tell.
+        fleet.kill_hub()
+    fleet.run(200)
+    states = [row["state"] for row in fleet.shown()["boxes"]]
+    fleet.run(200)
+    later = [row["state"] for row in fleet.shown()["boxes"]]
+    fleet.run(1600)
+
+    assert ["offered", "official", "official"] == sorted(states)
+    assert ["good", "good", "offered"] == sorted(later)
+    assert "done" == fleet.state()
+
+
 def test_only_in_a_sites_hours(make_fleet):
     """Nothing is ordered and no piece is sent outside the hours of a site; an order that found nobody within them is made anew. (S1-03)"""
     fleet = make_fleet(boxes=2, update_hours=("site-1 10:30-10:45",))  # The world begins at 10:15.
