@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from drivers.board import Board
 from firmware.core.envelope import Command, Order, command_packed, command_unpacked, order_packed, order_unpacked
-from firmware.core.errors import BadItem, DiskFailed
+from firmware.core.errors import BadItem, DiskFailed, Missing
 from firmware.core.request import CANCEL, Request, as_parameters
 from firmware.core.spool import Spool
-from firmware.hub.outgoing import OUTGOING
+from firmware.hub.outgoing import OUTGOING, TAKEN
 from firmware.hub.repository import Repository, RepositoryFailed
 
 IDENTITY_SIZE = 16
@@ -69,7 +69,7 @@ def asked(
     except RepositoryFailed:
         if order is None or _taken_back(board, order):
             raise
-        # It lies where it is sent from and cannot be removed: it goes out, and outgoing.py writes it down then.
+        # It cannot be removed from where it is sent from, or is being sent already: it goes out, and outgoing.py writes it down.
     assert order is not None, "made raises, or returns it"
     return order
 
@@ -142,9 +142,11 @@ def _former(board: Board, name: str | None) -> Order | None:
 
 
 def _taken_back(board: Board, order: Order) -> bool:
-    """Whether it is out of commands/outgoing/ again."""
+    """Whether it is out of commands/outgoing/ again. The hub's process may have taken it meanwhile (outgoing.py): then it goes out."""
     try:
-        Spool(board.disk, OUTGOING).settle_named(_name(order))
+        board.disk.remove(f"{OUTGOING}/{_name(order)}")
+    except Missing:
+        return not board.disk.exists(f"{OUTGOING}/{_name(order)}{TAKEN}")
     except DiskFailed:
         return False
     return True

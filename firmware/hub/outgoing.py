@@ -15,6 +15,7 @@ from firmware.core.timestamp import SECOND
 from firmware.hub.repository import Repository
 
 OUTGOING = "commands/outgoing"
+TAKEN = "~1"  # behind the name of what we have; to a spool, an attempt
 # Held in memory at once; the rest waits on the disk. What has been published gives way to what has not, until it is due again: a fleet has
 # more boxes that are away than this, and each is left its roll-out's order for a day.
 KNOWN_MAX = 1000
@@ -135,15 +136,14 @@ class Outgoing:
         return False
 
     def _load(self, name: str, now: Now, *, with_all: bool) -> None:
-        try:
-            data = self._board.disk.read(f"{OUTGOING}/{name}")
-        except Missing:
+        data = self._spool.peek(name)
+        if data is None:
             return
         try:
             order = order_unpacked(command_unpacked(data).order)
         except BadItem as trouble:
             self._report.drop("bad_command")
-            self._board.disk.rename(f"{OUTGOING}/{name}", f"{OUTGOING}/{name}~1")
+            self._is_taken(name)
             self._spool.reject(Item(name, 1, b""), str(trouble))
             return
         if self._repository.command_state(order.identity) in ANSWERED:
@@ -152,14 +152,24 @@ class Outgoing:
         try:
             with self._repository.transaction():
                 self._repository.add_command(order, about=None, now_tai_ns=now.timestamp.tai_ns)
-                # Who asked for it holds the database until it stands there, and takes it back where that failed (order.py).
-                self._board.disk.size(f"{OUTGOING}/{name}")
+                # Who asked for it holds the database until it stands there, and takes it back where that failed (order.py): the name says who
+                # was first.
+                if not self._is_taken(name):
+                    raise Missing(f"expected {name}, it was taken back")
         except Missing:
             return
         if with_all:
             self.again(order.box)
         self._commands[name] = _Command(order, data)
         self._commands = dict(sorted(self._commands.items()))
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether it is ours now: who has put it there finds it no more by its name."""
+        try:
+            self._board.disk.rename(f"{OUTGOING}/{name}", f"{OUTGOING}/{name}{TAKEN}")
+        except Missing:
+            return self._board.disk.exists(f"{OUTGOING}/{name}{TAKEN}")
+        return True
 
     def _end(self, name: str, command: _Command, state: str, now: Now) -> None:
         self._repository.set_command(command.order.identity, state, now_tai_ns=now.timestamp.tai_ns)

@@ -34,6 +34,7 @@ from firmware.core.presence import packed as presence_packed
 from firmware.core.timestamp import SECOND
 from firmware.hub import outgoing
 from firmware.hub.evidence import PARTS_HELD_MAX
+from firmware.hub.order import asked
 from firmware.hub.repository import Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.station import HubStation
@@ -556,6 +557,44 @@ def test_a_command_that_is_taken_back_does_not_go(world: World, monkeypatch: pyt
     assert world.repository.command_state(identity) is None
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_what_could_not_be_written_down_goes_out_or_does_not(world: World, is_taken: bool) -> None:
+    """The page's transaction fails, and before it has taken the order back the hub's process has it: then it was asked for, and nobody is
+    told otherwise; where the page is first, nobody hears of it."""
+    world.born()
+    page = Repository(world.settings.database)
+    page._base.executescript(  # On this connection alone: an order is written down, and then cannot be committed.
+        "pragma foreign_keys = on; create table one (a primary key);"
+        " create table other (a references one deferrable initially deferred);"
+        " create trigger fails after insert on commands begin insert into other values (1); end"
+    )
+
+    def before(number: int, what: str, path: str) -> None:
+        if what == "remove" and is_taken:
+            world.disk.before = None
+            world.run()
+
+    world.disk.before = before
+    made = order_for_box(world, page)
+    world.disk.before = None
+    world.run()
+
+    assert (is_taken, int(is_taken)) == (made is not None, len(world.commands))
+    assert ("sent" if is_taken else None) == (world.repository.command_state(made.identity) if made else None)
+    world.restart()
+    assert int(is_taken) == len(world.disk.list("commands/outgoing"))
+
+
+def order_for_box(world: World, page: Repository) -> Order | None:
+    try:
+        return asked(
+            world.board, page, box="box-1", deed="session", parameters={"do": "close"}, about=None, made_tai_ns=world.timeline.tai_ns,
+            expires_tai_ns=world.timeline.tai_ns + 3600 * SECOND,
+        )  # fmt: skip
+    except RepositoryFailed:
+        return None
+
+
 def test_a_transaction_that_cannot_be_committed_is_over(world: World) -> None:
     """Nothing of it is there, and the next one is as good as any."""
     base = world.repository._base
@@ -585,7 +624,7 @@ def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
     answer = said("command accepted", kind="command-result", command=first_identity.hex(), result="accepted")
     world.say("p3", packed(group(answer)))
     world.run()
-    assert [second] == world.disk.list("commands/outgoing")
+    assert [second] == world.station._outgoing._spool.names()
     assert ("accepted", "sent") == (
         world.repository.command_state(first_identity), world.repository.command_state(second_identity),
     )  # fmt: skip
@@ -612,7 +651,7 @@ def test_boxes_that_are_away_hold_up_nobodys_commands(world: World, monkeypatch:
     world.say("p3", packed(group(answer)))
     world.run(70)
     world.run()
-    assert [name for name, _, _ in waiting] == world.disk.list("commands/outgoing")
+    assert [name for name, _, _ in waiting] == spool.names()
     assert {2} == {count for data, count in Counter(world.commands).items() if data != last_data}
 
     world.commands.clear()
