@@ -51,7 +51,7 @@ class Repository:
     """One process's view of the database at `path`. Raises RepositoryFailed, never a bare sqlite3.Error."""
 
     def __init__(self, path: str) -> None:
-        with _troubles():
+        with _troubles(path):
             # The page's library answers in threads of its own; each has a repository of its own and uses it alone.
             self._base = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
             self._base.execute("pragma journal_mode = wal")
@@ -313,8 +313,12 @@ def _as_json(fields: Mapping[str, Field]) -> str:
 
 
 @contextmanager
-def _troubles() -> Iterator[None]:
+def _troubles(path: str = "") -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        raise RepositoryFailed(f"expected the database to obey, it answered {type(problem).__name__}") from None
+        where = f"{path} " if path else ""
+        # In SQLite's own words, which repeat nothing that is stored: "database or disk is full" and "file is not a database" want different hands.
+        raise RepositoryFailed(
+            f"expected the database {where}to obey, it answered: {problem or type(problem).__name__}"
+        ) from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -607,6 +608,21 @@ def test_a_transaction_that_cannot_be_committed_is_over(world: World) -> None:
         world.repository.count("after")
 
     assert {"after": 1} == world.repository.figures()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"no database" * 1000, "file is not a database"), (None, "unable to open database file")]
+)
+def test_a_database_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """Which file, and what is wrong with it: a hub does not start without, and somebody has to mend it at night."""
+    path = tmp_path / "hub.sqlite"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(RepositoryFailed, match=f"{re.escape(str(path))} to obey, it answered: {words}"):
+        Repository(str(path))
 
 
 def test_commands_go_in_order_and_again_until_answered(world: World) -> None:
