@@ -24,7 +24,7 @@ from firmware.hub.rules import AS_IT_COMES, RULES_BYTES_MAX, rules_of
 
 POLICY_NS = SECOND  # How often it is looked whether the rules have changed.
 AGAIN_NS = SECOND  # After the database or the disk refused.
-LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages.
+LOOK_NS = SECOND  # Counting what a session has takes some 50 ms for a hundred thousand messages that are new.
 
 
 class Consequences:
@@ -42,6 +42,7 @@ class Consequences:
         self._is_fired = True  # something may be due from before
         self._unsettled: set[str] = set()  # boxes that have spoken since their sessions were looked at
         self._look_due = Monotonic(0)
+        self._held = sessions.Held()
         self._again = Monotonic(0)
 
     def start(self, now: Now) -> None:
@@ -100,7 +101,7 @@ class Consequences:
         stamp, count, complete = now.timestamp.tai_ns, self._repository.count, 0
         with self._repository.transaction():
             for box in sorted(self._unsettled):
-                for session in sessions.look(self._repository, box, stamp):
+                for session in self._held.look(self._repository, box, stamp):
                     fired = judge_session(self._repository, self._rules, box, session, now_tai_ns=stamp, count=count)
                     self._is_fired |= fired > 0
                     complete += 1

@@ -6,6 +6,10 @@ holds as many, the session is processed for the last time, and what it came to i
 
 import json
 import re
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from firmware.core.entrance import OWN_KINDS
 from firmware.core.message import Message
@@ -20,6 +24,15 @@ _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _INT64 = 1 << 63
 Stream = tuple[str, str, int, int | None]  # device, process, messages, the last of its own numbers
 Plain = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """span: from when to when, ns TAI. upto: the number of the last message that was counted. streams: messages by device and process."""
+
+    span: tuple[int, int]
+    upto: int
+    streams: Counter[tuple[str, str]]
 
 
 def take(repository: Repository, box: str, message: Message, now_tai_ns: int) -> None:
@@ -45,21 +58,50 @@ def take(repository: Repository, box: str, message: Message, now_tai_ns: int) ->
         )  # fmt: skip
 
 
-def look(repository: Repository, box: str, now_tai_ns: int) -> list[str]:
-    """Whether closed sessions of this box are complete now, within the caller's transaction; returns those that have become so."""
-    complete = []
-    for row in repository.rows("select * from sessions where box = ? and state = 'closed'", box):
-        missing = _missing(repository, box, row["start_tai_ns"], row["end_tai_ns"], json.loads(row["streams"]))
-        state, summary = "closed", None
-        if missing == 0:
-            state, summary = "complete", json.dumps(_summary(repository, box, row["start_tai_ns"], row["end_tai_ns"]))
-            complete.append(str(row["session"]))
-        if missing != row["missing"] or complete:
-            repository.change(
-                "update sessions set state = ?, missing = ?, summary = ?, changed_tai_ns = ? where box = ? and session = ?",
-                state, missing, summary, now_tai_ns, box, row["session"],
-            )  # fmt: skip
-    return complete
+class Held:
+    """What is here of sessions that are closed and not complete.
+
+    Some never will be: a box that died took the rest with it. What was counted is kept, for no message is ever removed, and each look
+    counts what is new: hours of a room are half a second's counting, and its box speaks every second.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[str, str], _Counted] = {}  # by box and session
+
+    def look(self, repository: Repository, box: str, now_tai_ns: int) -> list[str]:
+        """Whether closed sessions of this box are complete now, within the caller's transaction; returns those that have become so."""
+        complete = []
+        (newest,) = repository.rows("select coalesce(max(number), 0) as number from messages")
+        for row in repository.rows("select * from sessions where box = ? and state = 'closed'", box):
+            counted = self._count(repository, row, newest["number"])
+            missing = _missing(counted.streams, json.loads(row["streams"]))
+            state, summary = "closed", None
+            if missing == 0:
+                state, summary = "complete", json.dumps(_summary(repository, box, row["start_tai_ns"], row["end_tai_ns"]))
+                complete.append(str(row["session"]))
+                del self._counted[box, row["session"]]
+            if missing != row["missing"] or complete:
+                repository.change(
+                    "update sessions set state = ?, missing = ?, summary = ?, changed_tai_ns = ? where box = ? and session = ?",
+                    state, missing, summary, now_tai_ns, box, row["session"],
+                )  # fmt: skip
+        return complete
+
+    def _count(self, repository: Repository, row: sqlite3.Row, newest: int) -> _Counted:
+        key, span = (row["box"], row["session"]), (row["start_tai_ns"], row["end_tai_ns"])
+        known = self._counted.get(key)
+        if known is None or known.span != span:  # It may have closed again, later.
+            known = _Counted(span, 0, Counter())
+        # Of all by when they were received, of what is new by its number: the plus keeps SQLite from the other index.
+        received = "received_tai_ns" if not known.upto else "+received_tai_ns"
+        rows = repository.rows(
+            f"select device, process, count(*) as count from messages where box = ? and {received} between ? and ?"
+            " and number > ? and number <= ? group by device, process",
+            row["box"], *span, known.upto, newest,
+        )  # fmt: skip
+        new = Counter({(line["device"], line["process"]): line["count"] for line in rows})
+        self._counted[key] = _Counted(span, newest, known.streams + new)
+        return self._counted[key]
 
 
 def listed(repository: Repository, *, box: str | None = None, tai_offset_s: int) -> list[Plain]:
@@ -79,15 +121,7 @@ def listed(repository: Repository, *, box: str | None = None, tai_offset_s: int)
     ]  # fmt: skip
 
 
-def _missing(repository: Repository, box: str, start: int, end: int, streams: list[Stream]) -> int:
-    held = {
-        (row["device"], row["process"]): row["count"]
-        for row in repository.rows(
-            "select device, process, count(*) as count from messages where box = ? and received_tai_ns between ? and ?"
-            " group by device, process",
-            box, start, end,
-        )
-    }  # fmt: skip
+def _missing(held: Mapping[tuple[str, str], int], streams: list[Stream]) -> int:
     return sum(max(0, count - held.get((device, process), 0)) for device, process, count, _ in streams)
 
 

@@ -104,5 +104,5 @@ def test_whatever_a_box_says_of_a_session(fields: dict[str, Field], repository: 
     message = Message("box-1", "session", "session", Priority.P3, Severity.NOTICE, stamp, stamp, fields=fields)
     with repository.transaction():
         sessions.take(repository, "box-1", message, 0)
-        sessions.look(repository, "box-1", 0)
+        sessions.Held().look(repository, "box-1", 0)
     json.dumps(sessions.listed(repository, tai_offset_s=37))
