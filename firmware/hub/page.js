@@ -8,6 +8,8 @@ const SUMMARY_FIELDS = 6;
 const REFRESH_MS = 1000;
 const ANNOUNCE_MS = 3000; // A screen reader hears of news this often at most; a room says fifty things a second.
 const RETRY_MS = 5000;
+const STREAMS_MAX = 4; // of one browser's six connections; two are left for what is asked
+const ASK_MS = 2000;
 const PRIORITIES = { 1: "P1 alarm", 2: "P2 warning", 3: "P3 report", 4: "P4 detail" };
 const SEVERITIES = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
 // Controls, and what turns the direction of writing or has no width: they would show a text as what it is not.
@@ -17,6 +19,9 @@ const $ = (id) => document.getElementById(id);
 const chosen = { priorities: new Set(["1", "2", "3"]), box: "" }; // Detail is a click away: fifty a second would bury an alarm.
 const corners = new Map(); // command → evidence corners of rows that wait for it
 let source = null;
+let leavePlace = null; // gives up this window's place among those that have a stream
+let attempt = 0; // which beginning to listen an answer belongs to
+let isAsking = false; // it has none, and what it asked last was answered
 let last = 0;
 let first = null;
 let away = null; // since when there is no stream, in the hub's time
@@ -484,7 +489,7 @@ async function look() {
     await lookAtClocks();
     await lookAtEvidence();
     await lookAtAffairs(chosen.box);
-    if (source?.readyState === EventSource.OPEN) live(); // What a look said, the next one takes back.
+    if (isAsking || source?.readyState === EventSource.OPEN) live(); // What a look said, the next one takes back.
   } catch (problem) {
     connection("away", `the hub does not answer (${problem.message})`);
   }
@@ -513,8 +518,7 @@ function showHold() {
 async function load() {
   const mine = ++turn;
   isLoaded = false;
-  source?.close();
-  source = null;
+  hangUp();
   corners.clear();
   clocksNumber = 0;
   last = 0;
@@ -562,10 +566,42 @@ function newest() {
   return held?.at(-1)?.number ?? last;
 }
 
-// A stream is one of the six connections a browser has to the hub, for all its tabs: what nobody looks at leaves it to the others.
-function listen() {
-  if (document.hidden) return;
+// A stream is one of the six connections a browser has to the hub, for all its windows: what nobody looks at leaves it to the others, and of
+// those that stand side by side only so many have one that all can still ask.
+async function place() {
+  for (let number = 0; number < STREAMS_MAX; number++) {
+    const free = await new Promise((resolve) =>
+      navigator.locks.request(`stream ${number}`, { ifAvailable: true }, (lock) => (lock ? new Promise((done) => resolve(done)) : resolve(null))),
+    );
+    if (free) return free;
+  }
+  return null;
+}
+
+function hangUp() {
+  attempt++;
+  isAsking = false;
   source?.close();
+  source = null;
+  leavePlace?.();
+  leavePlace = null;
+}
+
+async function listen() {
+  if (document.hidden) return;
+  hangUp();
+  const mine = attempt;
+  const free = await place();
+  if (mine !== attempt || document.hidden) {
+    free?.();
+    return;
+  }
+  leavePlace = free;
+  if (free) hear();
+  else lookWithout();
+}
+
+function hear() {
   // EventSource comes back by itself; each event's id is the last message seen, so nothing is missed in between.
   const stream = new EventSource(`/api/events?${query({ after: newest() })}`);
   source = stream;
@@ -576,8 +612,7 @@ function listen() {
   });
   stream.addEventListener("error", () => {
     if (stream !== source) return;
-    away ??= second(new Date(hubNow()).toISOString()); // Each attempt that fails is an error, too, and no later beginning.
-    connection("away", `no connection to the hub since ${away}, trying again`);
+    lost();
     // Refused for good, as a hub with too many pages open does: then it does not come back by itself.
     if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === source && listen(), RETRY_MS);
   });
@@ -585,9 +620,42 @@ function listen() {
   stream.addEventListener("news", refresh);
 }
 
+// Without a stream: every other second, and each time there may be a place.
+async function lookWithout() {
+  const mine = attempt;
+  try {
+    const answer = await get(`/api/messages?${query({ after: newest(), newest: SHOWN_MAX })}`);
+    if (mine !== attempt) return;
+    arrive(answer.messages);
+    if (answer.messages.length === SHOWN_MAX) $("older").hidden = false;
+    away = null;
+    isAsking = true;
+    live();
+    refresh();
+  } catch {
+    if (mine !== attempt) return;
+    lost();
+  }
+  setTimeout(async () => {
+    if (mine !== attempt) return;
+    const free = await place();
+    if (mine !== attempt) free?.();
+    else if (free) {
+      leavePlace = free;
+      isAsking = false;
+      hear();
+    } else lookWithout();
+  }, ASK_MS);
+}
+
+function lost() {
+  isAsking = false;
+  away ??= second(new Date(hubNow()).toISOString()); // Each attempt that fails is an error, too, and no later beginning.
+  connection("away", `no connection to the hub since ${away}, trying again`);
+}
+
 function leave() {
-  source?.close();
-  source = null;
+  hangUp();
   connection("waiting", "not looked at");
 }
 
@@ -597,14 +665,14 @@ async function comeBack() {
   connection("waiting", "catching up");
   try {
     const answer = await get(`/api/messages?${query({ after: newest(), newest: SHOWN_MAX })}`);
-    if (mine !== turn || document.hidden || source) return;
+    if (mine !== turn || document.hidden || source || leavePlace || isAsking) return;
     arrive(answer.messages);
     if (answer.messages.length === SHOWN_MAX) $("older").hidden = false;
     listen();
   } catch (problem) {
-    if (mine !== turn || document.hidden || source) return;
+    if (mine !== turn || document.hidden || source || leavePlace || isAsking) return;
     connection("away", `the hub does not answer (${problem.message}), trying again`);
-    setTimeout(() => mine === turn && !document.hidden && !source && comeBack(), RETRY_MS);
+    setTimeout(() => mine === turn && !document.hidden && !source && !isAsking && comeBack(), RETRY_MS);
   }
 }
 

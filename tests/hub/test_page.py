@@ -539,6 +539,27 @@ def test_more_tabs_than_a_browser_has_connections(hub: Hub, browser: Browser) ->
     context.close()
 
 
+def test_more_windows_side_by_side_than_a_browser_has_connections(hub: Hub, browser: Browser) -> None:
+    """(S2-121) All are looked at, and none hides: each shows what comes, and what is asked of one of them is answered."""
+    context = browser.new_context()
+    pages = [context.new_page() for _ in range(7)]
+    for page in pages:
+        page.goto(hub.url)
+        expect(page.locator("#connection")).to_have_text("live")
+    hub.box("box-2")
+    hub.add("a text")
+    for page in pages:
+        expect(page.locator("#messages .text")).to_have_text("a text")
+        expect(page.locator("#boxes > li")).to_have_count(2)
+    for page in pages[:4]:
+        page.close()
+    pages[6].locator("#priorities button").nth(3).click()
+    hub.add("another", priority=4)
+    expect(pages[6].locator("#messages .text")).to_have_text(["another", "a text"])
+    assert pages[6].evaluate("source !== null"), "others have gone: it has a place among those that are told at once"
+    context.close()
+
+
 def test_a_tab_that_was_behind_for_a_night(hub: Hub, watched: Watched) -> None:
     """(S2-121) It is brought the newest 400 of what came, in one answer; on hold they wait, and those before them are older messages."""
     hub.add("in the evening")
