@@ -1,7 +1,9 @@
 """OpenIGTLink as far as it tells how somebody is: STATUS messages of versions 1 to 3. Pure.
 
-0   2  version (1, 3)     2 12  type     14 20  device name    34  8  time stamp (s, 1/2^32 s, UTC)    42  8  body size
-50  8  CRC-64 (ECMA-182) of the body     58  …  body, with an extended header before the content from version 2 on (version field 3)
+0   2  header's version   2 12  type     14 20  device name    34  8  time stamp (s, 1/2^32 s, UTC)    42  8  body size
+50  8  CRC-64 (ECMA-182) of the body     58  …  body, with an extended header before the content where the header's version is not 1
+The header's version is not the protocol's: versions 1 and 2 of the protocol write 1, version 3 writes 2, its drafts wrote 3.
+
 STATUS content:  0  2  code   2  8  subcode (signed)   10 20  error name   30  …  message, zero terminated
 Source: OpenIGTLink protocol, version 3, header and STATUS.
 """
@@ -57,7 +59,7 @@ def decoded(data: bytes) -> Said | None:
     body = data[IGTL_HEADER_BYTES:]
     if len(body) != size or crc64(body) != crc:
         raise BadItem("expected a STATUS body of its size and checksum")
-    if version >= 3:
+    if version >= 2:
         if len(body) < _EXTENDED.size:
             raise BadItem("expected an extended header")
         header, _, metadata, texts = _EXTENDED.unpack_from(body)

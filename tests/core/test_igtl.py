@@ -25,7 +25,7 @@ def test_check_value() -> None:
     assert 0x6C40DF5F0B497347 == crc64(b"123456789")
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(
     ("code", "event", "severity", "priority"),
     [

@@ -166,6 +166,7 @@ class Status(pyigtl.messages.MessageBase):
     def _pack_content(self):
         return struct.pack(">Hq20s", 3, 0, b"NDI") + b"emergency stop\\0"
 status = Status()
+status.header_version = int(sys.argv[2])
 status.device_name = "Tracker"
 client = pyigtl.OpenIGTLinkClient("127.0.0.1", int(sys.argv[1]))
 client.start() if hasattr(client, "start") else None
@@ -179,11 +180,12 @@ client.stop()
 """
 
 
-def test_pyigtl(make_box: Callable[..., Box]) -> None:
-    """A STATUS packed by somebody else's library, behind a message of another type. (S2-033)"""
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_pyigtl(make_box: Callable[..., Box], version: str) -> None:
+    """A STATUS packed by somebody else's library in either form of the header, behind a message of another type. (S2-033)"""
     port = free_port()
     box = make_box(igtl_listen=port)
-    with subprocess.Popen([sys.executable, "-c", IGTL_SENDER, str(port)], stderr=subprocess.PIPE, text=True) as peer:
+    with subprocess.Popen([sys.executable, "-c", IGTL_SENDER, str(port), version], stderr=subprocess.PIPE, text=True) as peer:
         box.until(lambda: bool(box.messages()) or peer.poll() is not None)
         peer.terminate()
     (message,) = box.messages()

@@ -1,7 +1,8 @@
 """OpenIGTLink, the protocol of image guided therapy: TRANSFORM, POSITION and STATUS messages over TCP.
 
     header   0  2  version     2 12  type     14 20  device     34  8  time stamp     42  8  size of the body     50  8  CRC of the body
-    version 3 and above, begin of the body: 2 its own size (12)  2  size of metadata's index  4  size of metadata  4  message number
+    header's version above 1 (2 from version 3 of the protocol on), begin of the body:
+                 2 its own size (12)  2  size of metadata's index  4  size of metadata  4  message number
     TRANSFORM   48: a matrix of 3 × 3 by columns, then the position, mm, as floats
     POSITION    12, 24 or 28: position, mm, and a quaternion (its first three, or all four), as floats
     STATUS       2  code   2  8  subcode   10 20  name of the error   30  text
@@ -96,7 +97,7 @@ def _is_header(version: int, kind: bytes, size: int) -> bool:
 
 
 def _sample(version: int, kind: bytes, device: bytes, body: bytes, stamp_ns: int) -> Sample | None:
-    if version >= 3:
+    if version >= 2:
         if len(body) < _EXTENDED.size:
             return None
         own, index_size, metadata_size, _ = _EXTENDED.unpack_from(body)

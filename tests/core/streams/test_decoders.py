@@ -119,12 +119,13 @@ def test_rtps_acknowledgements_are_housekeeping() -> None:
     assert not decoded(Decoders(), wire.udp(wire.rtps(wire.rtps_acknack(), b"\x80\x01\x04\x00abcd"))).housekeeping
 
 
-def test_openigtlink_messages() -> None:
-    """TRANSFORM, POSITION and STATUS, versions 1 and 3; two in one segment are two samples."""
+@pytest.mark.parametrize("version", [2, 3])
+def test_openigtlink_messages(version: int) -> None:
+    """TRANSFORM, POSITION and STATUS, without and with an extended header; two in one segment are two samples."""
     transform = wire.igtl_transform(1.0, 2.0, 3.0)
     position = wire.igtl("POSITION", struct.pack(">7f", 4, 5, 6, 0, 0, 0, 1), device="Probe")
     status = wire.igtl("STATUS", struct.pack(">Hq20s", 2, -7, b"") + b"\0")
-    extended = wire.igtl("POSITION", struct.pack(">HHII", 12, 0, 4, 1) + struct.pack(">3f", 7, 8, 9) + b"meta", version=3)
+    extended = wire.igtl("POSITION", struct.pack(">HHII", 12, 0, 4, 1) + struct.pack(">3f", 7, 8, 9) + b"meta", version=version)
     payload = transform + position + status + extended
     result = decoded(Decoders(), wire.tcp(payload))
 
