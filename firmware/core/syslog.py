@@ -18,8 +18,11 @@ _ESCAPE = re.compile(r"\\([\"\\\]])")
 _OLD_TIME = re.compile(
     r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?(?= )"
 )
+# What rsyslog and syslog-ng write there when asked for a time that can be relied upon; behind it all is as of old.
+_EXACT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)(?= )", re.ASCII)
 _OLD_TAG = re.compile(r"(?: ([A-Za-z0-9._:-]{1,255}))?(?: ([A-Za-z0-9._/-]{1,48})(?:\[(\w{1,32})\])?:)")
-_OLD_TAG_ALONE = re.compile(r"([A-Za-z0-9._/-]{1,48})(?:\[(\w{1,32})\])?:")
+# Alone, a tag has a letter: "45:" is a router's count, and "10:15 stopped" says when.
+_OLD_TAG_ALONE = re.compile(r"(?=[0-9._/-]*[A-Za-z])([A-Za-z0-9._/-]{1,48})(?:\[(\w{1,32})\])?:")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,7 +30,7 @@ def decoded(data: bytes) -> Said:
     """A syslog datagram. Raises BadItem when it does not begin with <priority>, or says more than a message holds.
 
     RFC 5424: APP-NAME is the process, MSGID the event, structured data the fields ("id/name", "id/name/2" …), TIMESTAMP the origin time.
-    RFC 3164: the tag is the process; its time has neither year nor zone and is kept as field "claimed_time" only.
+    RFC 3164: the tag is the process; its time has neither year nor zone and is kept as field "claimed_time" only, unless it is RFC 3339's.
     A message whose text is not UTF-8 keeps its bytes as attachment.
     """
     start = _PRI.match(data)
@@ -74,11 +77,15 @@ def _old(rest: bytes, facility: int, severity: Severity) -> Said:
     fields: dict[str, Field] = {"syslog/facility": facility}
     device: str | None = None
     process: str | None = None
+    time_utc_ns: int | None = None
     if text is not None:
-        time = _OLD_TIME.match(text)
+        time = _EXACT_TIME.match(text) or _OLD_TIME.match(text)
         tag = _OLD_TAG.match(text, time.end()) if time else _OLD_TAG_ALONE.match(text)
         if time:
-            fields["claimed_time"] = time[0]
+            try:
+                time_utc_ns = parse_utc_us(time[0])
+            except ValueError:
+                fields["claimed_time"] = time[0]
         if tag and time:
             device, process, process_id = tag.groups()
         elif tag:
@@ -90,8 +97,8 @@ def _old(rest: bytes, facility: int, severity: Severity) -> Said:
         if tag:
             text = text[tag.end() :].removeprefix(" ")
     return Said(
-        "syslog", device=device, process=process, severity=severity, text=text, fields=fields, attachment=attachment,
-        undecodable=attachment is not None,
+        "syslog", device=device, process=process, severity=severity, time_utc_ns=time_utc_ns, text=text, fields=fields,
+        attachment=attachment, undecodable=attachment is not None,
     )  # fmt: skip
 
 

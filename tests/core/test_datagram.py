@@ -124,6 +124,37 @@ def test_rfc_3164() -> None:
     )
 
 
+def test_rfc_3164_with_a_time_of_rfc_3339() -> None:
+    """As rsyslog's RSYSLOG_ForwardFormat writes it: the time has a zone and is believed, host and tag are where they were."""
+    said = decoded(b"<11>2003-08-24T05:14:15.000003-07:00 or3 arm[4711]: joint 2 stopped")
+
+    assert ("or3", "arm", "joint 2 stopped", 1_061_727_255_000_003_000) == (
+        said.device,
+        said.process,
+        said.text,
+        said.time_utc_ns,
+    )
+    assert {"syslog/facility": 1, "syslog/process_id": "4711"} == said.fields
+
+
+@pytest.mark.parametrize(
+    ("process", "text", "data"),
+    [
+        (None, "10:15 joint 2 stopped", b"<11>10:15 joint 2 stopped"),
+        (None, "45: *Nov 22 10:15:00.1: %SYS-3-CPUHOG: x", b"<11>45: *Nov 22 10:15:00.1: %SYS-3-CPUHOG: x"),
+        (None, "2026-11-22T10:15:00Z stopped", b"<11>2026-11-22T10:15:00Z stopped"),
+        (None, "2026-99-22T10:15:00Z stopped", b"<11>2026-99-22T10:15:00Z stopped"),
+        ("arm", "joint 2 stopped", b"<11>arm:joint 2 stopped"),
+        ("2-arm", "stopped", b"<11>2-arm: stopped"),
+    ],
+)
+def test_a_time_is_no_tag(process: str | None, text: str, data: bytes) -> None:
+    """What writers without a time begin with is a tag only if it has a letter: else the text would lose its beginning."""
+    said = decoded(data)
+
+    assert (process, text) == (said.process, said.text)
+
+
 @pytest.mark.parametrize(
     ("expected", "data"),
     [
