@@ -80,7 +80,8 @@ class Document:
 
 
 def decoded(data: bytes, *, zone: timezone | None = None, pseudonym: Callable[[Kind, str], str] | None = None) -> Document:
-    """A message between <VT> and <FS>. zone: of senders whose times name none; None leaves such a time as a claim.
+    """A message between <VT> and <FS>. zone: of senders whose times name none; None leaves such a time as a claim. A zone in MSH-7 is that
+    of all times in its message (HL7 chapter 2, MSH-7).
 
     pseudonym: what stands for the number of a visit, an order, an appointment; without it nothing does.
 
@@ -101,8 +102,9 @@ def decoded(data: bytes, *, zone: timezone | None = None, pseudonym: Callable[[K
     is_alert, is_kept = header.kind.startswith("ORU^R40"), header.kind[:3] not in ABOUT_PERSONS
     observations = [row for row in rows if row[0] == "OBX"] if is_kept else []
     priority, text, event = _alert(observations, header, fields) if is_alert else _results(observations, header, fields)
-    moment = next((_at(row, 7) for row in rows if row[0] == "OBR" and _at(row, 7)), "") or _at(rows[0], 7)
-    time_utc_ns = _time_utc_ns(moment, zone)
+    sent = _at(rows[0], 7)
+    moment = next((_at(row, 7) for row in rows if row[0] == "OBR" and _at(row, 7)), "") or sent
+    time_utc_ns = _time_utc_ns(moment, _zone_of(sent) or zone)
     if moment and time_utc_ns is None:
         fields["claimed_time"] = clean_text(moment[:64])
     return Document(
@@ -331,6 +333,15 @@ def _token(text: str) -> str | None:
     return word if is_token(word) else None
 
 
+def _zone_of(text: str) -> timezone | None:
+    """The zone a time names; None where it names none, or none that there is."""
+    match = _TIME.fullmatch(text.split("^", 1)[0])
+    if match is None or not match[8]:
+        return None
+    offset = timedelta(hours=int(match[8][1:3]), minutes=int(match[8][3:5])) * (-1 if match[8][0] == "-" else 1)
+    return timezone(offset) if abs(offset) < timedelta(days=1) else None
+
+
 def _time_utc_ns(text: str, zone: timezone | None) -> int | None:
     """HL7's YYYYMMDDHHMM[SS[.S…]][+/-ZZZZ]; None where it is none, names no zone and nobody told one, or is no moment at all."""
     match = _TIME.fullmatch(text.split("^", 1)[0])
@@ -338,11 +349,7 @@ def _time_utc_ns(text: str, zone: timezone | None) -> int | None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
     if match[8]:
-        sign = -1 if match[8][0] == "-" else 1
-        offset = timedelta(hours=int(match[8][1:3]), minutes=int(match[8][3:5])) * sign
-        if abs(offset) >= timedelta(days=1):
-            return None
-        zone = timezone(offset)
+        zone = _zone_of(text)
     if zone is None:
         return None
     try:

@@ -143,6 +143,14 @@ def test_times_without_a_zone_are_the_sites() -> None:
     assert 1_795_338_899_500_000_000 == decoded(alert(), zone=timezone(timedelta(hours=8))).said.time_utc_ns
 
 
+@pytest.mark.parametrize("site", [None, timezone(timedelta(hours=8))])
+def test_the_zone_of_the_message_is_that_of_its_times(site: timezone | None) -> None:
+    """A sender that names his zone in MSH-7 names it for all of the message; what the site has said is for those that name none."""
+    data = b"MSH|^~\\&|MON|ICU|||20261122101500+0100||ORU^R01|7|P|2.6\rOBR|1|||1^ECG|||20261122101459.5\r"
+
+    assert 1_795_338_899_500_000_000 == decoded(data, zone=site).said.time_utc_ns
+
+
 @pytest.mark.parametrize(
     "data",
     [
