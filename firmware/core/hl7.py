@@ -55,6 +55,8 @@ _STRUCTURED = re.compile(r"(?:[<>]=?|=|<>)?\^[+-]?[\d.]{1,32}(?:\^[-+/.:]?(?:\^(
 _ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
 _ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
+# An observation is called as its sender calls it, in whatever script: by its name it is known to be sensitive, too.
+_NOT_SHOWN = re.compile(r"[^\w.:/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,8 @@ def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
     if len(fields) >= FIELDS_MAX - 1 or kind in _OF_PERSONS:
         return
     code, name = _identifier(_at(row, 3), header)
-    name = _NOT_NAME.sub("-", name or code).strip("-")[:120]
+    named = (_NOT_SHOWN.sub("-", word).strip("-")[:120] for word in (name, code))
+    name = next(filter(None, named), "")
     if not name:
         return
     where = f"obx/{name}"

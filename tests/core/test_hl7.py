@@ -143,6 +143,25 @@ def test_times_without_a_zone_are_the_sites() -> None:
     assert 1_795_338_899_500_000_000 == decoded(alert(), zone=timezone(timedelta(hours=8))).said.time_utc_ns
 
 
+@pytest.mark.parametrize(
+    ("identifier", "name"),
+    [
+        ("8867-4^心率^LN", "心率"),
+        ("心率", "心率"),
+        ("SPO2^SpO2 饱和度", "SpO2-饱和度"),
+        ("1^Tempé^L", "Tempé"),
+        ("SAO2^%^L", "SAO2"),
+    ],
+)
+def test_an_observation_is_called_as_its_sender_calls_it(identifier: str, name: str) -> None:
+    """In whatever script; by its code where its name has no letter."""
+    data = f"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\rOBX|1|NM|{identifier}||72|/min|||||F\r".encode()
+
+    assert {f"obx/{name}": 72.0, f"obx/{name}/unit": "/min"} == {
+        name: value for name, value in decoded(data).said.fields.items() if name.startswith("obx/")
+    }
+
+
 @pytest.mark.parametrize("site", [None, timezone(timedelta(hours=8))])
 def test_the_zone_of_the_message_is_that_of_its_times(site: timezone | None) -> None:
     """A sender that names his zone in MSH-7 names it for all of the message; what the site has said is for those that name none."""
