@@ -37,11 +37,13 @@ _OF_PERSONS = frozenset({"PN", "XPN", "PPN", "CN", "XCN", "NDL", "CK", "CX", "AD
 # MSH-18, HL7 table 0211, as far as met; what cannot be read so is read as Latin-1, in which everything can.
 _CHARSETS = {
     "UNICODE UTF-8": "utf-8",
-    "8859/1": "latin-1",
-    "8859/15": "iso8859-15",
+    **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
     "GB 18030-2000": "gb18030",
-    "ISO IR87": "iso2022_jp",
+    "KS X 1001": "cp949",
+    "BIG-5": "cp950",
 }
+# Switched to within a text, so one of several sets that are named: Japanese senders write "~ISO IR87".
+_SWITCHED = frozenset({"ISO IR87", "ISO IR159"})
 # Where what it belongs to stands, the surest place first: segment and field.
 _CONTEXT: Mapping[Kind, tuple[tuple[str, int], ...]] = {
     "visit": (("PV1", 19), ("PID", 18)),
@@ -160,7 +162,8 @@ def _segments(data: bytes) -> Iterator[list[str]]:
         raise BadItem("expected MSH at the beginning of an HL7 message")
     separator = chr(start[3])
     head = start.split(b"\r", 1)[0].split(b"\n", 1)[0].decode("latin-1").split(separator)
-    charset = _CHARSETS.get(head[17].split(head[1][1:2] or "~")[0].strip() if len(head) > 17 else "", "utf-8")
+    sets = [part.strip() for part in (head[17] if len(head) > 17 else "").split(head[1][1:2] or "~")]
+    charset = "iso2022_jp_ext" if not _SWITCHED.isdisjoint(sets) else _CHARSETS.get(sets[0], "utf-8")
     try:
         text = start.decode(charset)
     except UnicodeDecodeError:

@@ -162,6 +162,28 @@ def test_an_observation_is_called_as_its_sender_calls_it(identifier: str, name: 
     }
 
 
+@pytest.mark.parametrize(
+    ("named", "encoding", "text"),
+    [
+        ("~ISO IR87", "iso2022_jp", "視力・心拍"), ("ISO IR87", "iso2022_jp", "視力・心拍"), ("8859/1~ISO IR87", "iso2022_jp", "視力・心拍"),
+        ("~ISO IR87~ISO IR159", "iso2022_jp_2", "視力 鄧"), ("8859/2", "iso8859-2", "ciśnienie żyły"), ("8859/5", "iso8859-5", "давление"),
+        ("8859/7", "iso8859-7", "πίεση"), ("KS X 1001", "euc_kr", "심박수"), ("BIG-5", "big5", "功蓋心率"), ("GB 18030-2000", "gb18030", "恷心率"),
+        ("8859/15", "iso8859-15", "5 € Puls"), ("UNICODE UTF-8", "utf-8", "心率"), ("", "utf-8", "心率"), ("8859/1", "latin-1", "Atmung gestört"),
+        ("ASCII", "latin-1", "Atmung gestört"),
+    ],
+)  # fmt: skip
+def test_sets_of_characters(named: str, encoding: str, text: str) -> None:
+    """Table 0211: names and texts are read as they were written, and a separator within a letter parts nothing."""
+    head = f"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6||||||{named}\r"
+    said = decoded((head + f"OBX|1|ST|1^{text}^L||{text}|mm|||||F\r").encode(encoding)).said
+
+    assert [(text, "mm")] == [
+        (value, said.fields[f"{name}/unit"])
+        for name, value in said.fields.items()
+        if name.startswith("obx/") and "unit" not in name
+    ]
+
+
 @pytest.mark.parametrize("site", [None, timezone(timedelta(hours=8))])
 def test_the_zone_of_the_message_is_that_of_its_times(site: timezone | None) -> None:
     """A sender that names his zone in MSH-7 names it for all of the message; what the site has said is for those that name none."""
