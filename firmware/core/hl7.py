@@ -54,6 +54,7 @@ _STATES = (("order_control", "ORC", 1), ("order_status", "ORC", 5), ("appointmen
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+-]\d{4})?")
 # SN (2.A): comparator, number, separator or suffix, number.
 _STRUCTURED = re.compile(r"(?:[<>]=?|=|<>)?\^[+-]?[\d.]{1,32}(?:\^[-+/.:]?(?:\^(?:[+-]?[\d.]{1,32})?)?)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d{1,32}(?:\.\d{0,32})?|\.\d{1,32})", re.ASCII)
 _ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
 _ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
@@ -273,14 +274,34 @@ def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
         where, number = f"obx/{name}/{number}", number + 1
         if number > 64:
             return
-    value = _at(row, 5)
-    if kind == "SN":
-        fields[where] = _structured(value, header)
-    else:
-        fields[where] = _number(value) if kind in ("NM", "SI") else _words(value, header)
+    fields[where], own_unit = _value(kind, _at(row, 5), header)
     code, name = _identifier(_at(row, 6), header)
-    if unit := name or code:  # "mmol/l" or "mm[Hg]^^UCUM": most say it once, and not in the second place.
+    if unit := own_unit or name or code:  # "mmol/l" or "mm[Hg]^^UCUM": most say it once, and not in the second place.
         fields[f"{where}/unit"] = unit
+
+
+def _value(kind: str, value: str, header: Header) -> tuple[Field, str]:
+    """What was observed, and the unit where the value names it itself. A part of a value by itself is another value."""
+    parts = _components(value, header)
+    match kind:
+        case "NM" | "SI":
+            return _number(value), ""
+        case "SN":
+            return _structured(value, header), ""
+        case "CQ" | "MO" if len(parts) > 1 and _NUMBER.fullmatch(parts[0]):  # "12^ml&millilitre&UCUM"
+            return _number(parts[0]), parts[1].partition(header.encoding[3:4] or "&")[0][:128]
+        case "NR" | "DR" if _is_range(parts):
+            return "..".join(parts), ""
+        case "TS" | "DTM":  # Behind it stands how exact it is.
+            return clean_text(parts[0][:VALUE_MAX]), ""
+        case "NA" | "MA" if (numbers := _numbers(value, header)) is not None:
+            return numbers, ""
+    return _words(value, header), ""
+
+
+def _is_range(parts: Sequence[str]) -> bool:
+    """One end may be open."""
+    return len(parts) == 2 and all(not part or _NUMBER.fullmatch(part) for part in parts)
 
 
 def _number(value: str) -> Field:
@@ -288,7 +309,20 @@ def _number(value: str) -> Field:
         number = float(value)
     except ValueError:
         return clean_text(value[:VALUE_MAX])
-    return number if abs(number) < 1e300 else None  # also "nan", which is below nothing
+    if not abs(number) < 1e300:  # also "nan", which is below nothing
+        return None
+    return (
+        number if abs(number) < 1 << 53 else clean_text(value[:VALUE_MAX])
+    )  # A float has no more digits: it would be another number.
+
+
+def _numbers(value: str, header: Header) -> str | None:
+    """A waveform's "100^105^^110" as "100 105 - 110", several channels with a semicolon between; None where something else is in it."""
+    rows = [[part.strip() for part in row.split(header.encoding[0])] for row in value.split(header.encoding[1])]
+    if not all(part == "" or _NUMBER.fullmatch(part) for row in rows for part in row):
+        return None
+    whole = "; ".join(" ".join(part or "-" for part in row) for row in rows)
+    return whole if len(whole) <= VALUE_MAX else f"{whole[: whole.rindex(' ', 0, VALUE_MAX)]} …"  # Never the half of a number.
 
 
 def _structured(value: str, header: Header) -> Field:
@@ -301,9 +335,10 @@ def _structured(value: str, header: Header) -> Field:
 
 
 def _words(value: str, header: Header) -> str:
-    """A coded value's text, else its code; of any other what stands in their places: the caret, with which HL7 parts a name, stays out."""
-    parts = [part for part in _components(value, header)[:2] if part]
-    return clean_text(parts[-1][:VALUE_MAX]) if parts else ""
+    """Of each repetition a coded value's text, else its code; of any other what stands in their places: the caret, with which HL7 parts
+    a name, stays out."""
+    said = ([part for part in _components(one, header)[:2] if part] for one in value.split(header.encoding[1]))
+    return clean_text("; ".join(parts[-1] for parts in said if parts)[:VALUE_MAX])
 
 
 def _identifier(value: str, header: Header) -> tuple[str, str]:

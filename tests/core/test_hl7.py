@@ -135,6 +135,25 @@ def test_a_structured_number_keeps_what_it_is_compared_with(value: str, expected
     assert expected == said.fields["obx/Troponin"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "expected", "unit"),
+    [
+        ("NA", "100^-105^^.5", "100 -105 - .5", "mV"), ("MA", "1^2~3^4", "1 2; 3 4", "mV"), ("NA", "100^Doe", "Doe", "mV"),
+        ("NA", "^".join(["1000"] * 1_000), " ".join(["1000"] * 819) + " …", "mV"), ("NR", "10^20", "10..20", "mV"), ("NR", "^20", "..20", "mV"),
+        ("DR", "20261122^20261123", "20261122..20261123", "mV"), ("CQ", "12^ml&millilitre&UCUM", 12.0, "ml"), ("MO", "7^EUR", 7.0, "EUR"),
+        ("TS", "20261122101500^S", "20261122101500", "mV"), ("ST", "one~two^second~", "one; second", "mV"), ("TX", "line one~line two", "line one; line two", "mV"),
+        ("CWE", "1^low^L~2^late^L", "low; late", "mV"), ("NM", "1~2", "1~2", "mV"), ("NM", "20261122101500123", "20261122101500123", "mV"), ("NM", "9007199254740991", 9007199254740991.0, "mV"),
+        ("CQ", "Doe^Jane", "Jane", "mV"), ("NR", "Doe^Jane", "Jane", "mV"),
+    ],
+)  # fmt: skip
+def test_of_a_value_every_part_is_there(kind: str, value: str, expected: str | float, unit: str) -> None:
+    """Waveforms, ranges, quantities with their own unit, and repetitions (HL7 2.A): a part by itself would be another value."""
+    row = f"OBX|1|{kind}|1^X^L||{value}|mV|||||F\r"
+    said = decoded(f"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r{row}".encode()).said
+
+    assert (expected, unit) == (said.fields["obx/X"], said.fields["obx/X/unit"])
+
+
 def test_times_without_a_zone_are_the_sites() -> None:
     """A zone in the time wins; one that names none is read in the site's, where the site has said which."""
     data = b"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r"
