@@ -218,6 +218,7 @@ def _first_valued(rows: Sequence[list[str]], places: Sequence[tuple[str, int]]) 
 def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:
     """The most urgent priority stated, the alert's words, and its code as the event. Raises BadItem where no alert is in it."""
     priorities: list[Priority] = []
+    phases: set[str] = set()
     words: list[str] = []
     event: str | None = None
     seen = False
@@ -234,6 +235,7 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
             priorities.append(BY_ALERT[identity])
         elif _is(code, name, _PHASE):
             fields.setdefault("alert/phase", identity)
+            phases.add(identity)
         elif _is(code, name, _STATE):
             fields.setdefault("alert/state", identity)
         elif _is(code, name, _TYPE):
@@ -245,7 +247,7 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
     if not seen and not priorities:
         raise BadItem("expected an alert's event or priority in the observations of an ORU^R40")
     priority = min(priorities, default=Priority.P2)
-    if fields.get("alert/phase") == "end":
+    if phases == {"end"}:
         priority = max(priority, Priority.P3)  # That a condition is over is worth knowing and nothing to be woken for.
     return priority, clean_text("; ".join(words)[:VALUE_MAX]) or None, event
 

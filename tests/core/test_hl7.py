@@ -73,6 +73,14 @@ def test_escalation_is_another_message() -> None:
     assert Priority.P3 == over.priority
 
 
+@pytest.mark.parametrize(("phase", "expected"), [("start", Priority.P1), ("end", Priority.P3)])
+def test_one_alert_ends_and_another_begins(phase: str, expected: Priority) -> None:
+    """Of several alerts in one message the most urgent counts, and it is over when all are."""
+    more = f"OBR|2|||196616^MDC_EVT_ALARM^MDC\rOBX|7|ST|68481^MDC_ATTR_EVENT_PHASE^MDC||{phase}||||||F\r"
+
+    assert expected == decoded(alert(phase="end") + more.encode()).said.priority
+
+
 def test_nothing_of_the_patient_is_taken_out() -> None:
     """Neither name nor number nor birthday is in text or fields; the message as a whole is tagged and does not leave. (S2-085)"""
     said = decoded(alert(extra="OBX|9|XPN|1^NAME^L||Quackenbush^Zebulon||||||F\r")).said
