@@ -98,6 +98,8 @@ def decoded(data: bytes, *, zone: timezone | None = None, pseudonym: Callable[[K
         raise BadItem("expected HL7 version 2")
     if not header.control_id:
         raise BadItem("expected a message control ID in MSH-10")
+    if any(row[0] == "MSH" for row in rows[1:]):
+        raise BadItem("expected one message in an MLLP block")  # The second one's values would be the first one's.
     fields: dict[str, Field] = {
         "hl7/type": header.kind.replace("^", "/"), "hl7/control_id": header.control_id, "hl7/facility": header.facility,
     }  # fmt: skip

@@ -224,11 +224,13 @@ def test_the_zone_of_the_message_is_that_of_its_times(site: timezone | None) -> 
     [
         b"", b"MSH", b"MSH|", b"PID|1", b"MSH|^~\\&|", b"MSH|^^^^|A|B|C|D|20261122||ORU^R40|1|P|2.6\r", b"MSH||A|B|C|D|20261122||ORU^R40|1|P|2.6\r",
         b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40|1|P|3.0\r", b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40||P|2.6\r",
+        b"MSH|^~\\&|A|B|C|D|20261122||ORU^R01|1|P|2.6\rMSH|^~\\&|X|B|C|D|20261122||ORU^R01|2|P|2.6\r",
+        b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|A|B|C|D|20261122||ORU^R01|1|P|2.6\rBTS|1\rFTS|1\r",
         b"MSH|^~\\&|A|B|C|D|20261122||ORU^R40|1|P|2.6\rOBX|1|ST|1^X||y\r", b"MSH|^~\\&|A|B|C|D|20261122||ADT^A01|1|P|2.6\r" + b"Z\r" * 5_000,
     ],
 )  # fmt: skip
 def test_what_is_refused(data: bytes) -> None:
-    """No header, no control ID, another version, an alert without an alert, more segments than anybody has."""
+    """No header, no control ID, another version, two messages or a batch of them, an alert without an alert, more segments than anybody has."""
     with pytest.raises(BadItem):
         decoded(data)
 
