@@ -222,6 +222,7 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
     priorities: list[Priority] = []
     phases: set[str] = set()
     words: list[str] = []
+    left_out = 0
     event: str | None = None
     seen = False
     for row in rows:
@@ -243,9 +244,10 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
         elif _is(code, name, _TYPE):
             fields.setdefault("alert/type", identity)
         else:
-            _note(row, header, fields)
+            left_out += not _note(row, header, fields)
         flags = _at(row, 8).split(header.encoding[1])
         priorities += [BY_ALERT[flag] for flag in flags if flag in BY_ALERT]
+    _say_left_out(left_out, fields)
     if not seen and not priorities:
         raise BadItem("expected an alert's event or priority in the observations of an ORU^R40")
     priority = min(priorities, default=Priority.P2)
@@ -256,32 +258,43 @@ def _alert(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) 
 
 def _results(rows: Sequence[list[str]], header: Header, fields: dict[str, Field]) -> tuple[Priority, str | None, str | None]:
     is_critical = False
+    left_out = 0
     for row in rows:
-        _note(row, header, fields)
+        left_out += not _note(row, header, fields)
         is_critical |= not CRITICAL_FLAGS.isdisjoint(_at(row, 8).split(header.encoding[1]))
+    _say_left_out(left_out, fields)
     return Priority.P2 if is_critical else Priority.P4, None, None
 
 
-def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> None:
-    """One observation as a field under its name, and its unit; none that is about a person by its type."""
+def _say_left_out(count: int, fields: dict[str, Field]) -> None:
+    """How many observations are only in the attachment: who reads the fields must not take them for all there is."""
+    if count:
+        fields["hl7/left_out"] = count
+
+
+def _note(row: Sequence[str], header: Header, fields: dict[str, Field]) -> bool:
+    """One observation as a field under its name, and its unit; none that is about a person by its type. False: there was no place for it."""
     kind = _at(row, 2).strip().upper()
-    if len(fields) >= FIELDS_MAX - 1 or kind in _OF_PERSONS:
-        return
+    if kind in _OF_PERSONS:
+        return True
+    if len(fields) >= FIELDS_MAX - 1:
+        return False
     code, name = _identifier(_at(row, 3), header)
     named = (_NOT_SHOWN.sub("-", word).strip("-")[:120] for word in (name, code))
     name = next(filter(None, named), "")
     if not name:
-        return
+        return False
     where = f"obx/{name}"
     number = 2
     while where in fields:
         where, number = f"obx/{name}/{number}", number + 1
         if number > 64:
-            return
+            return False
     fields[where], own_unit = _value(kind, _at(row, 5), header)
     code, name = _identifier(_at(row, 6), header)
     if unit := own_unit or name or code:  # "mmol/l" or "mm[Hg]^^UCUM": most say it once, and not in the second place.
         fields[f"{where}/unit"] = unit
+    return True
 
 
 def _value(kind: str, value: str, header: Header) -> tuple[Field, str]:

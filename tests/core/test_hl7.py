@@ -190,6 +190,20 @@ def test_an_observation_is_called_as_its_sender_calls_it(identifier: str, name: 
 
 
 @pytest.mark.parametrize(
+    ("rows", "left_out"),
+    [
+        ("".join(f"OBX|{n}|NM|{n}^N{n}||{n}|/min\r" for n in range(300)), 300 - 254), ("OBX|1|NM|1^N||1\r" * 100, 37), ("OBX|1|ST|||free\r", 1),
+        ("OBX|1|XPN|1^N||Quackenbush^Zebulon\rOBX|2|NM|1^N||1\r", None),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_counted(rows: str, left_out: int | None) -> None:
+    """More observations than a message has room for, more of one name than anybody tells apart, and those without a name: said, how many."""
+    said = decoded(f"MSH|^~\\&|MON|ICU|||20261122101500||ORU^R01|7|P|2.6\r{rows}".encode()).said
+
+    assert left_out == said.fields.get("hl7/left_out")
+
+
+@pytest.mark.parametrize(
     ("named", "encoding", "text"),
     [
         ("~ISO IR87", "iso2022_jp", "視力・心拍"), ("ISO IR87", "iso2022_jp", "視力・心拍"), ("8859/1~ISO IR87", "iso2022_jp", "視力・心拍"),
