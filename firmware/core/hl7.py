@@ -55,8 +55,8 @@ _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?(
 # SN (2.A): comparator, number, separator or suffix, number.
 _STRUCTURED = re.compile(r"(?:[<>]=?|=|<>)?\^[+-]?[\d.]{1,32}(?:\^[-+/.:]?(?:\^(?:[+-]?[\d.]{1,32})?)?)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,32}(?:\.\d{0,32})?|\.\d{1,32})", re.ASCII)
-_ESCAPE = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
-_ESCAPED = re.compile(r"\\([FSTRE]|\.br)\\")
+# What stands between two escape characters (2.7): a separator, marks of stress, an end of a line, bytes.
+_ESCAPED = r"{0}(?:([FSTREHN]|\.br|\.sp\+?\d{{0,2}})|X((?:[0-9A-Fa-f]{{2}}){{1,64}})){0}"
 _NOT_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
 # An observation is called as its sender calls it, in whatever script: by its name it is known to be sensitive, too.
 _NOT_SHOWN = re.compile(r"[^\w.:/-]+")
@@ -366,7 +366,30 @@ def _identifier(value: str, header: Header) -> tuple[str, str]:
 
 def _components(value: str, header: Header) -> list[str]:
     first = value.split(header.encoding[1], 1)[0] if len(header.encoding) > 1 else value
-    return [_ESCAPED.sub(lambda match: _ESCAPE[match[1]], part.strip()) for part in first.split(header.encoding[0], 8)[:8]]
+    parts = [part.strip() for part in first.split(header.encoding[0], 8)[:8]]
+    return [_unescaped(part, header) for part in parts] if header.encoding[2:3] in first else parts
+
+
+def _unescaped(text: str, header: Header) -> str:
+    """In the sender's own signs; what stands for nothing that can be shown stays as it is."""
+    escape = header.encoding[2:3]
+    if not escape:
+        return text
+    signs = {
+        "F": header.separator, "S": header.encoding[0], "R": header.encoding[1], "E": escape, "T": header.encoding[3:4] or "&",
+        "H": "", "N": "",
+    }  # fmt: skip
+
+    def meant(match: re.Match[str]) -> str:
+        if match[2] is None:
+            return signs.get(match[1], "\n")
+        try:
+            shown = bytes.fromhex(match[2]).decode().replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError:
+            return match[0]
+        return shown if shown.replace("\n", "").replace("\t", "").isprintable() else match[0]
+
+    return re.sub(_ESCAPED.format(re.escape(escape)), meant, text)
 
 
 def _is(code: str, name: str, known: frozenset[str]) -> bool:

@@ -190,6 +190,22 @@ def test_an_observation_is_called_as_its_sender_calls_it(identifier: str, name: 
 
 
 @pytest.mark.parametrize(
+    ("signs", "value", "text"),
+    [
+        ("|^~\\&", r"a\F\b\S\c\T\d\R\e\E\f", "a|b^c&d~e\\f"), ("|^~\\&", r"\H\stop\N\ now", "stop now"), ("|^~\\&", r"one\.br\two\X0D\\X0A\three", "one\ntwo\n\nthree"),
+        ("|^~\\&", r"one\X0D0A\two\X41\\XC3A9\.", "one\ntwoAé."), ("|^~\\&", r"\X00\ \XFF\ \Q\ \.in4\.", r"\X00\ \XFF\ \Q\ \.in4\."),
+        ("$*~!%", "a!F!b!S!c!T!d!E!e|f^g", "a$b*c%d!e|f^g"), ("|^~", r"a\F\b", r"a\F\b"),
+    ],
+)  # fmt: skip
+def test_escapes_are_the_senders(signs: str, value: str, text: str) -> None:
+    """HL7 2.7, by the signs of MSH-1 and MSH-2; what is none of them stays."""
+    head = f"MSH{signs}$MON$ICU$$$20261122101500$$ORU*R01$7$P$2.6\rOBX$1$ST$1*X$${value}\r"
+    data = head.replace("$", signs[0]).replace("*", signs[1]) if signs[0] != "$" else head
+
+    assert text == decoded(data.encode()).said.fields["obx/X"]
+
+
+@pytest.mark.parametrize(
     ("rows", "left_out"),
     [
         ("".join(f"OBX|{n}|NM|{n}^N{n}||{n}|/min\r" for n in range(300)), 300 - 254), ("OBX|1|NM|1^N||1\r" * 100, 37), ("OBX|1|ST|||free\r", 1),
