@@ -59,6 +59,18 @@ def test_syslog_by_every_way_says_the_same(open_room: Room) -> None:
     assert {MONITOR, "10.0.1.0", "10.0.1.1"} == {row.device for row in open_room.messages()}
 
 
+def test_the_same_line_three_times_is_three_messages(open_room: Room) -> None:
+    """A count and a time tell copies apart; a line with neither is said as often as it comes, also within one step, and in its order."""
+    door = open_room.doors[601]
+    door.say(door.call(MONITOR), b"<11>arm: link down\n<11>arm: link up\n" * 3)
+    open_room.step()
+
+    assert ["link down", "link up"] * 3 == [
+        row.text for row in sorted(open_room.messages(), key=lambda row: row.origin_time.tai_ns)
+    ]
+    assert "duplicate" not in open_room.station.report.drops
+
+
 def test_hl7_is_acknowledged_when_it_is_durable(open_room: Room) -> None:
     """AA follows the sync, not the reading: a disk that takes nothing gives no answer, and the sender keeps his message."""
     door = open_room.doors[2575]
