@@ -19,7 +19,8 @@ ASSOCIATE_BYTES_MAX = (
     65_536  # 128 presentation contexts of some hundred bytes; what one asks for cannot be kept from anybody else.
 )
 _LENGTH = re.compile(rb"[1-9]\d{0,5} ")
-_LENGTH_BEGUN = re.compile(rb"[1-9]\d{0,5}")
+_LENGTH_OF_SYSLOG = re.compile(rb"[1-9]\d{0,5} (?=<)")
+_LENGTH_BEGUN = re.compile(rb"[1-9]\d{0,5} ?")
 _START, _END = b"\x0b", b"\x1c\r"  # MLLP: <VT> … <FS><CR>
 
 
@@ -37,10 +38,15 @@ class Framing(Protocol):
 
 
 class SyslogFraming:
-    """Octet counting ("MSG-LEN SP MSG") and lines, told apart message by message by the first byte, as RFC 6587 §3.4 describes it."""
+    """Octet counting ("MSG-LEN SP MSG") and lines, told apart message by message by the first byte, as RFC 6587 §3.4 describes it.
+
+    Who has sent lines counts no octets but before a "<": a text of several lines may have one that begins with a number, and what
+    follows it is none of it.
+    """
 
     def __init__(self) -> None:
         self._data = b""
+        self._length = _LENGTH
 
     @property
     def held(self) -> int:
@@ -53,15 +59,17 @@ class SyslogFraming:
             end = self._end(at)
             if end is None:
                 break
-            begin, at = end
+            is_line, (begin, at) = end[0] == at, end
             message = self._data[begin:at].strip(b"\r\n\x00")
             if message:
+                if is_line:
+                    self._length = _LENGTH_OF_SYSLOG
                 yield message
         self._data = self._data[at:]
 
     def _end(self, at: int) -> tuple[int, int] | None:
         """First byte of the message and the one after it; None when it is not whole."""
-        if counted := _LENGTH.match(self._data, at):
+        if counted := self._length.match(self._data, at):
             size = int(counted[0])
             if size > SYSLOG_BYTES_MAX:
                 raise BadItem(f"expected syslog messages of at most {SYSLOG_BYTES_MAX} bytes")

@@ -38,6 +38,8 @@ STREAMS: list[tuple[Callable[[], Framing], bytes, list[bytes]]] = [
     (SyslogFraming, b"".join(row + b"\n" for row in SYSLOG), SYSLOG),
     (SyslogFraming, b"<13>line\r\n8 <14>four\n<15>five\n\n", [b"<13>line", b"<14>four", b"<15>five"]),
     (SyslogFraming, b"11 <13>two\nrow", [b"<13>two\nrow"]),
+    (SyslogFraming, b"<13>trace:\n4711 frames lost\n<8>stop\n7 <13>ten\n", [b"<13>trace:", b"4711 frames lost", b"<8>stop", b"<13>ten"]),
+    (SyslogFraming, b"4 text<13>line\n4 text\n", [b"text", b"<13>line", b"4 text"]),
     (MllpFraming, b"\x0bMSH|1\x1c\r\r\n\x0bMSH|2\x1c\x1c\r", [b"MSH|1", b"MSH|2\x1c"]),
     (IgtlFraming, igtl(b"STATUS", b"12345") + igtl(b"IMAGE", bytes(500)) + igtl(b"STATUS", b""),
      [igtl(b"STATUS", b"12345"), igtl(b"IMAGE", bytes(500))[:58], igtl(b"STATUS", b"")]),
