@@ -36,6 +36,17 @@ class Framing(Protocol):
         """The messages that are whole now. Raises BadItem."""
         ...
 
+    def last(self) -> bytes:
+        """What is whole because nothing follows any more; empty where there is nothing of the kind. To be asked once, at the end."""
+        ...
+
+
+class _Framed:
+    """Of framings that say where a message ends: without that, it is not whole."""
+
+    def last(self) -> bytes:
+        return b""
+
 
 class SyslogFraming:
     """Octet counting ("MSG-LEN SP MSG") and lines, told apart message by message by the first byte, as RFC 6587 §3.4 describes it.
@@ -67,6 +78,11 @@ class SyslogFraming:
                 yield message
         self._data = self._data[at:]
 
+    def last(self) -> bytes:
+        """A line that the end of the connection ends, as others take it, too; what was cut off within its count is not whole."""
+        is_counted = self._length.match(self._data) or (self._length is _LENGTH and _LENGTH_BEGUN.fullmatch(self._data))
+        return b"" if is_counted or len(self._data) > SYSLOG_BYTES_MAX else self._data.strip(b"\r\n\x00")
+
     def _end(self, at: int) -> tuple[int, int] | None:
         """First byte of the message and the one after it; None when it is not whole."""
         if counted := self._length.match(self._data, at):
@@ -84,7 +100,7 @@ class SyslogFraming:
         return None
 
 
-class MllpFraming:
+class MllpFraming(_Framed):
     """Blocks between <VT> and <FS><CR> (HL7 minimal lower layer protocol, release 1). Between blocks nothing but line ends may stand."""
 
     def __init__(self) -> None:
@@ -120,7 +136,7 @@ class MllpFraming:
             yield block
 
 
-class IgtlFraming:
+class IgtlFraming(_Framed):
     """OpenIGTLink messages, header and body; of others than STATUS the header only: images pass by without being held."""
 
     def __init__(self) -> None:
@@ -161,7 +177,7 @@ class IgtlFraming:
             del self._data[: IGTL_HEADER_BYTES + size]
 
 
-class DicomFraming:
+class DicomFraming(_Framed):
     """Protocol data units of DICOM's upper layer (PS3.8 §9.3): type, a reserved byte, a length."""
 
     def __init__(self) -> None:

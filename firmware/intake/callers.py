@@ -140,8 +140,8 @@ class Callers:
                         port.unread.append((connection, peer, caller.framing.feed(data), caller.read))
                 case Closed(connection, reason):
                     caller = port.callers.pop(connection, None)
-                    if caller is not None and caller.framing.held:
-                        self._report.drop("cut_off")
+                    if caller is not None:
+                        port.unread.append((connection, caller.peer, self._last_of(caller, reason), caller.read))
                     if reason != "closed":
                         self._report.count(f"caller_{reason}")
         if (refused := listener.refused) > port.refused:
@@ -149,6 +149,14 @@ class Callers:
             port.refused = refused
             self._make_room(port, listener, now)
         self._report.gauge(f"{port.door.name}_callers", len(port.callers))
+
+    def _last_of(self, caller: _Caller, reason: str) -> Iterator[bytes]:
+        """What he left half said, once all before it is read: a message because he ended it so, or lost."""
+        last = caller.framing.last() if reason == "closed" else b""
+        if last:
+            yield last
+        elif caller.framing.held:
+            self._report.drop("cut_off")
 
     def _welcome(self, port: _Port, listener: Listener, connection: int, peer: str, now: Now) -> None:
         assert port.door.framing is not None, "only over TCP somebody connects"

@@ -285,6 +285,31 @@ def test_who_leaves_before_his_answer(open_room: Room) -> None:
     assert ["1"] == [row.fields["hl7/control_id"] for row in open_room.messages()]
 
 
+@pytest.mark.parametrize(
+    ("port", "said", "texts", "cut_off"),
+    [
+        (601, b"<11>one\n<8>stop", ["one", "stop"], 0), (601, b"<8>stop", ["stop"], 0), (601, b"<11>one\n", ["one"], 0), (601, b"9 <8>stop", [], 1),
+        (601, b"12", [], 1), (601, b"<11>one\n12", ["one", "12"], 0), (2575, alert(1)[:-1], [], 1), (18944, bytes(20), [], 1), (11112, bytes(5), [], 1),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("together", [True, False])
+def test_what_the_end_of_a_connection_ends(
+    open_room: Room, port: int, said: bytes, texts: list[str], cut_off: int, together: bool
+) -> None:
+    """A line without its end is whole when its sender has closed, seen with it or later; what is cut off within a count or a frame is
+    counted, and not taken for what was meant."""
+    door = open_room.doors[port]
+    caller = door.call(MONITOR)
+    door.say(caller, said)
+    if not together:
+        open_room.step()
+    door.hang_up(caller)
+    open_room.step()
+    open_room.step(1_000)
+
+    assert (texts, cut_off) == ([row.text for row in open_room.messages()], open_room.station.report.drops.get("cut_off", 0))
+
+
 def test_a_port_that_is_taken_is_tried_again(make_room: Callable[..., Room]) -> None:
     """Each second, and said; the mirror port is heard meanwhile."""
     room = make_room()
