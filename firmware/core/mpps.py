@@ -14,7 +14,7 @@ from firmware.core.message import Field, Priority, Severity, is_token
 from firmware.core.said import Said
 from firmware.core.upper_layer import CREATE, Request
 
-ELEMENTS_MAX = 16_384
+ELEMENTS_MAX = 65_536  # Of each image four, where lengths are not said; a tenth of a second.
 DEPTH_MAX = 8
 _STATUS, _MODALITY, _STATION, _PLACE = 0x0040_0252, 0x0008_0060, 0x0040_0241, 0x0040_0243
 _SCHEDULED, _STUDY, _ACCESSION = 0x0040_0270, 0x0020_000D, 0x0008_0050

@@ -17,7 +17,9 @@ from firmware.core.errors import BadItem
 VERIFICATION, STEP = "1.2.840.10008.1.1", "1.2.840.10008.3.1.2.3.3"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # both little endian
 PDU_BYTES_MAX = 16_384  # announced; what an association request may be has a ceiling of its own (framing.py)
-MESSAGE_BYTES_MAX = 256 << 10  # a step with some thousand images listed
+MESSAGE_BYTES_MAX = (
+    1 << 20
+)  # A step that is over lists its images, of some 110 bytes each: diffusion and functional MR have thousands.
 CONTEXTS_MAX = 128  # PS3.8 §9.3.2.2: odd numbers below 256
 ECHO, CREATE, SET = 0x0030, 0x0140, 0x0120
 SUCCESS, FAILED, NO_SUCH_CLASS, NO_SUCH_OPERATION = 0x0000, 0x0110, 0x0118, 0x0211

@@ -104,7 +104,7 @@ def test_a_message_in_pieces() -> None:
         (associate(STEP), pdu(4, value(command(CREATE), 3)), pdu(4, value(command(CREATE), 3))), (associate(STEP), pdu(4, value(b"x" * 8, 2))),
         (associate(STEP), pdu(4, b"\0\0\0\1\1\3")), (associate(STEP), pdu(4, value(element(0x0008_0100, b"\0\0"), 3))), (associate(),),
         (associate(STEP), pdu(4, value(element(0x0100, b"\0"), 3))), (associate(STEP), pdu(3, bytes(4))), (pdu(1, bytes(60)),),
-        (associate(STEP), pdu(4, value(command(CREATE), 3)), *[pdu(4, value(bytes(16_000), 0))] * 17),
+        (associate(STEP), pdu(4, value(command(CREATE), 3)), *[pdu(4, value(bytes(16_000), 0))] * (MESSAGE_BYTES_MAX // 16_000 + 1)),
     ],
 )  # fmt: skip
 def test_what_ends_a_connection(pdus: tuple[bytes, ...]) -> None:
@@ -116,10 +116,10 @@ def test_what_ends_a_connection(pdus: tuple[bytes, ...]) -> None:
 
 
 def test_small_pieces_cost_no_more_than_their_number() -> None:
-    """The last pieces of a message of 256 KB, a byte each, take as long as its first: put together anew for each, they took ten times that."""
+    """The last pieces of 256 KB of a message, a byte each, take as long as its first: put together anew for each, they took ten times that."""
     piece = struct.pack(">IBB", 3, 1, 1) + b"x"
     data = pdu(4, piece * (PDU_BYTES_MAX // len(piece)))
-    count = MESSAGE_BYTES_MAX // (PDU_BYTES_MAX // len(piece))
+    count = (256 << 10) // (PDU_BYTES_MAX // len(piece))
     costs: list[list[float]] = []
     for _ in range(3):
         association = Association()
@@ -176,6 +176,38 @@ def test_what_a_step_says(is_explicit: bool) -> None:
     assert "mpps/in-progress" == said(b"", is_explicit=is_explicit, operation=SET).event
 
 
+@pytest.mark.parametrize(("kind", "size"), [("SQ", 0xFFFF_FFFF), ("SQ", None), ("", 0xFFFF_FFFF), ("", None)])
+def test_a_step_of_thousands_of_images_is_over(kind: str, size: int | None) -> None:
+    """Its last message lists every one of them: 5,000 fit, with lengths and without."""
+
+    def listed(tag: int, rows: bytes) -> bytes:
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + (b"SQ\0\0" if kind else b"")
+        return head + struct.pack("<I", len(rows) if size is None else size) + rows + (b"" if size is None else sequence_end)
+
+    def item_of(rows: bytes) -> bytes:
+        return (
+            struct.pack("<HHI", 0xFFFE, 0xE000, len(rows) if size is None else size) + rows + (b"" if size is None else item_end)
+        )
+
+    item_end, sequence_end = struct.pack("<HHI", 0xFFFE, 0xE00D, 0), struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    ui = "UI" if kind else ""
+    image = element(0x0008_1150, b"1.2.840.10008.5.1.4.1.1.4\0", ui) + element(
+        0x0008_1155, b"1.3.12.2.1107.5.2.43.66001.2026112210150012345678000001", ui
+    )
+    data = element(0x0040_0252, b"COMPLETED ", "CS" if kind else "") + listed(
+        0x0040_0340, item_of(listed(0x0008_1140, item_of(image) * 5_000))
+    )
+    association = Association()
+    association.feed(associate(STEP, syntax=EXPLICIT if kind else IMPLICIT))
+    association.feed(pdu(4, value(command(SET), 3)))
+    request = None
+    for at in range(0, len(data), 16_000):
+        request = association.feed(pdu(4, value(data[at : at + 16_000], 2 if at + 16_000 >= len(data) else 0))).request
+
+    assert request is not None
+    assert "mpps/completed" == decoded(request, "MR").event
+
+
 def test_lengths_that_are_not_said() -> None:
     """A sequence and an item up to their delimiters."""
     inner = element(0x0008_0050, b"99001234")
@@ -203,7 +235,7 @@ def test_an_element_of_unknown_kind_whose_length_is_not_said() -> None:
     [
         b"\1", element(0x0040_0252, b"BROKEN"), struct.pack("<HHI", 0x0008, 0x0060, 99) + b"XA",
         (struct.pack("<HHI", 0x0040, 0x0270, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)) * (DEPTH_MAX + 1),
-        struct.pack("<HHI", 0x0008, 0x0060, 0) * 20_000, element(0x0040_0270, element(0x0008_0050, b"1 ")),
+        struct.pack("<HHI", 0x0008, 0x0060, 0) * 70_000, element(0x0040_0270, element(0x0008_0050, b"1 ")),
     ],
 )  # fmt: skip
 def test_what_is_no_step(data: bytes) -> None:
