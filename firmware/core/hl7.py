@@ -64,7 +64,10 @@ _NOT_SHOWN = re.compile(r"[^\w.:/-]+")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an answer needs of a message. kind: "ORU^R40". wants_commit: it asks for an accept acknowledgement (MSH-15 is valued)."""
+    """What an answer needs of a message. kind: "ORU^R40". wants_commit: it asks for an accept acknowledgement (MSH-15 is valued).
+
+    wanted: which answers, by HL7 table 0155: "AL" all, "NE" none, "ER" that it is no good, "SU" that it is good.
+    """
 
     separator: str
     encoding: str
@@ -74,6 +77,7 @@ class Header:
     control_id: str
     version: str
     wants_commit: bool
+    wanted: str = "AL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,11 @@ def header_of(data: bytes) -> Header | None:
 
 
 def acknowledgement(header: Header | None, code: str, *, utc_ns: int, control_id: str, reason: str = "") -> bytes:
-    """The answer, without MLLP's frame. code: "A", "E" or "R"; with "A" or "C" before it as the sender asked for (HL7 2.9.2)."""
+    """The answer, without MLLP's frame; empty where the sender wants none. code: "A", "E" or "R"; with "A" or "C" before it as he asked for
+    (HL7 2.9.2).
+    """
+    if header is not None and header.wanted in ("NE", "SU" if code != "A" else "ER"):
+        return b""
     separator, encoding = (header.separator, header.encoding) if header is not None else ("|", "^~\\&")
     mark = "C" if header is not None and header.wants_commit else "A"
     component = encoding[0]
@@ -189,9 +197,13 @@ def _header(row: Sequence[str]) -> Header:
         raise BadItem("expected encoding characters in MSH-2")
     component = encoding[0]
     kind = "^".join(part for part in _at(row, 9).split(component)[:2])
+    accept, application = _at(row, 15).strip(), _at(row, 16).strip()
+    # Who never wants to hear that it came may want to hear that it was taken: here both are one.
+    wants_commit = bool(accept) and not (accept == "NE" and application not in ("", "NE"))
     return Header(
         row[1], encoding, _first(_at(row, 3), component)[:180], _first(_at(row, 4), component)[:180], _plain(kind)[:20],
-        _plain(_at(row, 10))[:199], _plain(_first(_at(row, 12), component))[:8], bool(_at(row, 15)),
+        _plain(_at(row, 10))[:199], _plain(_first(_at(row, 12), component))[:8], wants_commit,
+        (accept if wants_commit else application if accept else "") or "AL",
     )  # fmt: skip
 
 

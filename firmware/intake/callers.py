@@ -238,13 +238,15 @@ class Callers:
             self.answer([receipt], "A", now)
 
     def _send(self, port: _Port, connection: int | None, answer: Answer, code: str, now: Now) -> None:
-        self._report.count(f"{port.door.name}_answered_{code}")
         self._count += 1
+        data = answer(code, now.utc_ns, f"{now.utc_ns}-{self._count}")
+        self._report.count(f"{port.door.name}_answered_{code}" if data else f"{port.door.name}_not_answered")
         if connection is not None and port.listener is not None:
             caller = port.callers.get(connection)
             if caller is not None:
                 caller.unanswered = max(0, caller.unanswered - 1)
-            port.listener.send(connection, answer(code, now.utc_ns, f"{now.utc_ns}-{self._count}"))
+            if data:
+                port.listener.send(connection, data)
 
     def _let_go_of_the_slow(self, port: _Port, now: Now) -> None:
         for connection, caller in list(port.callers.items()):

@@ -25,7 +25,9 @@ from firmware.core.upper_layer import (
 from firmware.intake.settings import IntakeSettings
 
 Pseudonym = Callable[[Kind, str], str]
-Answer = Callable[[str, int, str], bytes]  # ("A", "E" or "R", UTC ns, a number of our own) to the bytes to send
+Answer = Callable[
+    [str, int, str], bytes
+]  # ("A", "E" or "R", UTC ns, a number of our own) to the bytes to send; none: he wants no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _hl7(data: bytes, zone: timezone | None, pseudonym: Pseudonym | None) -> Und
 def _answering(header: hl7.Header | None, reason: str) -> Answer:
     def answer(code: str, utc_ns: int, number: str) -> bytes:
         body = hl7.acknowledgement(header, code, utc_ns=utc_ns, control_id=number, reason="" if code == "A" else reason)
-        return b"\x0b" + body + b"\x1c\r"
+        return b"\x0b" + body + b"\x1c\r" if body else b""
 
     return answer
 

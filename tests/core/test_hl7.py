@@ -277,6 +277,21 @@ def test_answers_are_understood_by_others(code: str, msh15: str, mark: str) -> N
     assert ("MON", "ICU", "2.5") == (read["MSH.F5"], read["MSH.F6"], read["MSH.F12"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ("NE|NE", (None, None)), ("NE|", (None, None)), ("ER|NE", (None, "CE")), ("SU|NE", ("CA", None)), ("NE|AL", ("AA", "AE")),
+        ("NE|ER", (None, "AE")), ("AL|AL", ("CA", "CE")), ("|", ("AA", "AE")), ("|NE", ("AA", "AE")), ("xx|", ("CA", "CE")),
+    ],
+)  # fmt: skip
+def test_who_wants_no_answer_gets_none(asked: str, answers: tuple[str | None, str | None]) -> None:
+    """MSH-15 and MSH-16 (HL7 2.9.2, table 0155): who does not listen would be told until his buffers are full, and then cut off."""
+    header = decoded(f"MSH|^~\\&|MON|ICU|||20261122||ORU^R01|77|P|2.6|||{asked}\r".encode()).header
+    given = (acknowledgement(header, code, utc_ns=0, control_id="9").decode() for code in "AE")
+
+    assert answers == tuple(somebody_elses.parse(one)["MSA.F1"] if one else None for one in given)
+
+
 def test_an_answer_where_nothing_could_be_read() -> None:
     """Rejected, to nobody in particular."""
     assert None is header_of(b"garbage")

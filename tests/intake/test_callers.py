@@ -132,6 +132,17 @@ def test_the_same_message_again_is_answered_though_forgotten(make_room: Callable
     assert (1, 1) == (door.answers[first].count(b"MSA|AA|1\r"), door.answers[second].count(b"MSA|AA|1\r"))
 
 
+def test_who_wants_no_answer_is_heard(open_room: Room) -> None:
+    """Nothing is said to him, and everything of his is kept."""
+    door = open_room.doors[2575]
+    caller = door.call(MONITOR)
+    for number in range(3):
+        door.say(caller, alert(number).replace(b"|P|2.6\r", b"|P|2.6|||NE|NE\r"))
+    open_room.step()
+
+    assert (3, b"") == (len(open_room.messages()), bytes(door.answers[caller]))
+
+
 def test_bad_hl7_is_answered_so(open_room: Room) -> None:
     """AE where it can be told which message is no good, AR where not; neither is stored, and the connection goes on."""
     door = open_room.doors[2575]
