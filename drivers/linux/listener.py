@@ -32,6 +32,7 @@ class _Caller:
     peer: str
     since_s: float
     is_open: bool  # False: still shaking hands
+    is_deaf: bool = False  # he has gone, or does not take answers any more; what he said before is still to be read
     unsent: bytearray = field(default_factory=bytearray)
     watched: int = select.EPOLLIN
 
@@ -86,6 +87,8 @@ class LinuxListener:
         if descriptor is None:
             return
         caller = self._callers[descriptor]
+        if caller.is_deaf:
+            return
         caller.unsent += data
         self._flush(descriptor, caller)
         if len(caller.unsent) > SEND_BYTES_MAX and descriptor in self._callers:
@@ -193,7 +196,7 @@ class LinuxListener:
         if pieces:
             found.append(Heard(caller.number, caller.peer, b"".join(pieces)))
         if reason is not None:
-            self._end(descriptor, reason)
+            self._end(descriptor, "failed" if caller.is_deaf else reason)
             found += self._taken_gone()
 
     def _flush(self, descriptor: int, caller: _Caller) -> None:
@@ -202,6 +205,10 @@ class LinuxListener:
                 del caller.unsent[: caller.socket.send(bytes(caller.unsent))]
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
+        except (ConnectionResetError, BrokenPipeError):
+            # Who closes with answers unread resets the connection. The kernel keeps what he had sent until it is read, and so long we read.
+            caller.is_deaf = True
+            caller.unsent.clear()
         except OSError:
             self._end(descriptor, "failed")
             return

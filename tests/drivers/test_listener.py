@@ -223,6 +223,27 @@ def test_somebody_who_does_not_take_his_answers() -> None:
     listener.close()
 
 
+def test_who_leaves_without_his_answers_is_heard_to_the_end() -> None:
+    """Closing with an answer unread resets the connection; what he had sent before has arrived, and none of it is thrown away."""
+    listener = LinuxListener(ListenRequest("tcp", 0, address=LOOPBACK))
+    with socket.create_connection((LOOPBACK, listener.port)) as caller:
+        (opened,) = gathered(listener, 1)
+        assert isinstance(opened, Opened)
+        listener.send(opened.connection, b"answer")
+        assert select.select([caller], [], [], 5)[0]
+        for _ in range(2):
+            caller.sendall(bytes(15_000))
+    listener.send(opened.connection, b"another")
+    listener.send(opened.connection, b"and one more")
+    found: list[ListenEvent] = []
+    while not any(isinstance(event, Closed) for event in found) and select.select([listener.fileno()], [], [], 5)[0]:
+        found += listener.events()
+
+    assert 30_000 == sum(len(event.data) for event in found if isinstance(event, Heard))
+    assert Closed(opened.connection, "failed") == found[-1]
+    listener.close()
+
+
 def test_a_look_is_bounded() -> None:
     """However much somebody has sent, one look takes about 64 KiB of it."""
     listener = LinuxListener(ListenRequest("tcp", 0, address=LOOPBACK))
