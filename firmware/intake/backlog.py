@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 
 from drivers.clock import Monotonic
 from firmware.core.message import Priority
+from firmware.core.timestamp import MS
 
 # Alarms of a device that has used up its allowance: written after everything else, and the first to be dropped. Whoever floods waits.
 FLOOD = 5
 LANES = (*Priority, FLOOD)
+
+# Nearly every HL7 sender waits for an answer before he says more, and says one message in this time. With the second that priority 4
+# may wait for company, it was one a second.
+ANSWER_NS = 50 * MS
 
 ITEM_BYTES_MAX = 2 << 20  # A quarter of a batch's ceiling: one item is one write, one sync and one read into memory.
 
@@ -29,9 +34,10 @@ class Waiting:
 
 @dataclass(slots=True)
 class _Queue:
-    """Of one lane. by_device: each device's messages in the order heard."""
+    """Of one lane. by_device: each device's messages in the order heard. awaited: since when somebody waits for an answer."""
 
     oldest: Monotonic
+    awaited: Monotonic | None = None
     by_device: dict[str, deque[Waiting]] = field(default_factory=dict)
     count: int = 0
     stamp_utc_ns: int | None = None  # no later than the earliest of those waiting
@@ -61,6 +67,8 @@ class Backlog:
         if own is None:
             own = queue.by_device[message.device] = deque()
         own.append(message)
+        if message.receipt is not None and queue.awaited is None:
+            queue.awaited = now
         stamp = message.stamp_utc_ns
         if stamp is not None and (queue.stamp_utc_ns is None or stamp < queue.stamp_utc_ns):
             queue.stamp_utc_ns = stamp
@@ -95,7 +103,7 @@ class Backlog:
 
     def next_due(self) -> Monotonic | None:
         """When something will be due, nothing more being heard."""
-        moments = [queue.oldest.after(self._wait_ns[lane]) for lane, queue in self._queues.items() if queue.count]
+        moments = [self._due(lane) for lane, queue in self._queues.items() if queue.count]
         return min(moments, default=None)
 
     def batch(self, lane: int) -> list[Waiting]:
@@ -128,7 +136,10 @@ class Backlog:
                 del queue.by_device[message.device]
             self._taken(queue, message)
         queue.oldest = now
+        queue.awaited = None
         if queue.count:
+            if any(m.receipt is not None for own in queue.by_device.values() for m in own):
+                queue.awaited = now
             stamps = [m.stamp_utc_ns for own in queue.by_device.values() for m in own if m.stamp_utc_ns is not None]
             queue.stamp_utc_ns = min(stamps, default=None)
 
@@ -139,13 +150,17 @@ class Backlog:
 
     def _is_due(self, lane: int, now: Monotonic, *, all_of_it: bool) -> bool:
         queue = self._queues[lane]
-        return queue.count > 0 and (
-            all_of_it or queue.count >= self._batch_count or now >= queue.oldest.after(self._wait_ns[lane])
-        )
+        return queue.count > 0 and (all_of_it or queue.count >= self._batch_count or now >= self._due(lane))
+
+    def _due(self, lane: int) -> Monotonic:
+        """When the lane's messages have waited for company as long as they may; who has used up his allowance of alarms waits so long."""
+        queue = self._queues[lane]
+        due = queue.oldest.after(self._wait_ns[lane])
+        return due if queue.awaited is None or lane == FLOOD else min(due, queue.awaited.after(ANSWER_NS))
 
     def _taken(self, queue: _Queue, message: Waiting) -> None:
         queue.count -= 1
         self.count -= 1
         self.size -= len(message.single)
         if not queue.count:
-            queue.stamp_utc_ns = None
+            queue.stamp_utc_ns = queue.awaited = None
