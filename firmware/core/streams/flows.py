@@ -12,6 +12,7 @@ FLOWS_MAX = 256
 HELD_MAX = 65_536  # bytes of one unfinished message; longer ones are pictures
 _HALF = 1 << 31
 _WRAP = 0xFFFFFFFF
+_FIN_RST = 1 | 4
 
 Key = tuple[bytes, bytes, int, int]
 
@@ -44,9 +45,13 @@ class Flows:
             self._put(key, Flow((sequence + 1) & _WRAP, synced=True))
             return None
         payload = data[frame.payload_start : frame.payload_end]
+        flow = self._flows.get(key)
+        if data[at + 13] & _FIN_RST:
+            # The port's next connection may begin at any number: were its SYN not heard, all of it would seem to be behind, and heard before.
+            self._flows.pop(key, None)
+            flow = flow or Flow(sequence)
         if not payload:
             return None
-        flow = self._flows.get(key)
         if flow is None:
             flow = self._put(key, Flow(sequence))
         behind = (flow.next_sequence - sequence) & _WRAP

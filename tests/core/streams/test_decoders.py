@@ -156,6 +156,23 @@ def test_openigtlink_across_segments() -> None:
     assert [False, False, False, False, False, True] == [row.whole for row in results]
 
 
+@pytest.mark.parametrize("flags", ["FA", "RA", "FPA"])
+def test_openigtlink_on_a_port_used_again(flags: str) -> None:
+    """What follows the end of a connection is another's, wherever its numbers begin and though its first segment was not heard."""
+    decoders, message = Decoders(), wire.igtl_transform(1.0, 2.0, 3.0)
+    last = message if "P" in flags else b""
+    pieces = [
+        (message, 1_000_000_000, "PA"),
+        (last, 1_000_000_106, flags),
+        (message, 5_000, "PA"),
+        (message[:50], 5_106, "PA"),
+        (message[50:], 5_156, "PA"),
+    ]
+    results = [decoded(decoders, wire.tcp(data, sequence=at, flags=with_flags)) for data, at, with_flags in pieces]
+
+    assert [1, int(bool(last)), 1, 0, 1] == [len(row.samples) for row in results]
+
+
 def test_openigtlink_pictures_are_passed_over() -> None:
     """An image longer than is held in memory is skipped, however it is cut, and what comes behind it is read."""
     decoders, image = Decoders(), wire.igtl("IMAGE", bytes(3 * HELD_MAX))
