@@ -38,6 +38,9 @@ OWN_KINDS = frozenset(
     }
 )
 YEAR_2000_TAI_NS = (946_684_800 + 32) * SECOND  # TAI was 32 s ahead then
+# Copies of a message that has no time of its own (mirror ports send both directions) come within microseconds; a publisher that
+# repeats itself within a second or two.
+COPIES_NS = 5 * SECOND
 AHEAD_NS_MAX = 86_400 * SECOND  # a day: every time zone mistake passes, a clock that was never set does not
 
 

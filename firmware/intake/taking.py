@@ -2,7 +2,7 @@
 
 from drivers.clock import Monotonic
 from firmware.core.allowance import Allowance
-from firmware.core.entrance import EVERYBODY, Rules, entry_of
+from firmware.core.entrance import COPIES_NS, EVERYBODY, Rules, entry_of
 from firmware.core.message import Message, Priority
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
@@ -21,7 +21,7 @@ class Taking:
         self._backlog = backlog
         self._rules = rules
         self._report = report
-        self._known: dict[bytes, None] = {}  # oldest first
+        self._known: dict[bytes, Monotonic] = {}  # since when, the one longest unheard first
         self._known_max = known_max
         self._owed: dict[bytes, list[bytes]] = {}  # receipts of messages still waiting, by the message's key
         self._alarms_at_once = alarms_at_once
@@ -46,7 +46,7 @@ class Taking:
             self._report.drop("not_subscribed")
             return True
         entry = entry_of(message, is_unique=is_unique)
-        if self._is_copy(entry.key):
+        if self._is_copy(entry.key, entry.single, now, is_unique=is_unique):
             self._report.drop("duplicate")
             if receipt is not None and entry.key in self._owed:
                 self._owed[entry.key].append(receipt)
@@ -70,7 +70,7 @@ class Taking:
         """`take` for what the turnstile let through: subscribed to, and its sender waits for no answer."""
         device, number, key, single, stamp_utc_ns = row
         assert device is not None, "the turnstile names whom it lets through"
-        if self._is_copy(key):
+        if self._is_copy(key, single, now):
             self._report.drop("duplicate")
             return
         self._report.count("messages")
@@ -99,13 +99,15 @@ class Taking:
         """It is on the disk: its receipts."""
         return [] if message.receipt is None else self._owed.pop(message.receipt, [])
 
-    def _is_copy(self, key: bytes) -> bool:
-        if key in self._known:
-            return True
-        self._known[key] = None
+    def _is_copy(self, key: bytes, single: bytes, now: Monotonic, *, is_unique: bool = False) -> bool:
+        """A key that stands in its message is the identity: such a copy is the message, whenever it comes. One known by its count alone is a
+        copy for a while: a process that was started again counts from the beginning, and says the same."""
+        since = self._known.pop(key, None)
+        is_copy = since is not None and (is_unique or key in single or now.since(since) <= COPIES_NS)
+        self._known[key] = since if is_copy and since is not None else now
         if len(self._known) > self._known_max:
             del self._known[next(iter(self._known))]
-        return False
+        return is_copy
 
 
 _COUNTERS = {priority: f"messages_p{priority}" for priority in (1, 2, 3, 4)}

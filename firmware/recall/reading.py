@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from drivers.clock import Now
 from drivers.disk import Disk
 from firmware.core import pcapng
-from firmware.core.entrance import EVERYBODY, Entry, Rules, entry_of, message_of
+from firmware.core.entrance import COPIES_NS, EVERYBODY, Entry, Rules, entry_of, message_of
 from firmware.core.errors import BadItem
 from firmware.core.frame import ip_text, parsed
 from firmware.core.hearing import Hearing
@@ -16,9 +16,6 @@ from firmware.core.timestamp import SECOND
 
 LOOKS_A_PIECE = 8  # Stretches read in vain before the loop gets its turn back: some milliseconds.
 FRAMES_A_PIECE = 128  # The same for frames: a fiftieth of a second on a board.
-# Copies of a message that has no time of its own (mirror ports send both directions) come within microseconds; a publisher that
-# repeats itself within a second or two. They are looked for this far beyond both ends.
-COPIES_NS = 5 * SECOND
 KNOWN_MAX = 65_536  # keys remembered: some seconds of the fastest publishers
 FRAGMENTS_NS = 5 * SECOND  # as long as a datagram waits for its parts (core/fragments.py)
 HOSTS_A_QUERY = 128
@@ -36,7 +33,7 @@ class Reading:
         self._count = count
         self._everybody = rules.subscription.rules == EVERYBODY.rules
         self._hearing = Hearing(rules.ports, drop=_nothing, count=_nothing)
-        self._known: dict[bytes, None] = {}  # oldest first
+        self._known: dict[bytes, int] = {}  # the stamp of each, the one longest unheard first
         self._after: set[bytes] = set()
         self._pieces: dict[str, tuple[int, int]] = {}  # whose fragments were met, from when to when
         self._frames = self._all_frames()
@@ -65,6 +62,7 @@ class Reading:
     def _all_frames(self) -> Iterator["tuple[str, int, bytes] | None"]:
         """(which part of the work it belongs to, stamp, bytes); None where looking took time and gave nothing."""
         begin, end, ports = self.missed.from_utc_ns, self.missed.until_utc_ns, tuple(self._rules.ports)
+        # Copies are looked for beyond both ends.
         yield from self._walk("after", Query(end + 1, end + COPIES_NS, ports=ports, protocols=("udp",)))
         self._known.clear()
         yield from self._walk("missed", Query(max(0, begin - COPIES_NS), end, ports=ports, protocols=("udp",)))
@@ -113,7 +111,7 @@ class Reading:
             if entry.key != entry.identity:
                 self._after.add(entry.key)
             return None
-        if self._is_copy(entry.key) or not self.missed.from_utc_ns <= stamp_ns <= self.missed.until_utc_ns:
+        if self._is_copy(entry, stamp_ns) or not self.missed.from_utc_ns <= stamp_ns <= self.missed.until_utc_ns:
             return None
         if entry.key in self._after and stamp_ns > self.missed.until_utc_ns - COPIES_NS:
             return None
@@ -127,13 +125,14 @@ class Reading:
         self._pieces[host] = min(first, stamp_ns), max(last, stamp_ns)
         return True
 
-    def _is_copy(self, key: bytes) -> bool:
-        if key in self._known:
-            return True
-        self._known[key] = None
+    def _is_copy(self, entry: Entry, stamp_ns: int) -> bool:
+        """As intake has it: one known by its count alone is a copy for a while only."""
+        since_ns = self._known.pop(entry.key, None)
+        is_copy = since_ns is not None and (entry.key == entry.identity or abs(stamp_ns - since_ns) <= COPIES_NS)
+        self._known[entry.key] = since_ns if is_copy and since_ns is not None else stamp_ns
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
-        return False
+        return is_copy
 
 
 def _has_fragment(data: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Intake: datagrams become messages in the inbox, alarms first, whatever else is on the wire."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
 from drivers.clock import ClockState, Monotonic
 from firmware.core.arrivals import bounds_from
+from firmware.core.entrance import COPIES_NS
 from firmware.core.errors import BadSettings
 from firmware.core.message import Priority, Severity
+from firmware.core.timestamp import MS
 from firmware.intake.publisher import datagram
 from simulator.capture_file import frames
 from simulator.disk import Failing
@@ -169,6 +172,19 @@ def test_copies_are_dropped_and_counted(room: Room) -> None:
 
     assert ["x", "y", "z", "z"] == [message.text for message in room.messages()]
     assert {"duplicate": 2} == {key: count for key, count in room.station.report.drops.items() if count}
+
+
+def test_a_process_that_counts_from_the_beginning_is_heard_again(room: Room) -> None:
+    """Started again, it says the same under the same numbers: no copies, for those come within seconds. What has a time is one for ever."""
+    now = room.board.clock.now().utc_ns
+    for _ in range(3):
+        for sequence in range(2):
+            room.say(datagram("torque limit", sequence=sequence), datagram("torque limit", sequence=sequence))
+            room.say(datagram("timed", sequence=sequence, time_utc_ns=now))
+        room.step()
+        room.step(after_ms=COPIES_NS // MS + 1)
+
+    assert {"torque limit": 6, "timed": 2} == Counter(message.text for message in room.messages())
 
 
 def test_other_traffic_is_not_touched(room: Room, make_frame: Callable[..., bytes]) -> None:

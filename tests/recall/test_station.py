@@ -80,6 +80,16 @@ def test_copies_at_the_edges(past: Past) -> None:
     assert [2] == [message.sequence for item in past.items() for message in item]
 
 
+def test_a_count_that_begins_anew(past: Past) -> None:
+    """A process that was started again within the stretch says the same under the same number: another message, not a copy."""
+    stamps = [past.utc_ns - int(ago_s * SECOND) for ago_s in (50, 49.9, 40)]
+    past.recorded([frame(stamp, payload=datagram("torque limit", sequence=1)) for stamp in stamps])
+    past.miss(past.utc_ns - 60 * SECOND, past.utc_ns - 30 * SECOND)
+    past.work()
+
+    assert ["torque limit"] * 2 == past.texts()
+
+
 def test_fragmented_messages(past: Past) -> None:
     """A later fragment has no port to be found by, and is found."""
     body = datagram("x" * 8_000, sequence=1)
