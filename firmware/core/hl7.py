@@ -24,6 +24,8 @@ MEDIA_TYPE = "application/hl7-v2"
 SEGMENTS_MAX = 4_096
 FIELDS_MAX = 512  # of a message, half of what ours may have
 VALUE_MAX = 4_096  # characters of one observation's value
+REPEATED_MAX = 256  # of one value; lines of text, mostly
+_ESCAPED_MAX = 8 * VALUE_MAX  # An escape of five characters is one.
 ABOUT_PERSONS = frozenset({"ADT", "SIU", "ORM", "OMG", "OMI", "OML"})
 # Facets of an alert by their codes, and by their names where a sender has no codes (IHE PCD-04).
 _EVENT = frozenset({"196616", "MDC_EVT_ALARM"})
@@ -347,11 +349,15 @@ def _number(value: str) -> Field:
 
 def _numbers(value: str, header: Header) -> str | None:
     """A waveform's "100^105^^110" as "100 105 - 110", several channels with a semicolon between; None where something else is in it."""
-    rows = [[part.strip() for part in row.split(header.encoding[0])] for row in value.split(header.encoding[1])]
-    if not all(part == "" or _NUMBER.fullmatch(part) for row in rows for part in row):
+    rows = [row.split(header.encoding[0]) for row in value[: 2 * VALUE_MAX].split(header.encoding[1])]
+    if is_cut := len(value) > 2 * VALUE_MAX:
+        rows[-1].pop()  # Never the half of a number.
+    if not all(part == "" or _NUMBER.fullmatch(part) for row in rows for part in map(str.strip, row)):
         return None
-    whole = "; ".join(" ".join(part or "-" for part in row) for row in rows)
-    return whole if len(whole) <= VALUE_MAX else f"{whole[: whole.rindex(' ', 0, VALUE_MAX)]} …"  # Never the half of a number.
+    whole = "; ".join(" ".join(part.strip() or "-" for part in row) for row in rows)
+    if len(whole) > VALUE_MAX:
+        whole, is_cut = whole[: whole.rindex(" ", 0, VALUE_MAX)], True
+    return f"{whole} …" if is_cut else whole
 
 
 def _structured(value: str, header: Header) -> Field:
@@ -366,8 +372,11 @@ def _structured(value: str, header: Header) -> Field:
 def _words(value: str, header: Header) -> str:
     """Of each repetition a coded value's text, else its code; of any other what stands in their places: the caret, with which HL7 parts
     a name, stays out."""
-    said = ([part for part in _components(one, header)[:2] if part] for one in value.split(header.encoding[1]))
-    return clean_text("; ".join(parts[-1] for parts in said if parts)[:VALUE_MAX])
+    each = value.split(header.encoding[1], REPEATED_MAX)
+    said = ([part for part in _components(one, header)[:2] if part] for one in each[:REPEATED_MAX])
+    text = "; ".join(parts[-1] for parts in said if parts)
+    is_cut = len(text) > VALUE_MAX or len(each) > REPEATED_MAX
+    return clean_text(f"{text[:VALUE_MAX]} …" if is_cut else text)
 
 
 def _identifier(value: str, header: Header) -> tuple[str, str]:
@@ -378,7 +387,7 @@ def _identifier(value: str, header: Header) -> tuple[str, str]:
 
 def _components(value: str, header: Header) -> list[str]:
     first = value.split(header.encoding[1], 1)[0] if len(header.encoding) > 1 else value
-    parts = [part.strip() for part in first.split(header.encoding[0], 8)[:8]]
+    parts = [part.strip()[:_ESCAPED_MAX] for part in first.split(header.encoding[0], 8)[:8]]
     return [_unescaped(part, header) for part in parts] if header.encoding[2:3] in first else parts
 
 
