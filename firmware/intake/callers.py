@@ -23,7 +23,9 @@ WHOLE_NS = 10 * SECOND
 CALLERS_A_PEER = 8
 IDLE_NS = 60 * SECOND  # Silent so long, a caller gives up his place when all are taken; else silence is no fault.
 AGAIN_NS = SECOND
-UNANSWERED_MAX = 1_024  # answers one caller may wait for; a sender that does not wait for each is rare
+UNANSWERED_MAX = (
+    1_024  # answers one caller may wait for, beyond it he is to send again; a sender that does not wait for each is rare
+)
 
 
 @dataclass(slots=True)
@@ -226,9 +228,14 @@ class Callers:
         receipt = None
         if understood.answer is not None:
             caller = port.callers.get(connection) if connection is not None else None
-            if caller is None or caller.unanswered >= UNANSWERED_MAX:
+            if caller is None:
                 self._report.drop("unanswered")
-                return  # He has gone, or does not listen: he will send it again.
+                return  # He has gone: he will send it again.
+            if caller.unanswered >= UNANSWERED_MAX:
+                self._report.drop("unanswered")
+                caller.unanswered += 1
+                self._send(port, connection, understood.answer, "R", now)
+                return
             self._count += 1
             receipt = self._count.to_bytes(8, "big")
             self._owed[receipt] = _Owed(port, connection, understood.answer)

@@ -11,7 +11,7 @@ from firmware.core.errors import BadSettings
 from firmware.core.framing import HL7_BYTES_MAX
 from firmware.core.message import Priority, Severity
 from firmware.core.upper_layer import STEP
-from firmware.intake.callers import CALLERS_A_PEER, MESSAGES_A_STEP
+from firmware.intake.callers import CALLERS_A_PEER, MESSAGES_A_STEP, UNANSWERED_MAX
 from firmware.intake.settings import IntakeSettings
 from firmware.intake.station import IntakeStation
 from simulator.disk import Failing
@@ -178,6 +178,23 @@ def test_what_cannot_be_kept_is_refused(make_room: Callable[..., Room]) -> None:
 
     acknowledged = {str(number) for number in range(10) if b"MSA|AA|%d\r" % number in door.answers[caller]}
     assert {"0", "1", "2", "3", "9"} == acknowledged == {row.fields["hl7/control_id"] for row in room.messages()}
+
+
+def test_who_does_not_wait_for_his_answers_gets_all_of_them(open_room: Room) -> None:
+    """While the disk takes nothing, more than one caller may wait for is refused, not passed over in silence: he knows what to send again."""
+    door = open_room.doors[2575]
+    caller = door.call(MONITOR)
+    open_room.board.disk.failing = Failing.READ_ONLY
+    door.say(caller, b"".join(alert(number, "PN") for number in range(UNANSWERED_MAX + 10)))
+    for _ in range(UNANSWERED_MAX // MESSAGES_A_STEP + 1):
+        open_room.step()
+    assert (0, 10) == tuple(door.answers[caller].count(code) for code in (b"MSA|AA|", b"MSA|AR|"))
+    open_room.board.disk.failing = Failing.NOT
+    for _ in range(4):
+        open_room.step(1_000)
+
+    assert (UNANSWERED_MAX, 10) == tuple(door.answers[caller].count(code) for code in (b"MSA|AA|", b"MSA|AR|"))
+    assert UNANSWERED_MAX == len(open_room.messages())
 
 
 def test_a_crowded_box_lets_callers_wait(make_room: Callable[..., Room]) -> None:
