@@ -11,7 +11,7 @@ from firmware.core.report import Report
 from firmware.core.said import Said, clean_text
 from firmware.core.timestamp import SECOND
 from firmware.intake.settings import IntakeSettings
-from firmware.intake.taking import Taking
+from firmware.intake.taking import Moments, Taking
 
 PROCESS = "sdc"
 AGAIN_NS = 5 * SECOND  # A consumer that ends is a process that starts; a room's devices are found again within some seconds.
@@ -26,6 +26,7 @@ class Alerting:
         self._rules = rules
         self._report = report
         self._taking = taking
+        self._moments = Moments()
         self._request = AlertRequest(
             settings.sdc_address, settings.sdc_devices, settings.tls_certificate or None, settings.tls_key or None, settings.tls_ca or None
         )  # fmt: skip
@@ -128,7 +129,13 @@ class Alerting:
             time_utc_ns=since_utc_ns, text=clean_text(text), fields=fields,
         )  # fmt: skip
         message = message_from(
-            said, address=address, port=None, stamp_utc_ns=now.utc_ns, now=now, rules=self._rules, count=self._report.count
+            said,
+            address=address,
+            port=None,
+            stamp_utc_ns=self._moments.next(now),
+            now=now,
+            rules=self._rules,
+            count=self._report.count,
         )
         self._taking.take(message, now.monotonic)
 

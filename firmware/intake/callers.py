@@ -13,7 +13,7 @@ from firmware.core.framing import Framing
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 from firmware.intake.doors import Answer, Door, Reader, Understood
-from firmware.intake.taking import Taking
+from firmware.intake.taking import Moments, Taking
 
 MESSAGES_A_STEP = 512  # A twentieth of a second of them; then the mirror port and the disk have their turn.
 # From the first byte of a message to its last. A megabyte takes a second over the slowest link of a room; who takes longer is stuck
@@ -71,7 +71,7 @@ class Callers:
         self._ports = [_Port(door, door.reader()) for door in doors]
         self._owed: dict[bytes, _Owed] = {}
         self._count = 0
-        self._moment, self._after = 0, 0  # UTC ns of the step, and how many messages were taken in it
+        self._moments = Moments()
 
     def hear(self, now: Now) -> bool:
         """Open what is not open, hear who has something to say, up to a step's ceiling; whether there may be more."""
@@ -213,14 +213,11 @@ class Callers:
         if understood.said is None:
             self._report.count(f"{port.door.name}_other")
             return
-        # TCP brings nothing twice: who says one thing three times in a step means three, and a nanosecond tells them apart, in their order.
-        self._after = self._after + 1 if self._moment == now.utc_ns else 0
-        self._moment = now.utc_ns
         message = message_from(
             understood.said,
             address=peer,
             port=None,
-            stamp_utc_ns=now.utc_ns + self._after,
+            stamp_utc_ns=self._moments.next(now),
             now=now,
             rules=self._rules,
             count=self._report.count,

@@ -1,6 +1,6 @@
 """What becomes of a message between being understood and being written: known already, not subscribed to, or waiting."""
 
-from drivers.clock import Monotonic
+from drivers.clock import Monotonic, Now
 from firmware.core.allowance import Allowance
 from firmware.core.entrance import COPIES_NS, EVERYBODY, Rules, entry_of
 from firmware.core.message import Message, Priority
@@ -108,6 +108,21 @@ class Taking:
         if len(self._known) > self._known_max:
             del self._known[next(iter(self._known))]
         return is_copy
+
+
+class Moments:
+    """When each of the things was said that come in one step: a nanosecond apart, in their order. Who says one thing three times means three
+    where nothing on the way can have copied it (TCP), and at one moment they would be one.
+    """
+
+    def __init__(self) -> None:
+        self._step_utc_ns, self._count = 0, 0
+
+    def next(self, now: Now) -> int:
+        """UTC ns, as late as `now` or a little later."""
+        self._count = self._count + 1 if self._step_utc_ns == now.utc_ns else 0
+        self._step_utc_ns = now.utc_ns
+        return now.utc_ns + self._count
 
 
 _COUNTERS = {priority: f"messages_p{priority}" for priority in (1, 2, 3, 4)}

@@ -50,6 +50,16 @@ def test_priorities(ward: Room, priority: str, expected: Priority) -> None:
     assert ("pump-1", "sdc", "alert", "airway pressure low") == (message.device, message.process, message.kind, message.text)
 
 
+def test_an_alert_that_comes_and_goes(ward: Room) -> None:
+    """Each begin and each end, also when they are heard together, and in their order: the last of them is how it is now."""
+    for present in (True, False, True, False, True):
+        ward.consumers[-1].alert(PUMP, "c1", priority="Hi", present=present)
+    said(ward)
+    rows = sorted((row for row in ward.messages() if row.event == "mdc/196670"), key=lambda row: row.origin_time.tai_ns)
+
+    assert ["start", "end", "start", "end", "start"] == [row.fields["alert/phase"] for row in rows]
+
+
 def test_an_alert_that_escalates(ward: Room) -> None:
     """Its priority is what it is now: the high one is in the inbox at once, the end wakes nobody."""
     consumer = ward.consumers[-1]
