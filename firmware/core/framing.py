@@ -12,7 +12,8 @@ from firmware.core.errors import BadItem
 from firmware.core.upper_layer import PDU_BYTES_MAX
 
 SYSLOG_BYTES_MAX = 65_536  # RFC 5425 §4.3.1 asks for 8,192 at least; an audit message of IHE ATNA may have 32,768
-HL7_BYTES_MAX = 1 << 20  # A waveform snapshot has some hundred kilobytes; documents are not sent this way.
+HL7_BYTES_MAX = 1 << 20  # A waveform snapshot has some hundred kilobytes; what is longer is a document, and refused.
+CUT_BYTES = 4_096  # of one that is longer; the header has some hundred
 STATUS_BYTES_MAX = 65_536
 IGTL_HEADER_BYTES = 58
 ASSOCIATE_BYTES_MAX = (
@@ -100,12 +101,21 @@ class SyslogFraming:
         return None
 
 
+class Cut(bytes):
+    """The begin of a message that was longer than is held: enough to say to whom that it is refused."""
+
+
 class MllpFraming(_Framed):
-    """Blocks between <VT> and <FS><CR> (HL7 minimal lower layer protocol, release 1). Between blocks nothing but line ends may stand."""
+    """Blocks between <VT> and <FS><CR> (HL7 minimal lower layer protocol, release 1). Between blocks nothing but line ends may stand.
+
+    Of a block that is too long its begin is given out when its end is met. To end the connection would not do: its sender would connect
+    again, begin with it again, and what is behind it would never come.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._searched = 0
+        self._cut: Cut | None = None
 
     @property
     def held(self) -> int:
@@ -114,8 +124,9 @@ class MllpFraming(_Framed):
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._data += data
         while True:
-            begin = len(self._data) - len(self._data.lstrip(b"\r\n"))
-            del self._data[:begin]
+            if self._data[:1] != _START:
+                begin = len(self._data) - len(self._data.lstrip(b"\r\n"))
+                del self._data[:begin]
             if not self._data:
                 self._searched = 0
                 return
@@ -123,14 +134,14 @@ class MllpFraming(_Framed):
                 raise BadItem("expected <VT> at the beginning of an MLLP block")
             # Not from the beginning each time: somebody who sends a megabyte byte by byte would cost its square.
             end = self._data.find(_END, max(1, self._searched - 1))
+            if self._cut is None and (end if end >= 0 else len(self._data)) > HL7_BYTES_MAX:
+                self._cut = Cut(self._data[1 : CUT_BYTES + 1])
             if end < 0:
+                if self._cut is not None:
+                    del self._data[1:-1]  # The last one may be the begin of the end.
                 self._searched = len(self._data)
-                if len(self._data) > HL7_BYTES_MAX:
-                    raise BadItem(f"expected MLLP blocks of at most {HL7_BYTES_MAX} bytes")
                 return
-            if end > HL7_BYTES_MAX:
-                raise BadItem(f"expected MLLP blocks of at most {HL7_BYTES_MAX} bytes")
-            block = bytes(self._data[1:end])
+            block, self._cut = self._cut if self._cut is not None else bytes(self._data[1:end]), None
             del self._data[: end + len(_END)]
             self._searched = 0
             yield block

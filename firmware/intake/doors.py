@@ -8,7 +8,7 @@ from drivers.listener import ListenRequest, Transport
 from firmware.core import datagram, hl7, igtl, mpps
 from firmware.core.context import Kind
 from firmware.core.errors import BadItem, BadSettings
-from firmware.core.framing import DicomFraming, Framing, IgtlFraming, MllpFraming, SyslogFraming
+from firmware.core.framing import HL7_BYTES_MAX, Cut, DicomFraming, Framing, IgtlFraming, MllpFraming, SyslogFraming
 from firmware.core.said import Said
 from firmware.core.upper_layer import (
     CREATE,
@@ -109,6 +109,8 @@ def _syslog(data: bytes) -> Understood:
 
 def _hl7(data: bytes, zone: timezone | None, pseudonym: Pseudonym | None) -> Understood:
     try:
+        if isinstance(data, Cut):
+            raise BadItem(f"expected MLLP blocks of at most {HL7_BYTES_MAX} bytes")
         document = hl7.decoded(data, zone=zone, pseudonym=pseudonym)
     except BadItem as trouble:
         header = hl7.header_of(data)

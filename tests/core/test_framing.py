@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from firmware.core.errors import BadItem
 from firmware.core.framing import (
+    CUT_BYTES,
     HL7_BYTES_MAX,
     STATUS_BYTES_MAX,
     SYSLOG_BYTES_MAX,
+    Cut,
     DicomFraming,
     Framing,
     IgtlFraming,
@@ -62,7 +64,6 @@ def test_whatever_the_pieces(framing: Callable[[], Framing], stream: bytes, expe
         (SyslogFraming, b"<13>" + b"x" * SYSLOG_BYTES_MAX),
         (SyslogFraming, b"65537 <13>"),
         (SyslogFraming, b"999999 <13>"),
-        (MllpFraming, b"\x0b" + b"x" * HL7_BYTES_MAX + b"xx"),
         (MllpFraming, b"MSH|"),
         (IgtlFraming, igtl(b"STATUS", bytes(STATUS_BYTES_MAX + 1))),
         (IgtlFraming, b"\x00\x09" + bytes(56)),
@@ -72,6 +73,21 @@ def test_what_is_too_long_or_no_sense(framing: Callable[[], Framing], stream: by
     """Endless messages and streams that are something else end the connection."""
     with pytest.raises(BadItem):
         list(framing().feed(stream))
+
+
+@pytest.mark.parametrize("piece", [65_536, HL7_BYTES_MAX + 5, 4 * HL7_BYTES_MAX])
+def test_a_block_that_is_too_long_costs_itself(piece: int) -> None:
+    """Its begin is given out as such when its end is met, whatever the pieces; what stands behind it is read, and memory is bounded."""
+    made = MllpFraming()
+    stream = b"\x0bMSH|1" + b"x" * (2 * HL7_BYTES_MAX) + b"\x1c\r\x0bMSH|2\x1c\r\x0b" + b"x" * (HL7_BYTES_MAX - 1) + b"\x1c\r"
+    found, most = [], 0
+    for at in range(0, len(stream), piece):
+        found += made.feed(stream[at : at + piece])
+        most = max(most, made.held)
+
+    assert [(Cut, b"MSH|1"), (bytes, b"MSH|2"), (bytes, b"xxxxx")] == [(type(block), bytes(block[:5])) for block in found]
+    assert [CUT_BYTES, 5, HL7_BYTES_MAX - 1] == [len(block) for block in found]
+    assert most <= HL7_BYTES_MAX
 
 
 def test_an_endless_image_is_not_held() -> None:
