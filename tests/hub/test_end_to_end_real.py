@@ -205,10 +205,14 @@ def test_command_reaches_the_box_and_stays_until_answered(fleet: Fleet) -> None:
         expires_tai_ns=tai + 10**12,
     )  # fmt: skip
     (outgoing,) = fleet.hub_board.disk.list("commands/outgoing")
+    signed = fleet.hub_board.disk.read(f"commands/outgoing/{outgoing}")
     fleet.run(lambda: bool(fleet.box.disk.list("commands/received")))
     (received,) = fleet.box.disk.list("commands/received")
+    (kept,) = fleet.hub_board.disk.list("commands/outgoing")  # by its name, or that of what is on its way
 
-    assert fleet.hub_board.disk.read(f"commands/outgoing/{outgoing}") == fleet.box.disk.read(f"commands/received/{received}")
+    assert (
+        signed == fleet.hub_board.disk.read(f"commands/outgoing/{kept}") == fleet.box.disk.read(f"commands/received/{received}")
+    )
 
 
 def test_over_tls_with_certificates(tmp_path: Path) -> None:
