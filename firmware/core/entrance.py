@@ -37,6 +37,7 @@ OWN_KINDS = frozenset(
         "rollout",
     }
 )
+ANSWER_KINDS = frozenset({"command-result", "evidence-result"})  # to an order: somebody waits for them
 YEAR_2000_TAI_NS = (946_684_800 + 32) * SECOND  # TAI was 32 s ahead then
 # Copies of a message that has no time of its own (mirror ports send both directions) come within microseconds; a publisher that
 # repeats itself within a second or two.

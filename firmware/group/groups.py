@@ -8,6 +8,7 @@ from fnmatch import translate
 from typing import Literal
 
 from drivers.clock import ClockState, Monotonic, Now, Timestamp
+from firmware.core.entrance import ANSWER_KINDS
 from firmware.core.message import Priority, Unpacked
 from firmware.core.spool import FLOOD_ITEMS
 from firmware.core.timestamp import MS, SECOND
@@ -23,9 +24,10 @@ FLOOD_WAIT_NS = SECOND  # A flooding device's alarms are gathered into full grou
 FLOODS_MAX = 256
 FLOOD_MESSAGES_PER_S = 20  # what of a flood may go before alarms that come later, as intake's allowance
 
-# By priority and the beginning of an interval; 0 and an event (they stand first, for the alarm that may be in one); or the priority
-# and a device that floods.
+# By priority and the beginning of an interval; 0 and an event (they stand first, for the alarm that may be in one); the priority
+# and a device that floods; or the priority and ANSWERS.
 Key = tuple[int, int, str]
+ANSWERS = -1  # What the box says to an order: somebody waits for it, so it waits for no company.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Member:
     event: str | None = None
     received: Timestamp = field(default=Timestamp(0, 0, "none", ClockState.FREE), compare=False)
     flood: str | None = None  # the device, when its allowance was used up
+    is_answer: bool = False  # to an order
 
 
 def _order(member: Member) -> tuple[int, bytes]:
@@ -52,7 +55,7 @@ def member_of(row: Unpacked, item: str, leaves: bytes | None = None) -> Member:
     message = row.message
     return Member(
         message.origin_time.tai_ns, row.identity, row.single, item, leaves, message.priority, message.event, message.received_time,
-        message.device if item.startswith(FLOOD_ITEMS) else None,
+        message.device if item.startswith(FLOOD_ITEMS) else None, message.kind in ANSWER_KINDS,
     )  # fmt: skip
 
 
@@ -152,6 +155,8 @@ class OpenGroups:
         is_of_event = self._events is not None and member.event is not None and self._events.match(member.event) is not None
         if member.flood is not None:
             return [(int(member.priority), 0, member.flood)]
+        if member.is_answer:
+            return [(int(member.priority), ANSWERS, "")]
         keys: list[Key] = [(0, 0, member.event or "")] if is_of_event else []
         if not keys or int(member.priority) in self._settings.immediate:
             interval_ns = self._interval_ns[member.priority]
@@ -190,11 +195,14 @@ class OpenGroups:
         if member.flood is not None:
             begin = member.origin_tai_ns - now.tai_offset_s * SECOND
             return Group(member.priority, begin, now.monotonic, now.monotonic.after(FLOOD_WAIT_NS), flood=member.flood)
+        if start == ANSWERS:
+            begin = member.origin_tai_ns - now.tai_offset_s * SECOND
+            return Group(member.priority, begin, now.monotonic, now.monotonic)
         interval_ns = self._interval_ns[member.priority]
         return Group(member.priority, start, now.monotonic, self._due(start + interval_ns, interval_ns, now))
 
     def _is_immediate(self, key: Key) -> bool:
-        return key[0] in self._settings.immediate and not key[2]
+        return (key[0] in self._settings.immediate or key[1] == ANSWERS) and not key[2]
 
     def _reason(self, key: Key) -> ClosedBy:
         if key[0] == 0:

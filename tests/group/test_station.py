@@ -1,6 +1,7 @@
 """Grouping: by priority, then by interval, with ceilings; the inbox keeps everything until it is published."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,6 +22,19 @@ def test_alarms_are_released_at_once(gate: Gate) -> None:
     assert [["alarm"]] == gate.texts()
     assert (None, []) == (wish, gate.names("inbox"))
     assert "immediate" == next(iter(gate.releases().values())).facts["closed_by"]
+
+
+@pytest.mark.parametrize("kind", ["command-result", "evidence-result"])
+def test_what_is_said_to_an_order_waits_for_no_company(gate: Gate, kind: str) -> None:
+    """Whoever gave it looks at "sent" until then, and a refusal is something to be mended now; what else there is waits as ever. (S2-048)"""
+    gate.put([gate.message("ordinary", 3)])
+    gate.put([replace(gate.message("refused", 3), kind=kind), replace(gate.message("and why", 3), kind=kind)], writer="command")
+    gate.step()
+
+    assert [["refused", "and why"]] == [sorted(texts, reverse=True) for texts in gate.texts()]
+    assert "immediate" == next(iter(gate.releases().values())).facts["closed_by"]
+    gate.step(610)
+    assert ["ordinary"] in gate.texts()
 
 
 def test_priorities_do_not_mix_devices_do(gate: Gate) -> None:
