@@ -9,19 +9,15 @@ Markers, for people who write log lines by hand (S2-082), in any text value, in 
 Every doubt is decided towards sensitive: `#phidias` opens, `#endoscope` does not close. Names are looked for in texts as well.
 """
 
-import codecs
 import re
-import zlib
-from base64 import b64decode
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from html import unescape
 from unicodedata import normalize
-from urllib.parse import unquote
 
 from firmware.core.message import Field, Tag
+from firmware.core.written import hidden, may_hide, readings
 
 FIELD_NAMES = (
     "patient", "patient_name", "patient_id", "patient_identifier", "mrn", "medical_record_number", "birth_date",
@@ -108,26 +104,7 @@ _BARE = (
 _BARE_NAME = re.compile(rf"(?:(?<![\w.{_MARK}-])|{_COLOUR}|\\(?P<escape>[nrt])){_BARE}")
 # The same in less time, for texts with neither colour nor backslash; its escape matches nothing.
 _BARE_NAME_UNCOLOURED = re.compile(rf"(?<![\w.{_MARK}-])(?P<escape>(?!))?{_BARE}")
-# Percent-encoding, as in addresses of the web; and there, and in names of files, whom a path leads to.
-# Other ways to write a letter are those of web pages and XML, of strings in JSON and in programs, and of Windows, which puts zeros between.
-_PERCENT = re.compile(r"%[0-9A-F]{2}", re.IGNORECASE)
-_ESCAPED = re.compile(r"\\(?:u([0-9A-F]{4})|x([0-9A-F]{2}))", re.IGNORECASE)
-_ENTITY = re.compile(r"&#?[A-Za-z0-9]{1,31};")
-_WRITTEN_LEVELS = 3
-# A blank in a form that was sent.
-_QUERY_PLUS = re.compile(r"(?<=[A-Za-z])\+(?=[A-Za-z])")
-# What may be base64 or hexadecimal: a run long enough, of capitals, small letters and digits, or of the sixteen digits, some of them
-# letters. Names of topics and classes are none, nor numbers of nanoseconds. turnstile.c: is_encoded looks for the same.
-_ENCODED = re.compile(
-    r"(?<![A-Za-z0-9+])(?:0x)?(?:(?=\d*[A-Fa-f])([0-9A-Fa-f]{16,})(?![A-Za-z0-9+])"
-    r"|(?=[a-z0-9+]*[A-Z])(?=[A-Z0-9+]*[a-z])(?=[A-Za-z+]*\d)[A-Za-z0-9+]{20,})"
-)
-_ENCODED_MIN = 16
-_AROUND_ENCODED = re.compile(r"[A-Za-z0-9+/_-]*+")
-_WITHIN_MAX = (
-    131_072  # characters looked at within one text; what unpacks to more than that is not waited for, and counts as found
-)
-_NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1a\x7f]")
+# In addresses of the web and in names of files, whom a path leads to.
 _PATH = re.compile(
     r"(?:[/\\](?:patients?|mrns?|practitioners?|(?:related)?persons?)[/\\]"
     r"|(?-i:(?<![\w.-])(?:Patient|RelatedPerson|Practitioner|Person)/)(?=(?:[a-z.-]*\d){3}))([^\s/\\?#&\"'<>:,;]+)",
@@ -426,101 +403,27 @@ def holds_marker(data: bytes) -> bool:
 
 
 def _text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
-    may_hide = _may_hide(text)
-    if not may_hide and _UNSUSPICIOUS.fullmatch(text) and not _may_name_somebody(text):
+    is_hiding = may_hide(text)
+    if not is_hiding and _UNSUSPICIOUS.fullmatch(text) and not _may_name_somebody(text):
         return
     tags = list(_plain_text_tags(path, text, names))
-    for read in _readings(text):
+    for read in readings(text):
         within = list(_plain_text_tags(path, read, names))
         if len(within) > len(tags) or any(tag.start == tag.end for tag in within):
             tags = [Tag(path, 0, 0, within[0].why)]
-    if may_hide and (why := _hidden(text, names)):
+    if is_hiding and (why := _hidden(text, names)):
         tags = [Tag(path, 0, 0, why)]
     yield from tags
 
 
-def _readings(text: str) -> Iterator[str]:
-    """What it says to whoever undoes how it was written."""
-    read = text
-    for _ in range(_WRITTEN_LEVELS):
-        before = read
-        read = read.replace("\0", "")
-        if "%" in read and _PERCENT.search(read):
-            read = unquote(read)
-        if "&" in read:
-            read = _ENTITY.sub(lambda match: unescape(match[0]), read)
-        if "\\" in read:
-            read = _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), read)
-        if read == before:
-            break
-    if read != text:
-        yield read
-    if "+" in read and "=" in read and (spaced := _QUERY_PLUS.sub(" ", read)) != read:
-        yield spaced.replace("?", " ").replace("&", " ")
-
-
-def _may_hide(text: str) -> bool:
-    return (
-        len(text) >= _ENCODED_MIN and max(map(len, text.split()), default=0) >= _ENCODED_MIN and _ENCODED.search(text) is not None
-    )
-
-
 def _hidden(text: str, names: SensitiveNames) -> str | None:
-    """Why what stands in it in base64 or hexadecimal, compressed perhaps, or within that, is sensitive."""
-    left, waiting = _WITHIN_MAX, [text]
-    while waiting:
-        for data in _encoded_in(waiting.pop()):
-            inner = _text_of(data, left)
-            if inner is None:
-                continue
-            left -= len(inner)
-            if left <= 0:
-                return "clinical"
-            for read in (inner, *_readings(inner)):
-                for tag in _plain_text_tags("", read, names):
-                    return tag.why
-            waiting.append(inner)
+    """Why what stands in it in another encoding is sensitive."""
+    for inner in hidden(text):
+        if inner is None:
+            return "clinical"
+        for tag in _plain_text_tags("", inner, names):
+            return tag.why
     return None
-
-
-def _encoded_in(text: str) -> Iterator[bytes]:
-    """What may be meant by each run of letters and digits that could be an encoding of bytes."""
-    end = 0
-    for match in _ENCODED.finditer(text):
-        if match[1]:
-            yield bytes.fromhex(match[1][: len(match[1]) & ~1])
-        if match.start() < end:
-            continue
-        start = match.start()
-        while start > end and text[start - 1] in "/_-":
-            start -= 1
-            while start > end and text[start - 1].isascii() and (text[start - 1].isalnum() or text[start - 1] == "+"):
-                start -= 1
-        around = _AROUND_ENCODED.match(text, start)
-        assert around is not None
-        end = around.end()
-        for part in dict.fromkeys((around[0], *around[0].split("/"))):
-            if len(part) >= _ENCODED_MIN:
-                part = part[: len(part) - (len(part) % 4 == 1)]
-                yield b64decode(part + "=" * (-len(part) % 4), altchars=b"-_" if "-" in part or "_" in part else None)
-
-
-def _text_of(data: bytes, size_max: int) -> str | None:
-    """Bytes as text, unpacked where they were packed; None where they are none."""
-    if data[:3] == b"\x1f\x8b\x08" or data[:1] == b"\x78":
-        try:
-            data = zlib.decompressobj(47).decompress(data, size_max)
-        except zlib.error:
-            pass
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return data.decode("utf-16", "replace")
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(data)  # Its last letter may be cut.
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-        if 3 * sum(c > "\x7f" for c in text) > len(text):
-            return None
-    return None if _NO_TEXT.search(text) else text
 
 
 def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Tag]:
