@@ -20,6 +20,7 @@ binutils        | readelf             | what a program of the initramfs needs be
 openssl         | openssl             | the keys that sign an update
 rauc            | rauc                | makes the signed bundle
 bc              | bc                  | sums
+qemu-utils      | qemu-img            | the disks of machines that only tests boot
 debian-archive-keyring | /usr/share/keyrings/debian-archive-keyring.gpg | whose packages these are
 "
 case "${1:-amd64}" in
