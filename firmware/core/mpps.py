@@ -26,6 +26,7 @@ STATES = {"IN PROGRESS": "in-progress", "COMPLETED": "completed", "DISCONTINUED"
 _WANTED = frozenset(
     ((_STATUS,), (_MODALITY,), (_STATION,), (_PLACE,), (_SCHEDULED, _STUDY), (_SCHEDULED, _ACCESSION))
 )  # fmt: skip
+_LAST = max(where[0] for where in _WANTED)
 
 
 def decoded(request: Request, caller: str, *, pseudonym: Callable[[Kind, str], str] | None = None) -> Said:
@@ -67,7 +68,7 @@ def _wanted(data: bytes, *, is_explicit: bool) -> Iterator[tuple[tuple[int, ...]
 
 
 class _Elements:
-    """A walk over a data set. What it may cost is bounded by its size, its number of elements and its depth."""
+    """A walk over a data set, as far as anything of it is wanted. What it may cost is bounded by its size, its number of elements and its depth."""
 
     def __init__(self, data: bytes, *, is_explicit: bool) -> None:
         self._data = data
@@ -84,7 +85,7 @@ class _Elements:
         if len(where) > DEPTH_MAX:
             raise BadItem(f"expected sequences of at most {DEPTH_MAX} levels")
         rows: list[tuple[tuple[int, ...], str]] = []
-        while at < end:
+        while at < end and (where or not self._is_behind(at, end)):
             tag, kind, size, at = self._head(at, end, is_explicit)
             if tag in (_ITEM_END, _SEQUENCE_END):
                 return at, rows
@@ -113,6 +114,11 @@ class _Elements:
             at, more = self._set(at, end if size == _UNDEFINED else at + size, where, is_explicit)
             rows += more
         return at, rows
+
+    def _is_behind(self, at: int, end: int) -> bool:
+        """Whether nothing from here on is wanted: elements ascend (PS3.5 §7.1). What follows are the images, and perhaps not all of them."""
+        group, element = struct.unpack_from("<HH", self._data, at) if at + 4 <= end else (0, 0)
+        return bool((group << 16 | element) > _LAST)
 
     def _head(self, at: int, end: int, is_explicit: bool) -> tuple[int, bytes, int, int]:
         """Tag, its kind where that is said, length, and where its value begins."""

@@ -17,9 +17,10 @@ from firmware.core.errors import BadItem
 VERIFICATION, STEP = "1.2.840.10008.1.1", "1.2.840.10008.3.1.2.3.3"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"  # both little endian
 PDU_BYTES_MAX = 16_384  # announced; what an association request may be has a ceiling of its own (framing.py)
-MESSAGE_BYTES_MAX = (
-    1 << 20
-)  # A step that is over lists its images, of some 110 bytes each: diffusion and functional MR have thousands.
+# Held of one. A step that is over lists its images at its end, behind all that is read of it (mpps.py), of some 110 bytes each: diffusion
+# and functional MR have thousands, a long CT more than ten thousand. What is more passes by without being held.
+MESSAGE_BYTES_MAX = 1 << 20
+PASSING_BYTES_MAX = 32 << 20
 CONTEXTS_MAX = 128  # PS3.8 §9.3.2.2: odd numbers below 256
 ECHO, CREATE, SET = 0x0030, 0x0140, 0x0120
 SUCCESS, FAILED, NO_SUCH_CLASS, NO_SUCH_OPERATION = 0x0000, 0x0110, 0x0118, 0x0211
@@ -31,7 +32,10 @@ _VERSION = b"SCRUBJAY"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message: what is asked (ECHO, CREATE, SET), about which instance, and the data set as it came with its syntax."""
+    """One message: what is asked (ECHO, CREATE, SET), about which instance, and the data set as it came with its syntax.
+
+    data: of a longer one the first MESSAGE_BYTES_MAX.
+    """
 
     context: int
     operation: int
@@ -57,6 +61,7 @@ class Association:
         self.caller = ""
         self._contexts: dict[int, tuple[str, bool]] | None = None  # class, and whether it is explicit; None before there is one
         self._command, self._data = bytearray(), bytearray()  # in place: a stranger chooses how small the pieces are
+        self._passed = 0  # bytes of the data set that are not held
         self._waiting: tuple[int, dict[int, bytes]] | None = None  # a command whose data set is still coming
 
     def feed(self, pdu: bytes) -> Heard:
@@ -121,9 +126,11 @@ class Association:
         if is_command:
             self._command += piece
         else:
-            self._data += piece
-        if len(self._command) + len(self._data) > MESSAGE_BYTES_MAX:
-            raise BadItem(f"expected messages of at most {MESSAGE_BYTES_MAX} bytes")
+            held = piece[: MESSAGE_BYTES_MAX - len(self._data)]
+            self._data += held
+            self._passed += len(piece) - len(held)
+        if len(self._command) > MESSAGE_BYTES_MAX or self._passed > PASSING_BYTES_MAX:
+            raise BadItem(f"expected commands of at most {MESSAGE_BYTES_MAX} bytes, and {PASSING_BYTES_MAX} more of a data set")
         if not is_last:
             return None
         if is_command:
@@ -134,7 +141,7 @@ class Association:
             return self._request(context, command, b"")
         assert self._waiting is not None, "a data set follows its command"
         (begun, command), self._waiting = self._waiting, None
-        data, self._data = bytes(self._data), bytearray()
+        data, self._data, self._passed = bytes(self._data), bytearray(), 0
         if begun != context:
             raise BadItem("expected the data set in the context of its command")
         return self._request(context, command, data)

@@ -104,7 +104,8 @@ def test_a_message_in_pieces() -> None:
         (associate(STEP), pdu(4, value(command(CREATE), 3)), pdu(4, value(command(CREATE), 3))), (associate(STEP), pdu(4, value(b"x" * 8, 2))),
         (associate(STEP), pdu(4, b"\0\0\0\1\1\3")), (associate(STEP), pdu(4, value(element(0x0008_0100, b"\0\0"), 3))), (associate(),),
         (associate(STEP), pdu(4, value(element(0x0100, b"\0"), 3))), (associate(STEP), pdu(3, bytes(4))), (pdu(1, bytes(60)),),
-        (associate(STEP), pdu(4, value(command(CREATE), 3)), *[pdu(4, value(bytes(16_000), 0))] * (MESSAGE_BYTES_MAX // 16_000 + 1)),
+        (associate(STEP), pdu(4, value(command(CREATE), 3)), *[pdu(4, value(bytes(16_000), 0))] * 2_200),
+        (associate(STEP), *[pdu(4, value(bytes(16_000), 1))] * (MESSAGE_BYTES_MAX // 16_000 + 1)),
     ],
 )  # fmt: skip
 def test_what_ends_a_connection(pdus: tuple[bytes, ...]) -> None:
@@ -228,6 +229,32 @@ def test_an_element_of_unknown_kind_whose_length_is_not_said() -> None:
     told = said(unknown + element(0x0040_0252, b"COMPLETED ", "CS"), is_explicit=True)
 
     assert "mpps/completed" == told.event
+
+
+@pytest.mark.parametrize("is_explicit", [False, True])
+def test_a_step_with_thousands_of_images(is_explicit: bool) -> None:
+    """The end of a study of 12,000 images, each of them named behind what is read, is one like any other; the next message is whole again."""
+    association = Association()
+    association.feed(associate(STEP, syntax=EXPLICIT if is_explicit else IMPLICIT))
+    image = element(0x0008_1150, b"1.2.840.10008.5.1.4.1.1.4\0", "UI" if is_explicit else "")
+    image += element(0x0008_1155, b"2.25.208236419480733186011466180183925163241".ljust(46, b"\0"), "UI" if is_explicit else "")
+    images = (struct.pack("<HHI", 0xFFFE, 0xE000, len(image)) + image) * 12_000
+    listed = (
+        struct.pack(
+            "<HH2sHI" if is_explicit else "<HHI", *((0x0040, 0x0340, b"SQ", 0) if is_explicit else (0x0040, 0x0340)), len(images)
+        )
+        + images
+    )
+    kind = "CS" if is_explicit else ""
+    for state, data in (("completed", element(0x0040_0252, b"COMPLETED ", kind) + listed), ("in-progress", b"")):
+        assert None is association.feed(pdu(4, value(command(SET), 3))).request
+        pieces = [data[at : at + 16_000] for at in range(0, len(data), 16_000)] or [b""]
+        for piece in pieces[:-1]:
+            assert None is association.feed(pdu(4, value(piece, 0))).request
+        request = association.feed(pdu(4, value(pieces[-1], 2))).request
+        assert request is not None
+
+        assert f"mpps/{state}" == decoded(request, "CT_1").event
 
 
 @pytest.mark.parametrize(
