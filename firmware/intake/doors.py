@@ -1,14 +1,15 @@
 """What is spoken at each door: how messages are framed, what they say, and how they are answered. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta, timezone
 
 from drivers.listener import ListenRequest, Transport
 from firmware.core import datagram, hl7, igtl, mpps
-from firmware.core.context import Kind
+from firmware.core.context import PREFIX, Kind
 from firmware.core.errors import BadItem, BadSettings
 from firmware.core.framing import HL7_BYTES_MAX, Cut, DicomFraming, Framing, IgtlFraming, MllpFraming, SyslogFraming
+from firmware.core.message import Field
 from firmware.core.said import Said
 from firmware.core.upper_layer import (
     CREATE,
@@ -24,6 +25,7 @@ from firmware.core.upper_layer import (
 )
 from firmware.intake.settings import IntakeSettings
 
+STEPS_MAX = 1_024  # remembered; a scanner begins some thirty a day
 Pseudonym = Callable[[Kind, str], str]
 Answer = Callable[
     [str, int, str], bytes
@@ -94,9 +96,10 @@ def doors_of(settings: IntakeSettings, pseudonym: Pseudonym | None = None) -> tu
     services: tuple[tuple[str, Transport, int], ...] = (
         ("dicom", "tcp", settings.dicom_listen), ("dicom-tls", "tls", settings.dicom_tls_listen)
     )  # fmt: skip
+    begun = _Begun()
     for name, transport, port in services:
         if port:
-            found.append(Door(name, request(transport, port), DicomFraming, lambda: _Steps(pseudonym).read))
+            found.append(Door(name, request(transport, port), DicomFraming, lambda: _Steps(pseudonym, begun).read))
     ports = [(door.request.transport == "udp", door.request.port) for door in found]
     if len(set(ports)) < len(ports):
         raise BadSettings("[intake] expected a port of its own for each listener")
@@ -133,12 +136,35 @@ def _igtl(data: bytes) -> Understood:
         return Understood(None, wrong="error")
 
 
+class _Begun:
+    """Which study and order a step is of, as its beginning said it: its end, on another association, names the step alone (PS3.4 §F.7.2.2).
+
+    Without it nobody could tell whose end that is. In memory, by pseudonym; beyond STEPS_MAX the one that began first is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._about: dict[Field, dict[str, Field]] = {}
+
+    def note(self, said: Said) -> None:
+        """A step has begun."""
+        about = {name: value for name, value in said.fields.items() if name.startswith(PREFIX)}
+        self._about[about.get(f"{PREFIX}step")] = about
+        if len(self._about) > STEPS_MAX:
+            del self._about[next(iter(self._about))]
+
+    def told(self, said: Said) -> Said:
+        """What is said of a step, with what it is about."""
+        about = self._about.get(said.fields.get(f"{PREFIX}step"), {})
+        return replace(said, fields={**said.fields, **about})
+
+
 class _Steps:
     """One association, on which a modality says how far a procedure step is."""
 
-    def __init__(self, pseudonym: Pseudonym | None) -> None:
+    def __init__(self, pseudonym: Pseudonym | None, begun: _Begun) -> None:
         self._association = Association()
         self._pseudonym = pseudonym
+        self._begun = begun
 
     def read(self, pdu: bytes) -> Understood:
         heard = self._association.feed(pdu)
@@ -153,9 +179,12 @@ class _Steps:
             return Understood(None, reply=self._association.answer(request, NO_SUCH_CLASS))
         answer = self._answering(request)
         try:
-            return Understood(mpps.decoded(request, self._association.caller, pseudonym=self._pseudonym), answer)
+            said = mpps.decoded(request, self._association.caller, pseudonym=self._pseudonym)
         except BadItem:
             return Understood(None, answer, "error")
+        if request.operation == CREATE:
+            self._begun.note(said)
+        return Understood(self._begun.told(said), answer)
 
     def _answering(self, request: Request) -> Answer:
         return lambda code, utc_ns, number: self._association.answer(request, SUCCESS if code == "A" else FAILED)

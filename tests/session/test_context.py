@@ -289,6 +289,29 @@ def test_hl7_opens_and_a_modality_closes(make_gate: Callable[..., Gate]) -> None
     assert (opened.identity, {"order", "visit", "appointment", "study", "step"}) == (gate.last.identity, set(gate.last.context))
 
 
+def test_another_patients_step_closes_nothing_that_hl7_opened(make_gate: Callable[..., Gate]) -> None:
+    """Where steps open nothing, the end of another patient's step is another's all the same, and our own closes: the modality named the order
+    when it began. (S2-130)"""
+    hl7_port, dicom_port = free_port(), free_port()
+    gate = make_gate(hl7_listen=hl7_port, dicom_listen=dicom_port)
+    gate.use(SessionSettings(opens=SETTINGS.opens[:1], closes=SETTINGS.closes[:1], settle_ms=0))
+    gate.hear(hl7_port, scheduled(1, "Started"))
+    gate.until(lambda: gate.current is not None)
+    opened = gate.current
+    other, ours = "1.2.4.7,1,1.2.4", "1.2.3.7,99001234,1.2.3"
+    gate.meet(
+        MODALITY,
+        str(dicom_port),
+        "implicit",
+        *(f"{step},{state}" for state in ("IN PROGRESS", "COMPLETED") for step in (other, ours)),
+    )
+    gate.until(lambda: gate.current is None)
+
+    assert opened is not None and gate.last is not None
+    assert (opened.identity, 1) == (gate.last.identity, gate.count("closings_of_others"))
+    assert [] == gate.planted()
+
+
 def test_the_key_outlives_the_process(make_gate: Callable[..., Gate]) -> None:
     """A session opened before intake began anew is closed by its own number afterwards."""
     port = free_port()
