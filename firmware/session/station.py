@@ -127,7 +127,7 @@ class SessionStation:
         """Whether it is done with; else it is looked at again when the session it ended has been closed."""
         session, at, context = self._session, message.received_time, context_of(message.fields)
         if session is not None and session.end is None and self._rules.closes_kind(message, session.kind):
-            if at.tai_ns < session.start.tai_ns:
+            if _is_before(at, session.start):
                 self.report.count("closings_of_before")
                 return True
             if is_same(session.context, context) is False:
@@ -291,6 +291,11 @@ class SessionStation:
             self._board.disk.rename(f"{directory}/.{name}", STANDING)
         except (DiskFull, DiskFailed, Missing):
             self.report.drop("standing_not_said")
+
+
+def _is_before(one: Timestamp, other: Timestamp) -> bool:
+    """Whether it is the earlier one. A clock that had no source then and has one now was set in between, and does not tell."""
+    return one.tai_ns < other.tai_ns and (other.state is not ClockState.FREE or one.state is ClockState.FREE)
 
 
 def _identity(of: bytes) -> str:

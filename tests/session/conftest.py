@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from drivers.clock import ClockState, Timestamp
+from drivers.clock import Timestamp
 from firmware.core import message, release
 from firmware.core.envelope import Order, order_packed
 from firmware.core.message import Message, Priority, Severity
@@ -47,7 +47,7 @@ class Theatre:
         """A message of a device, durable in the inbox."""
         now = self.board.clock.now().timestamp
         self.count += 1
-        stamp = Timestamp(now.tai_ns + self.count, 50_000, "ptp", ClockState.LOCKED)
+        stamp = Timestamp(now.tai_ns + self.count, 50_000, "ptp", now.state)
         row = Message(
             "robot-1",
             process,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from drivers.clock import ClockState
 from firmware.core.errors import BadSettings
 from firmware.core.session import STANDING, Kind, is_to_record
 from firmware.core.timestamp import SECOND
@@ -264,3 +265,26 @@ def test_what_lies_there_and_makes_no_sense(theatre: Theatre) -> None:
     assert ["x", "x.reason"] == theatre.board.disk.list("quarantine/noticed/session")
     assert ["y", "y.reason"] == theatre.board.disk.list("quarantine/commands/verified/session")
     assert theatre.current is not None
+
+
+def test_a_clock_that_is_set_back_meanwhile(theatre: Theatre) -> None:
+    """Who starts before the box has a clock begins an hour ahead; when it is set, the end is the end all the same, and with a clock that was
+    set throughout what is older than the beginning ends nothing."""
+    clock = theatre.board.clock
+    clock.state = ClockState.FREE
+    clock.step(3600 * SECOND)
+    theatre.say("procedure-started")
+    theatre.run(5)
+    clock.state = ClockState.LOCKED
+    clock.step(-3600 * SECOND)
+    theatre.say("procedure-ended")
+    theatre.run(5)
+    assert (None, "event") == (theatre.current, theatre.last and theatre.last.closed_by)
+
+    theatre.say("procedure-started")
+    theatre.run(5)
+    clock.step(-3600 * SECOND)
+    theatre.say("procedure-ended")
+    theatre.run(5)
+    assert theatre.current is not None
+    assert 1 == theatre.station.report.counts["closings_of_before"]
