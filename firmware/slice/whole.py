@@ -53,6 +53,9 @@ class Whole:
         self._every_ns = every_s * SECOND
         self._since, self._until = 0, 0
         self.last_order = ""
+        self._seen: Now | None = None
+        self._before_back = 0  # the clock was set back: up to where it was ordered, by the clock of before
+        self._gap: Stretch | None = None  # it was set forward by more than a stretch: when nothing was recorded
 
     def start(self) -> None:
         """Go on where it was. A file that makes no sense is none: from now on, then."""
@@ -63,9 +66,18 @@ class Whole:
         """What is to be ordered now; the same again until it is `ordered`, also after a crash."""
         if not self._every_ns:
             return None
+        self._look_for_gap(now)
         if not self._since or self._since - now.utc_ns > BACK_NS:
             # Never before; or the clock was set back, and what is recorded now has stamps that were ordered already: those twice, not never.
+            before = self._since
             self._keep(now.utc_ns, 0)
+            self._before_back = before
+        if not self._until and self._gap is not None:
+            if self._since < self._gap.since_utc_ns:
+                self._keep(self._since, min(self._gap.since_utc_ns, self._since + STRETCH_S_MAX * SECOND))
+            else:
+                self._keep(self._gap.until_utc_ns, 0)
+                self._gap = None
         if not self._until:
             past = (now.utc_ns - self._since) // self._every_ns * self._every_ns
             if past <= 0:
@@ -83,6 +95,21 @@ class Whole:
         if not self._every_ns:
             return None
         return now.monotonic.after(max(AGAIN_NS, self._since + self._every_ns - now.utc_ns))
+
+    def _look_for_gap(self, now: Now) -> None:
+        """A board that keeps no time while it is off begins with that of its image: day by day from there it would order years, all over
+        again after each power cut, and with them use up the orders a day that [retrieval] takes from anybody.
+
+        In memory: a process that begins anew meanwhile asks day by day, and leaves nothing out.
+        """
+        seen, self._seen = self._seen, now
+        if seen is None or self._gap is not None:
+            return
+        passed_ns = now.monotonic.since(seen.monotonic)
+        begin, end = seen.utc_ns + passed_ns, now.utc_ns - passed_ns
+        if end - begin > STRETCH_S_MAX * SECOND:
+            self._gap = Stretch(begin, max(begin, min(self._before_back or end, end)))
+            self._before_back = 0
 
     def _keep(self, since: int, until: int) -> None:
         row = {"since_utc_ns": since, "until_utc_ns": until, "last": self.last_order}

@@ -95,6 +95,38 @@ def test_the_clock_is_set(make_slicer, hours):
     assert 0 <= slicer.utc_ns - until < 2 * EVERY_S * SECOND
 
 
+def test_a_board_that_keeps_no_time(make_slicer):
+    """Two years behind until somebody tells it the time, at its first start and at the next: what was recorded is ordered, under the wrong
+    time and the right one, and not the years between, which would use up the orders of a day. (S2-105)"""
+    slicer, two_years_ns = make_slicer(whole_every_s=EVERY_S), 2 * 365 * 86_400 * SECOND
+    found, recorded = [], []
+
+    def run(seconds):
+        begun = slicer.utc_ns
+        for _ in range(seconds // 20):
+            slicer.run(20)
+            found.extend(carried_out(slicer))
+        recorded.append((begun, slicer.utc_ns))
+
+    slicer.board.clock.step(-two_years_ns)
+    run(100)
+    slicer.board.clock.step(two_years_ns)
+    run(3 * EVERY_S + 300)
+    slicer.boot()
+    slicer.board.clock.step(-two_years_ns)
+    run(100)
+    slicer.board.clock.step(two_years_ns)
+    run(3 * EVERY_S)
+
+    assert len(found) < 20
+    for begin, end in recorded:
+        covered = begin
+        for since, until in sorted(found):
+            covered = until if since <= covered < until else covered
+        is_last = (begin, end) == recorded[-1]
+        assert end - covered <= (EVERY_S * SECOND if is_last else 0)  # at the end what is not a whole stretch yet
+
+
 def test_the_power_goes_before_any_operation(make_slicer):
     """What is ordered after it joins what was ordered before: no hole, and the same stretch only under the same name. (S2-105)"""
     doom, is_past = 0, False
