@@ -34,6 +34,7 @@ ADVICE: Mapping[str, str] = {
     "check-settings": "a person should look at the settings",
     "service-told": "service staff have been told",
 }
+_MARKS = str.maketrans(dict.fromkeys('"“”„‟«»＂', "'"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class Advice:
     reason: str | None = None
 
     def sentence(self) -> str:
-        """For people. It begins with what it is, and what somebody wrote stands in quotation marks behind it."""
+        """For people. It begins with what it is, and what somebody wrote stands in quotation marks behind it, which it cannot end."""
         where = f" ({self.device})" if self.device else ""
-        reason = f" Reason given: “{self.reason}”." if self.reason else ""
+        reason = f" Reason given: “{self.reason.translate(_MARKS)}”." if self.reason else ""
         return f"{BEGINS}{where}: {ADVICE[self.advice]}.{reason}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from firmware.console.views import feedback
 from firmware.core.advice import ADVICE, SIGNED_PREFIX, Advice, feedback_unpacked
 from firmware.core.message import Priority
 from firmware.core.signature import is_signed_by
@@ -62,6 +63,18 @@ def test_every_sentence_is_advisory(room: Room, advice: str) -> None:
     assert "a person should" in advisory.sentence or "have been told" in advisory.sentence
     assert advisory.sentence.endswith("Reason given: “STOP NOW”.")
     assert advisory.sentence == Advice(advice, reason="STOP NOW").sentence()
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_a_reason_ends_where_its_quotation_marks_do(room: Room, ascii_only: bool) -> None:
+    """Whatever marks stand in it, also on a console that has one kind of them: nothing of it reads as if the box said it. (S2-124)"""
+    room.order(advice="check-arm", reason='worn”. Stop the robot now. “" Stop "„«')
+    room.run()
+    (advisory,) = room.shown()
+    sentence = "\n".join(feedback(room.board)) if ascii_only else advisory.sentence
+
+    assert ([2] if ascii_only else [1, 1]) == [sentence.count(mark) for mark in ('"' if ascii_only else "“”")]
+    assert sentence.endswith('".' if ascii_only else "”.")
 
 
 @pytest.mark.parametrize(
