@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from drivers.board import Board
+from drivers.clock import ClockState
 from drivers.disk import Disk
 from firmware.console.words import COMMANDS
 from firmware.core import clock_page, exported, shelf, state
@@ -126,9 +127,13 @@ def feedback(board: Board) -> list[str]:
             advisory = advisory_unpacked(read_or_none(board.disk, f"{FEEDBACK}/{name}", size=FEEDBACK_BYTES_MAX + 1) or b"")
         except BadItem:
             continue
-        if advisory.expires_tai_ns >= now.timestamp.tai_ns:
-            made = iso(advisory.made_tai_ns - now.tai_offset_s * SECOND)
-            rows.append(f"{made}  {advisory.given_by}: {advisory.sentence}".translate(_ASCII))
+        is_over, is_free = advisory.expires_tai_ns < now.timestamp.tai_ns, now.timestamp.state is ClockState.FREE
+        if is_over and not is_free:
+            continue
+        # As the feedback station has it, and has told the hub: by a clock that is not set nobody's advice is too old.
+        note = " (perhaps over: this box has no clock)" if is_over else ""
+        made = iso(advisory.made_tai_ns - now.tai_offset_s * SECOND)
+        rows.append(f"{made}  {advisory.given_by}: {advisory.sentence}{note}".translate(_ASCII))
     return rows or ["nothing is advised now"]
 
 

@@ -86,7 +86,7 @@ class FeedbackStation:
             advisory = advisory_of(order, self._board.identity.name)
         except BadItem as problem:
             return self._answer(order, now, "refused", "bad_parameters", f"advice refused: {problem}")
-        if now.timestamp.state is not ClockState.FREE and now.timestamp.tai_ns > order.expires_tai_ns:
+        if _is_over(order.expires_tai_ns, now):
             return self._answer(order, now, "refused", "expired", "advice refused: it came too late to be of use")
         self._show(advisory, now)
         # Published before it is settled: after a cut in between the room hears it again, and knows it.
@@ -117,7 +117,7 @@ class FeedbackStation:
 
     def _repeat(self, now: Now) -> None:
         for row in self._repeated:
-            if now.monotonic >= row.due and now.timestamp.tai_ns <= row.expires_tai_ns:
+            if now.monotonic >= row.due and not _is_over(row.expires_tai_ns, now):
                 self._send(row.data)
             if now.monotonic >= row.due:
                 row.left, row.due = row.left - 1, now.monotonic.after(APART_NS)
@@ -146,3 +146,8 @@ class FeedbackStation:
         )  # fmt: skip
         self.report.count(f"orders_{result}")
         return True
+
+
+def _is_over(expires_tai_ns: int, now: Now) -> bool:
+    """By a clock that is not set nothing is."""
+    return now.timestamp.state is not ClockState.FREE and now.timestamp.tai_ns > expires_tai_ns

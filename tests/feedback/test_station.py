@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from drivers.clock import ClockState
 from firmware.console.views import feedback
 from firmware.core.advice import ADVICE, SIGNED_PREFIX, Advice, feedback_unpacked
 from firmware.core.message import Priority
 from firmware.core.signature import is_signed_by
+from firmware.core.timestamp import SECOND
 from simulator.disk import Failing, PowerCut
 
 Room = Any  # tests/feedback/conftest.py
@@ -75,6 +77,25 @@ def test_a_reason_ends_where_its_quotation_marks_do(room: Room, ascii_only: bool
 
     assert ([2] if ascii_only else [1, 1]) == [sentence.count(mark) for mark in ('"' if ascii_only else "“”")]
     assert sentence.endswith('".' if ascii_only else "”.")
+
+
+def test_a_box_without_a_clock_shows_what_it_says_it_shows(make_room: Callable[..., Room]) -> None:
+    """Its RTC is ten minutes ahead, and it does not judge by it whether advice is over: it is published as often as any other, and shown, with
+    that said of it. A box with a clock shows nothing that is over."""
+    room = make_room(publish=True)
+    room.board.clock.state = ClockState.FREE
+    room.board.clock.step(600 * SECOND)
+    room.order(age_s=600, expires_s=300)
+    room.run(5)
+    assert (["shown: box and room"], 3) == ([row.fields["cause"] for row in room.said()], len(room.heard))
+    (line,) = feedback(room.board)
+    assert "replacing the tool. (perhaps over: this box has no clock)" in line
+
+    room.board.clock.state = ClockState.LOCKED
+    assert ["nothing is advised now"] == feedback(room.board)
+    room.board.clock.step(-600 * SECOND)
+    (line,) = feedback(room.board)
+    assert line.endswith("replacing the tool.")
 
 
 @pytest.mark.parametrize(
