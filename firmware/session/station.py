@@ -58,6 +58,7 @@ class SessionStation:
         self._marks = Marks(board.disk)
         self._session: Session | None = None
         self._owes_opening = False  # it may have been written down and not said
+        self._open_since = Monotonic(0)
         self._settled: Monotonic | None = None  # of an end: when what was on its way in is here
         self._is_flushed = False
         self._counting: tuple[Account, Iterator[None]] | None = None
@@ -99,6 +100,7 @@ class SessionStation:
         """One piece of work; what is closing comes before what is new. Returns when there is more, None for when something arrives."""
         session = self._session
         if session is not None and self._owes_opening:
+            self._open_since = now.monotonic
             self._say_opening(session, now)
             self._owes_opening = False
             return now.monotonic
@@ -256,9 +258,10 @@ class SessionStation:
 
     def _is_overlong(self, session: Session, now: Now) -> bool:
         longest_ns = self._settings.longest_h * 3600 * SECOND
-        if not longest_ns or now.timestamp.state is ClockState.FREE or session.start.state is ClockState.FREE:
-            return False  # A clock that is not set is off by years.
-        return now.timestamp.tai_ns - session.start.tai_ns >= longest_ns
+        if ClockState.FREE in (now.timestamp.state, session.start.state):
+            # A clock that is not set is off by years: counted from when this process first saw it open.
+            return bool(longest_ns) and now.monotonic.since(self._open_since) >= longest_ns
+        return bool(longest_ns) and now.timestamp.tai_ns - session.start.tai_ns >= longest_ns
 
     # What is told.
 

@@ -130,6 +130,21 @@ def test_one_left_open_is_closed(make_theatre: Callable[..., Theatre]) -> None:
         assert expected == (theatre.last.closed_by if theatre.last else None)
 
 
+def test_forgotten_on_a_box_that_has_no_clock(make_theatre: Callable[..., Theatre]) -> None:
+    """Its RTC is what there is, and may be set by years: the time is counted since the box knows of the session, and after a power cut anew."""
+    theatre = make_theatre(longest_h=1)
+    theatre.board.clock.state = ClockState.FREE
+    theatre.say("test-started")
+    theatre.run(1800)
+    theatre.board.clock.step(10**18)
+    theatre.cut_power()
+    theatre.run(3500)
+    assert theatre.current is not None
+    theatre.run(110)
+
+    assert (None, "time") == (theatre.current, theatre.last and theatre.last.closed_by)
+
+
 @pytest.mark.parametrize("outside", ["record", "pause"])
 def test_recording_never_stops_by_accident(make_theatre: Callable[..., Theatre], outside: str) -> None:
     """Outside sessions everything is recorded, unless the site says otherwise; then only as long as the station says so: an old
