@@ -1,7 +1,7 @@
 """Devices that connect: bounded in number, in what they may leave half said, and in how long; answered when what they said is durable."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.board import Board
@@ -149,7 +149,8 @@ class Callers:
         if (refused := listener.refused) > port.refused:
             self._report.drop("caller_refused", refused - port.refused)
             port.refused = refused
-            self._make_room(port, listener, now)
+            # All places are taken: whoever has been silent longest makes room for the next try.
+            self._make_room(port, listener, now, port.callers)
         self._report.gauge(f"{port.door.name}_callers", len(port.callers))
 
     def _last_of(self, caller: _Caller, reason: str) -> Iterator[bytes]:
@@ -162,21 +163,22 @@ class Callers:
 
     def _welcome(self, port: _Port, listener: Listener, connection: int, peer: str, now: Now) -> None:
         assert port.door.framing is not None, "only over TCP somebody connects"
-        if sum(caller.peer == peer for caller in port.callers.values()) >= CALLERS_A_PEER:
+        own = {number: caller for number, caller in port.callers.items() if caller.peer == peer}
+        # A device that connects anew and forgets its former connections must not lock itself out.
+        if len(own) >= CALLERS_A_PEER and not self._make_room(port, listener, now, own):
             self._report.drop("caller_refused")
             listener.drop(connection)
             return
         port.callers[connection] = _Caller(peer, port.door.framing(), port.door.reader(), now.monotonic)
         self._report.count("callers")
 
-    def _make_room(self, port: _Port, listener: Listener, now: Now) -> None:
-        """Somebody was turned away because all places are taken: whoever has been silent longest makes room for his next try."""
-        silent = [
-            (caller.active, number) for number, caller in port.callers.items() if now.monotonic.since(caller.active) > IDLE_NS
-        ]
+    def _make_room(self, port: _Port, listener: Listener, now: Now, among: Mapping[int, _Caller]) -> bool:
+        """The one of them that has been silent longest is sent away, where any has been for long; whether one was."""
+        silent = [(caller.active, number) for number, caller in among.items() if now.monotonic.since(caller.active) > IDLE_NS]
         if silent:
             self._report.drop("caller_idle")
             self._end(port, listener, min(silent)[1])
+        return bool(silent)
 
     def _read(self, port: _Port, now: Now, left: int) -> int:
         while port.unread and left > 0:

@@ -292,6 +292,28 @@ def test_one_peer_does_not_take_every_place(open_room: Room) -> None:
     assert door.is_connected(door.call(MONITOR))
 
 
+def test_one_peer_does_not_lock_itself_out(open_room: Room) -> None:
+    """A device that connects anew whenever it wakes, and forgets its former connections, is heard for ever: the one of its own that has been
+    silent longest makes room, and no other device's."""
+    door = open_room.doors[601]
+    other = door.call(MONITOR)
+    first, *callers = (door.call(PUMP) for _ in range(CALLERS_A_PEER))
+    open_room.step()
+    open_room.step(61_000)
+    for caller in callers:
+        door.say(caller, b"<15>here\n")
+    open_room.step()
+    latest = door.call(PUMP)
+    open_room.step()
+    assert (False, True, True) == (door.is_connected(first), door.is_connected(latest), door.is_connected(other))
+    drops = open_room.station.report.drops
+    assert (1, 0) == (drops.get("caller_idle", 0), drops.get("caller_refused", 0))
+
+    door.say(latest, b"<15>here, too\n")
+    open_room.step(1_000)
+    assert "here, too" in {row.text for row in open_room.messages()}
+
+
 def test_when_all_places_are_taken_the_most_silent_makes_room(make_room: Callable[..., Room]) -> None:
     """Connections somebody forgot to close do not lock the others out for ever."""
     room = make_room(**DOORS, callers_max=3)
