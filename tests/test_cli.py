@@ -584,6 +584,8 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("[slice] rules: expected NAME: CONDITION", ["run", "box", "--set", 'slice.rules=["worn event=x"]']),
         ("[slice] whole_every_s: expected 0 or at least 300", ["run", "box", "--set", "slice.whole_every_s=60"]),
         ("expected for a system bundle --version", ["update", "edition", "x.raucb", "--version", "1.0T", "--number", "3", "-w", "x", "--root", "STORE"]),
+        ("[group] leave_out: expected entries such as", ["run", "box", "--set", 'group.leave_out=["attachment"]']),
+        ("[group] leave_out: expected entries such as", ["settings", "box", "--set", 'group.leave_out=["attachment"]']),
         ("[session] opens: expected KIND: CONDITION", ["run", "box", "--set", 'session.opens=["picnic: event=x"]']),
         ("[hub] people: entry 1: expected", ["run", "hub", "--set", 'hub.people=["kim boss 12"]']),
         ("[hub] update_hours: expected", ["run", "hub", "--set", 'hub.update_hours=["always"]']),

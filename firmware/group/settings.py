@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from firmware.core.settings import setting
+from firmware.group.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,6 @@ class GroupSettings:
     leave_out: tuple[str, ...] = setting(
         (), 'Parts that stay on the box, by priority: "4 attachment", "3 text", "4 fields/raw*"; the group kept here has them.'
     )
+
+    def __post_init__(self) -> None:
+        Parts.of(self.leave_out)
