@@ -586,6 +586,7 @@ def test_one_recorder_a_store(store: Path) -> None:
         ("expected for a system bundle --version", ["update", "edition", "x.raucb", "--version", "1.0T", "--number", "3", "-w", "x", "--root", "STORE"]),
         ("[group] leave_out: expected entries such as", ["run", "box", "--set", 'group.leave_out=["attachment"]']),
         ("[group] leave_out: expected entries such as", ["settings", "box", "--set", 'group.leave_out=["attachment"]']),
+        ("[feedback] address: expected a multicast group", ["run", "box", "--set", "feedback.publish=true", "--set", "feedback.address=239.255.83"]),
         ("[session] opens: expected KIND: CONDITION", ["run", "box", "--set", 'session.opens=["picnic: event=x"]']),
         ("[hub] people: entry 1: expected", ["run", "hub", "--set", 'hub.people=["kim boss 12"]']),
         ("[hub] update_hours: expected", ["run", "hub", "--set", 'hub.update_hours=["always"]']),

@@ -1,7 +1,9 @@
 """The section [feedback] of scrubjay.toml."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
+from firmware.core.errors import BadSettings
 from firmware.core.settings import setting
 
 
@@ -16,3 +18,17 @@ class FeedbackSettings:
     address: str = setting("239.255.83.74", "Multicast group, or one device's address.")
     port: int = setting(47005, "UDP port.", low=1, high=65_535)
     kept_max: int = setting(100, "Pieces of advice kept to be shown; the oldest go.", low=1, high=1_000)
+
+    def __post_init__(self) -> None:
+        if self.publish and not _is_address(self.address):
+            raise BadSettings(
+                f'[feedback] address: expected a multicast group or an address, such as "239.255.83.74", got {self.address!r}'
+            )
+
+
+def _is_address(text: str) -> bool:
+    """Half an address is one to the kernel, "239.255.83" 239.255.0.83: the hub would hear that a room was told that was not."""
+    try:
+        return not ip_address(text).is_unspecified
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ import pytest
 from drivers.clock import ClockState
 from firmware.console.views import feedback
 from firmware.core.advice import ADVICE, SIGNED_PREFIX, Advice, feedback_unpacked
+from firmware.core.errors import BadSettings
 from firmware.core.message import Priority
 from firmware.core.signature import is_signed_by
 from firmware.core.timestamp import SECOND
@@ -126,6 +127,14 @@ def test_too_late_is_not_shown(make_room: Callable[..., Room]) -> None:
     room.order(age_s=299)
     room.run(10)
     assert 2 == len(room.heard)
+
+
+@pytest.mark.parametrize("address", ["", "239.255.83", "0.0.0.0", "::", "console.or3", "239.255.83.74:47005"])
+def test_what_is_no_address(make_room: Callable[..., Room], address: str) -> None:
+    """The kernel makes one of half an address, and the hub would hear that the room was told. Who does not publish needs none."""
+    with pytest.raises(BadSettings, match=r"\[feedback\] address: expected"):
+        make_room(publish=True, address=address)
+    make_room(address=address)
 
 
 def test_an_interface_that_is_gone(make_room: Callable[..., Room]) -> None:
