@@ -84,6 +84,8 @@ def _run(a: argparse.Namespace) -> int:
             )
         return 0
     _check_values(a.role, settings)
+    if a.role == "hub":
+        _check_certificate(settings)
     _keep(a, names)
     return 0
 
@@ -97,11 +99,12 @@ def _hub_settings_of(a: argparse.Namespace) -> "Settings":
 
 
 def _check_values(role: str, settings: "Settings") -> None:
-    """What only a station can judge, judged before any is started: a keeper would start them again and again in vain."""
+    """What only a station can judge, judged before any is started: a keeper would start them again and again in vain, and so would systemd,
+    which asks nobody before it: there whoever writes a file asks `scrubjay settings`."""
     from firmware.core.connection import check_brokers
     from firmware.core.envelope import is_name
     from firmware.hub.hours import Hours
-    from firmware.hub.reach import check_certificate, check_page
+    from firmware.hub.reach import check_page
     from firmware.hub.rollout import shares_of
     from firmware.hub.settings import HubSettings
     from firmware.relay.settings import RelaySettings
@@ -115,7 +118,6 @@ def _check_values(role: str, settings: "Settings") -> None:
     if role == "hub":
         check_brokers(settings.of(HubSettings).brokers)
         check_page(settings.of(HubSettings))
-        check_certificate(settings.of(HubSettings))
         Hours.of(settings.of(HubSettings).update_hours)
         shares_of(settings.of(HubSettings).rollout_phases)
         return
@@ -149,6 +151,14 @@ def _check_values(role: str, settings: "Settings") -> None:
     slices = settings.of(SliceSettings)
     SliceRules.of(slices.rules, around_s=slices.around_s)
     whole.check(slices.whole_every_s)
+
+
+def _check_certificate(settings: "Settings") -> None:
+    """On the machine that has it, and no other."""
+    from firmware.hub.reach import check_certificate
+    from firmware.hub.settings import HubSettings
+
+    check_certificate(settings.of(HubSettings))
 
 
 def _keep(a: argparse.Namespace, names: Sequence[str]) -> None:
@@ -191,7 +201,9 @@ def _egress(a: argparse.Namespace) -> int:
 
 
 def _settings_table(a: argparse.Namespace) -> int:
-    rows = [row for row in settings_of(a).rows() if row[3] or not a.changed]
+    settings = settings_of(a)
+    _check_values(a.role, settings)
+    rows = [row for row in settings.rows() if row[3] or not a.changed]
     if a.json:
         print(
             json.dumps([{"setting": r[0], "value": r[1], "default": r[2], "from": r[3], "meaning": r[4]} for r in rows], indent=1)
