@@ -334,12 +334,21 @@ class Page:
         if not asked.is_whole:
             headers["Content-Range"] = f"bytes {asked.begin}-{asked.end - 1}/{size}"
         return StreamingResponse(
-            self._pieces(path, asked), status_code=200 if asked.is_whole else 206, media_type=PCAPNG, headers=headers
+            self._pieces(command, asked, digest=digest, size=size),
+            status_code=200 if asked.is_whole else 206,
+            media_type=PCAPNG,
+            headers=headers,
         )
 
-    def _pieces(self, path: str, asked: Part) -> Iterator[bytes]:
+    def _pieces(self, command: bytes, asked: Part, *, digest: str | None, size: int) -> Iterator[bytes]:
+        """Raises Missing where it became another's meanwhile: an answer that breaks off, and not one file's beginning before another's end."""
+        path = f"{EVIDENCE}/{command.hex()}.pcapng"
         for offset in range(asked.begin, asked.end, PIECE_BYTES):
-            yield self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, asked.end - offset))
+            piece = self._board.disk.read(path, offset=offset, size=min(PIECE_BYTES, asked.end - offset))
+            # Behind it: the description goes before the file does (evidence.py).
+            if digest is not None and digest_of(self._board.disk, command, size=size) != digest:
+                raise Missing(f"expected evidence {command.hex()} to stay as it was while it is sent")
+            yield piece
 
     # Sessions, calls, advice, rules: affairs.py says which.
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -269,6 +269,25 @@ def test_a_download_of_what_has_changed_meanwhile(hub: Hub) -> None:
     assert (f"bytes 1000000-{len(content) - 1}/{len(content)}", str(len(content) - 1_000_000)) == (
         headers["content-range"], headers["content-length"],
     )  # fmt: skip
+
+
+def test_a_download_whose_file_is_replaced_while_it_is_sent(hub: Hub) -> None:
+    """(S3-09) As when a hub that lost its database gets the same evidence again: the answer breaks off, and is not the beginning of the one and
+    the end of the other at the right length."""
+    former = b"former--" * (3 << 19)  # more than the buffers between hold
+    path, disk = _complete(hub, former), hub.board.disk
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20)
+    with closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        begun = answer.read(1_000)
+        disk.remove(f"{path[1:].removesuffix('.pcapng')}.json")
+        disk.write("evidence/.new.pcapng", b"latter--" * (3 << 19))
+        disk.rename("evidence/.new.pcapng", path[1:])
+        with pytest.raises(http.client.IncompleteRead) as broken:
+            answer.read()
+
+    assert former.startswith(begun + broken.value.partial)
 
 
 def test_a_download_that_is_only_asked_about(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
