@@ -105,11 +105,16 @@ class Switching:
         """The guard's beginning has to last beyond a restart, so it is a time of the wall clock: when that is set, it is set with it."""
         before, self._looked = self._looked, now
         standing = self._ledger.standing
-        if before is None or not standing.guarded_ns:
+        if not standing.guarded_ns:
             return
-        jumped_ns = now.timestamp.tai_ns - before.timestamp.tai_ns - now.monotonic.since(before.monotonic)
-        if abs(jumped_ns) > SECOND:
-            self._ledger.keep(replace(standing, guarded_ns=standing.guarded_ns + jumped_ns))
+        guarded_ns = standing.guarded_ns
+        if before is not None:
+            jumped_ns = now.timestamp.tai_ns - before.timestamp.tai_ns - now.monotonic.since(before.monotonic)
+            guarded_ns += jumped_ns if abs(jumped_ns) > SECOND else 0
+        # A board without a battery starts in 1970, and what began in 2026 has then not begun: it begins anew, or it would for 56 years.
+        guarded_ns = min(guarded_ns, now.timestamp.tai_ns)
+        if guarded_ns != standing.guarded_ns:
+            self._ledger.keep(replace(standing, guarded_ns=guarded_ns))
 
     def turn_back(self, cause: str, now: Now) -> None:
         """Take it back everywhere. During a switch to where all were; after one to the version before, and beyond that to the image."""

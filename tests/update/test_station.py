@@ -209,6 +209,22 @@ def test_a_clock_that_is_set_shortens_no_guard(box, step_s):
     assert all_of("v2", guard="v2") == box.marks()
 
 
+@pytest.mark.parametrize("then_s", [0, 56 * 365 * 86_400], ids=["stays there", "is set later"])
+def test_a_start_in_1970_makes_no_guard_of_years(box, then_s):
+    """A board without a clock of its own begins in 1970 after a power cut: what watches changes all the same, an hour later at most. (S1-16)"""
+    box.give(box.bundle("v2"))
+    box.run(60)
+    box.clock.step(-56 * 365 * 86_400 * SECOND)
+    box.start()
+    box.run(60)
+    box.clock.step(then_s * SECOND)
+    box.run(400, every_ms=5000)
+    assert all_of("v2") == box.marks()
+    box.run(250, every_ms=5000)
+
+    assert all_of("v2", guard="v2") == box.marks()
+
+
 def test_ends_far_apart_are_borne(box):
     """Two in ten minutes are not three; an orderly stop is none at all."""
     box.give(box.bundle("v2"))
