@@ -45,6 +45,7 @@ class Fetching:
         self._wanted = Spool(board.disk, WANTED)
         self._received = Spool(board.disk, RECEIVED)  # to see what is there, under attempts as well; taking it is taking.py's
         self._pursuit: Pursuit | None = None
+        self._wished = ""  # the file that was seen last as wanted, or received
 
     def start(self) -> None:
         """Go on with what was being fetched."""
@@ -91,8 +92,13 @@ class Fetching:
         name = bundle.wish.name
         if self._board.disk.exists(f"{DOWNLOADS}/{name}"):
             return self._hand_on(pursuit, bundle, now)
-        if name not in self._wanted.names() and _received_name(bundle) not in self._received.names():
+        if name in self._wanted.names() or _received_name(bundle) in self._received.names():
+            self._wished = name
+        elif self._wished != name:
             self._wanted.publish(name, wish_packed(bundle.wish))
+            self._wished = name
+        elif not self._board.disk.exists(f"{DOWNLOADS}/{name}"):  # It may have come since we looked.
+            self._pass_over(pursuit, bundle, now)
         return False
 
     def done(self, name: str) -> None:
@@ -109,7 +115,7 @@ class Fetching:
         bundle = next((b for b in pursuit.edition.bundles if _received_name(b) == name), None) if pursuit is not None else None
         if pursuit is None or bundle is None:
             return None, False
-        further = Pursuit(pursuit.data, pursuit.edition, (*pursuit.tried, bundle.digest))
+        further = _without(pursuit, bundle)
         if self._chosen(further) is None:
             self._forget()
             return pursuit.edition.version, False
@@ -187,6 +193,15 @@ class Fetching:
             self._forget()
         return True
 
+    def _pass_over(self, pursuit: Pursuit, bundle: Offered, now: Now) -> None:
+        """Its wish is gone and so is its file: what came was another each time, or ended whoever took it. Wished for once more it
+        would come down for nothing, and so on until the edition expires."""
+        further = _without(pursuit, bundle)
+        if self._chosen(further) is None:
+            self._give_up("what came of it could not be used, again and again", now)
+        else:
+            self._pursue(further, now)
+
     def _give_up(self, reason: str, now: Now) -> None:
         assert self._pursuit is not None
         version = self._pursuit.edition.version
@@ -204,7 +219,12 @@ class Fetching:
             self._wanted.settle_named(bundle.wish.name)
             _remove(disk, f"{DOWNLOADS}/{bundle.wish.name}")
         _remove(disk, f"{UPDATES}/{EDITION}")
-        self._pursuit = None
+        self._pursuit, self._wished = None, ""
+
+
+def _without(pursuit: Pursuit, bundle: Offered) -> Pursuit:
+    """This bundle could not be used."""
+    return Pursuit(pursuit.data, pursuit.edition, (*pursuit.tried, bundle.digest))
 
 
 def _received_name(bundle: Offered) -> str:

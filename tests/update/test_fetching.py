@@ -265,6 +265,24 @@ def test_what_expires_meanwhile_is_given_up(box, uplink):
     assert [("v2", "refused")] == outcomes(box)
 
 
+def test_what_never_comes_as_it_was_signed_is_not_fetched_for_ever(box, uplink):
+    """The uplink gave a wish up, its file being another each time: the next larger bundle is tried, and after the last it is told. (S1-03)"""
+    whole, delta = box.bundle("v2", base=None, counter=5), box.bundle("v2", counter=5)
+    box.order(edition=uplink.edition("v2", [(whole, None), (delta, IMAGE)], number=5))
+    box.run(2)
+    wanted = Spool(box.disk, "wanted")
+    for data in (delta, whole):
+        assert [hashlib.sha256(data).hexdigest()] == uplink.wanted()
+        box.start()  # A wish of a former life is no other.
+        box.run(2)
+        wanted.settle_named(hashlib.sha256(data).hexdigest())
+        box.run(2)
+
+    assert [] == uplink.wanted()
+    assert [("v2", "refused")] == outcomes(box)
+    assert not box.disk.exists("updates/edition")
+
+
 def test_a_system_goes_where_the_other_slot_takes_it(box, uplink):
     """The operating system's bundle is fetched the same way, and lies complete in updates/system/ under its version. (S1-03)"""
     data = bytes(range(256)) * 100_000
