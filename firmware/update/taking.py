@@ -104,7 +104,11 @@ class Taking:
             return  # The next start removes it.
 
     def _take(self, now: Now) -> bool:
+        gone_bad = self._received.quarantined_count
         item = self._received.take()
+        if self._received.quarantined_count > gone_bad:
+            # Whose it was, if it was fetched, is seen by who fetched it: it is gone.
+            self._say_refused("too many attempts, this process ended at it again and again", now)
         if item is None:
             return False
         try:
@@ -200,8 +204,11 @@ class Taking:
 
     def _refuse(self, item: Item, reason: str, now: Now) -> None:
         self._received.reject(item, reason)
+        self._say_refused(reason, now, item.name)
+
+    def _say_refused(self, reason: str, now: Now, name: str = "") -> None:
         self._report.drop("refused")
         self._ledger.note(now, ALL, "", "", f"a bundle was refused: {reason}")
-        version, goes_on = self._instead(item.name, now)
+        version, goes_on = self._instead(name, now)
         text = f"a bundle was refused: {reason}" + ("; another of the same version is fetched" if goes_on else "")
         self._ledger.say(now, text, Severity.WARNING, version=version, outcome="" if goes_on else "refused")

@@ -90,6 +90,28 @@ def test_the_end_between_the_standing_and_the_bundle(is_again):
     assert [] == box.disk.list("updates/received")
 
 
+def test_a_bundle_that_ends_whoever_takes_it_is_told():
+    """Killed in the middle of it again and again: it goes to quarantine, and whoever gave it learns why it never became a version. (S1-03)"""
+    box = Box()
+    box.give(box.bundle("v2"))
+
+    def before(count: int, what: str, path: str) -> None:
+        if path.startswith("versions/.v2/"):
+            raise PowerCut
+
+    box.disk.before = before
+    for _ in range(4):
+        with pytest.raises(PowerCut):
+            box.run(5)
+        box.start()
+    box.run(5)
+
+    assert any("a bundle was refused: " in text and "too many attempts" in text for text in box.said()), box.said()
+    assert any("too many attempts" in row.cause for row in box.history())
+    assert 1 == box.station.report.drops["refused"]
+    assert [] == box.disk.list("updates/received")
+
+
 def test_a_trial_that_is_always_cut_short_is_given_up():
     """A version with which the machine loses its power again and again is not tried for ever. (S1-16)"""
     box = Box()
