@@ -36,6 +36,7 @@ class SimulatedSlots:
     """image: its files by path. when_begun, when_ended: told the version of a trial."""
 
     def __init__(self, image: Mapping[str, bytes] | None = None) -> None:
+        self.ground = f"{BOARD}\nimage 1"
         self.image = dict(image or {"firmware/__init__.py": b'"""The image."""\n'})
         self.trials: list[SimulatedTrial] = []
         self.trouble: Trouble | None = None  # what keeps a trial from being started
@@ -45,10 +46,6 @@ class SimulatedSlots:
     @property
     def board(self) -> str:
         return BOARD
-
-    @property
-    def ground(self) -> str:
-        return f"{BOARD}\nimage 1"
 
     def image_file(self, path: str) -> bytes:
         if path not in self.image:

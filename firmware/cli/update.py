@@ -77,10 +77,11 @@ def _store_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _status(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
+    from drivers.linux.slots import ground
     from firmware.update.page import page
 
     try:
-        found = page(LinuxDisk(store_at(a.root, holds="updates")))
+        found = page(LinuxDisk(store_at(a.root, holds="updates")), ground())
     except BadItem as problem:
         raise ValueError(f"updates/standing: {problem}") from None
     print(json.dumps(found.as_json(), indent=1) if a.json else "\n".join(found.lines()))

@@ -37,9 +37,14 @@ def official(disk: Disk, process: str, *, ground: str | None = None) -> str:
         name = disk.read(f"{OFFICIAL}/{process}", size=_NAME_BYTES_MAX).decode("ascii", "replace")
     except (Missing, DiskFailed):
         return IMAGE
-    if not is_version(name) or not disk.exists(f"{VERSIONS}/{name}"):
+    return started(disk, name, ground=ground)
+
+
+def started(disk: Disk, version: str, *, ground: str | None) -> str:
+    """What is started where this version is marked: itself, or the image's own. ground: as of `official`."""
+    if not is_version(version) or not disk.exists(f"{VERSIONS}/{version}"):
         return IMAGE
-    return name if ground is None or _ground_of(disk, name) in (None, ground) else IMAGE
+    return version if ground is None or _ground_of(disk, version) in (None, ground) else IMAGE
 
 
 def _ground_of(disk: Disk, version: str) -> str | None:

@@ -12,7 +12,7 @@ from firmware.core.message import Field, Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
 from firmware.core.timestamp import iso
-from firmware.core.versions import OFFICIAL, VERSIONS, is_version
+from firmware.core.versions import OFFICIAL, VERSIONS, is_version, started
 from firmware.update import record
 from firmware.update.record import Phase, Standing, Switch
 
@@ -87,10 +87,10 @@ class Ledger:
 
         outcome: what became of `version`: "here", "official", "refused", "stays test" or "taken back".
         """
-        standing = self.standing
+        standing, official = self.standing, self.official()
         fields: dict[str, Field] = {
-            "official": standing.official, "previous": standing.previous, "phase": standing.phase.value, "in_hand": standing.version,
-            "number": standing.counters.get(standing.official, 0), "board": self._slots.board, "channels": ",".join(self._channels),
+            "official": official, "previous": standing.previous, "phase": standing.phase.value, "in_hand": standing.version,
+            "number": standing.counters.get(official, 0), "board": self._slots.board, "channels": ",".join(self._channels),
         }  # fmt: skip
         if version is not None:
             fields |= {"version": version, "outcome": outcome}
@@ -104,6 +104,17 @@ class Ledger:
         """A line of history that is told, too: these processes have changed. switch: of one process, or several with commas."""
         more = {"process": switch.process, "from": switch.former, "to": switch.version, "cause": switch.cause}
         self.say(now, text, severity, version=version, outcome=outcome, more=more)
+
+    def official(self) -> str:
+        """What runs here now: the version that is official, or the image's own where an image came later than its copy.
+
+        The standing keeps the version: were that image given up, it would be at work again.
+        """
+        return self.started(self.standing.official)
+
+    def started(self, version: str) -> str:
+        """What a process marked with this version is of."""
+        return started(self._board.disk, version, ground=self._slots.ground)
 
     def is_there(self, version: str | None) -> bool:
         """Whether there is a copy of it."""
@@ -119,7 +130,7 @@ class Ledger:
         """How it stands, for the report."""
         standing = self.standing
         for name, value in (
-            ("phase", standing.phase.value), ("official", standing.official), ("in_hand", standing.version or "none"),
+            ("phase", standing.phase.value), ("official", self.official()), ("in_hand", standing.version or "none"),
             ("previous", standing.previous or "none"),
         ):  # fmt: skip
             self._report.gauge(name, value)

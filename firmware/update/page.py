@@ -9,7 +9,7 @@ from drivers.disk import Disk
 from drivers.slots import Slots
 from firmware.core.errors import BadItem, Missing
 from firmware.core.spool import Spool
-from firmware.core.versions import IMAGE, OFFICIAL, VERSIONS, is_version, official
+from firmware.core.versions import IMAGE, OFFICIAL, VERSIONS, is_version, official, started
 from firmware.update import record
 from firmware.update.bundle import PACKAGES, Manifest, opened
 from firmware.update.ledger import HISTORY, STANDING, UPDATES
@@ -54,17 +54,18 @@ class Page:
         }  # fmt: skip
 
 
-def page(disk: Disk) -> Page:
-    """As it stands now. Raises BadItem where what lasts of it makes no sense."""
+def page(disk: Disk, ground: str | None = None) -> Page:
+    """As it stands now. ground: of this machine (drivers/slots.py). Raises BadItem where what lasts of it makes no sense."""
     standing = _standing(disk)
+    at_work = started(disk, standing.official, ground=ground)
     names = [IMAGE, *(name for name in disk.list(VERSIONS) if is_version(name))]
-    processes = {name: official(disk, name) for name in disk.list(OFFICIAL) if not name.startswith(".")}
+    processes = {name: official(disk, name, ground=ground) for name in disk.list(OFFICIAL) if not name.startswith(".")}
     marks = {
-        name: ("official" if name == standing.official else "test", standing.refused.get(name, "") or _role(name, standing))
+        name: ("official" if name == at_work else "test", standing.refused.get(name, "") or _role(name, standing, at_work))
         for name in names
     }
     waiting = sum(not name.startswith(".") for name in disk.list(RECEIVED))
-    return Page(standing.phase.value, standing.version, standing.official, standing.previous, marks, processes, waiting)
+    return Page(standing.phase.value, standing.version, at_work, standing.previous, marks, processes, waiting)
 
 
 def history(disk: Disk) -> Sequence[Switch]:
@@ -140,7 +141,9 @@ def _standing(disk: Disk) -> Standing:
         return Standing()
 
 
-def _role(name: str, standing: Standing) -> str:
+def _role(name: str, standing: Standing, at_work: str) -> str:
+    if name == standing.official != at_work:
+        return "official where it was made; the image here came later"
     if name == standing.previous:
         return "the one before, stays ready"
     return standing.phase.value if name == standing.version else ""

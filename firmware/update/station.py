@@ -100,7 +100,7 @@ class UpdateStation:
     def _step(self, now: Now) -> Monotonic | None:
         if not self._is_said:
             # Whoever offers versions has to know which one is here, and what it runs on.
-            self._ledger.say(now, f"version {self._ledger.standing.official} is official", Severity.INFORMATIONAL)
+            self._ledger.say(now, f"version {self._ledger.official()} is official", Severity.INFORMATIONAL)
             self._is_said = True
         self._system.look(now)
         self._take_order(now)
@@ -197,8 +197,9 @@ class UpdateStation:
     def _go_back(self, order: Order, version: int | str | None, now: Now) -> None:
         """version: only if this one is official. Raises BadItem."""
         standing = self._ledger.standing
-        if version is not None and version != standing.official:
-            raise BadItem(f"expected version {version} to be official here, it is {standing.official}")
+        official = self._ledger.official()
+        if version is not None and version != official:
+            raise BadItem(f"expected version {version} to be official here, it is {official}")
         if standing.previous is None:
             raise BadItem("there is no version before this one")
         if self._trial is not None:

@@ -78,7 +78,7 @@ class Switching:
             self._settle()
         self._follow_clock(now)
         standing = self._ledger.standing
-        if self._own_starts >= STARTS_MAX and standing.official != IMAGE:
+        if self._own_starts >= STARTS_MAX and self._ledger.official() != IMAGE:
             self.turn_back(f"its update process ended {self._own_starts} times soon after its start", now)
             self._settle()
             return
@@ -88,7 +88,7 @@ class Switching:
                 state = states.get(process)
                 self._watched.saw(process, None if state is None else str(state.gauges.get("since", "")), now.monotonic)
         failed = self._watched.failures(now.monotonic, window_s=self._settings.failure_window_s)
-        if standing.official != IMAGE and len(failed) >= self._settings.failures_max:
+        if len(failed) >= self._settings.failures_max and self._ledger.official() != IMAGE:
             who = ", ".join(sorted(set(failed)))
             self.turn_back(f"{len(failed)} unexpected ends within {self._settings.failure_window_s} s: {who}", now)
             return
@@ -135,7 +135,7 @@ class Switching:
         state = self._states(now).get(process)
         if state is None and not self._runs.get(process, True):
             return None  # It will be of that version when somebody starts it.
-        if state is not None and state.gauges.get("version") == version:
+        if state is not None and state.gauges.get("version") == self._ledger.started(version):
             return None
         if state is not None and str(state.gauges.get("heir", "")) == f"{version} failed":
             return "the new version could not be started"
@@ -160,7 +160,7 @@ class Switching:
         self._report.count("switches_back" if is_back else "switches")
         if is_back and OWN in self._processes and self._mark_of(OWN) != version:
             self._mark(OWN, version, standing.cause, now)
-        text = f"version {version} is official, {former} is test" + (
+        text = f"version {self._ledger.official()} is official, {former} is test" + (
             f", for this reason: {standing.cause}" if is_back else " and stays ready"
         )
         who = ",".join(process for process in self._processes if is_back or process != OWN)

@@ -94,7 +94,7 @@ class Box:
         """Every process says how it is; one whose mark has changed becomes that, if it comes up."""
         now = self.clock.now()
         for process in PROCESSES:
-            wanted = official(self.disk, process)
+            wanted = official(self.disk, process, ground=self.slots.ground)
             heir = "none"
             if wanted != self.running[process] and process not in self.down:
                 if self.comes_up(process, wanted):

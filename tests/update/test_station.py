@@ -4,9 +4,13 @@ import pytest
 
 from drivers.errors import DiskFailed, DiskFull
 from drivers.slots import Usage
+from firmware.core import message
 from firmware.core.versions import IMAGE
+from firmware.update.page import page
+from firmware.update.record import unpacked
 from firmware.update.settings import UpdateSettings
 from simulator.identity import SimulatedIdentity
+from simulator.slots import BOARD
 
 from .conftest import IMAGE_FILES, PROCESSES, Box, files
 
@@ -223,6 +227,57 @@ def test_a_start_in_1970_makes_no_guard_of_years(box, then_s):
     box.run(250, every_ms=5000)
 
     assert all_of("v2", guard="v2") == box.marks()
+
+
+def on_another_image(box: Box) -> None:
+    """The machine starts another system, which came later and brought its own application."""
+    box.slots.ground = f"{BOARD}\nimage 2"
+    box.since = dict.fromkeys(PROCESSES, "this start")
+    box.start()
+
+
+def last_said(box: Box) -> tuple[object, ...]:
+    """The last message about versions: its text, and of which it says that it is official, with its number."""
+    rows = [row for name in sorted(box.disk.list("inbox")) for row in message.unpacked(box.disk.read(f"inbox/{name}"))]
+    last = [row for row in rows if row.kind == "update"][-1]
+    return last.text, last.fields["official"], last.fields["number"]
+
+
+def test_another_image_is_what_it_says_it_runs(box):
+    """After another system came the image's own is at work, and said to be; with the former system the version is, as before. (S1-15)"""
+    box.give(box.bundle("v2"))
+    box.run(60)
+    on_another_image(box)
+    box.run(60)
+    assert (IMAGE, IMAGE) == (page(box.disk, box.slots.ground).official, box.station.report.gauges["official"])
+    assert ("version image is official", IMAGE, 0) == last_said(box)
+
+    for _ in range(4):
+        box.crash("gate")
+        box.run(5)
+    assert {} == unpacked(box.disk.read("updates/standing")).refused  # It was not at work, and no fault is its.
+
+    box.slots.ground = f"{BOARD}\nimage 1"
+    box.start()
+    box.run(5)
+    assert ("version v2 is official", "v2", 1) == last_said(box)
+
+
+def test_back_to_what_another_image_does_not_start_is_back_at_once(box):
+    """What is taken back is taken back in a moment, where the version before is one that this image does not start. (S1-15)"""
+    box.give(box.bundle("v2"))
+    box.run(60)
+    on_another_image(box)
+    box.give(box.bundle("v3"))
+    box.run(60)
+    assert "v3" == box.running["capture"]
+    for _ in range(3):
+        box.crash("capture")
+        box.run(2)
+    box.run(10)
+
+    assert {IMAGE} == set(box.running.values())
+    assert ("idle", IMAGE) == tuple(box.station.report.gauges[name] for name in ("phase", "official"))
 
 
 def test_ends_far_apart_are_borne(box):
