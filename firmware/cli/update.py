@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,10 @@ def register(commands: Commands) -> None:
     sub = update.add("order", _order, "sign an order to go back to the version before; --root is the signer's store")
     sub.add_argument("--box", required=True, help="the box that is to go back")
     sub.add_argument("-w", "--write", required=True, metavar="FILE", help="the order, to be carried to the box")
-    sub.add_argument("--expires-h", type=int, default=72, help="how long it can be used (default %(default)s)")
+    sub.add_argument(
+        "--expires-h", type=int, default=24,
+        help="how long it can be used, as far as the box takes one that old: [command] max_age_s, a day (default %(default)s)",
+    )  # fmt: skip
     _store_arguments(sub)
 
     sub = update.add(
@@ -149,6 +153,7 @@ def _rollback(a: argparse.Namespace) -> int:
 
 def _order(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
+    from firmware.command.settings import CommandSettings
     from firmware.core.envelope import Command, Order, command_packed, is_name, order_packed
 
     if not is_name(a.box):
@@ -157,6 +162,11 @@ def _order(a: argparse.Namespace) -> int:
     now_ns = LinuxClock().now().timestamp.tai_ns
     # Its counter is the moment it was made, as the hub's are at the least (repository.py): both go upwards on one scale.
     order = Order(identity.entropy(16), identity.name, a.box, "update", now_ns, now_ns, now_ns + _hours(a) * HOUR_NS, {"rollback": "previous"})  # fmt: skip
+    if _hours(a) * 3600 > (taken_s := CommandSettings().max_age_s):
+        print(
+            f"--expires-h: a box refuses one made more than {taken_s // 3600} hours ago, unless its [command] max_age_s is set to more",
+            file=sys.stderr,
+        )
     data = order_packed(order)
     Path(a.write).write_bytes(command_packed(Command(data, identity.sign(Command(data, b"").signed_bytes))))
     print(json.dumps({"command": order.identity.hex()}) if a.json else f"{a.write}: {a.box} goes back to its version before, signed by {identity.name}")  # fmt: skip

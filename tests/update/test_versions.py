@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from drivers.clock import ClockState, Monotonic, Now, Timestamp
 from drivers.errors import DiskFailed, DiskFull, Missing
 from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity, trust
 from drivers.linux.slots import LinuxSlots
 from firmware.cli import main, versions
+from firmware.command.settings import CommandSettings
+from firmware.command.verify import check_fresh
+from firmware.core.envelope import command_unpacked, order_unpacked
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS_MAX, official, starts
 from firmware.update.bundle import made
 
@@ -187,6 +191,22 @@ def test_nothing_is_signed_that_no_box_could_take(tmp_path, monkeypatch, capsys,
     assert 2 == main(["update", *words, "-w", "made", "--root", str(tmp_path)])
     assert said in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_an_order_is_taken_as_long_as_is_said(tmp_path, monkeypatch, capsys):
+    """To the last minute of it, by a box with settings as they come; where it is to last longer it is said that only some boxes take it."""
+    monkeypatch.chdir(tmp_path)
+    LinuxIdentity(tmp_path / "identity")
+    words = ["update", "order", "--box=or3-box-1", "-w", "made", "--root", str(tmp_path)]
+    settings = CommandSettings()
+    assert 0 == main(words)
+    assert "" == capsys.readouterr().err
+    order = order_unpacked(command_unpacked((tmp_path / "made").read_bytes()).order)
+    late = Now(Monotonic(0), Timestamp(order.expires_tai_ns, 0, "ptp", ClockState.LOCKED), 37)
+    check_fresh(order, late, max_age_s=settings.max_age_s, clock_tolerance_s=settings.clock_tolerance_s)
+
+    assert 0 == main([*words, "--expires-h=72"])
+    assert "a box refuses one made more than 24 hours ago" in capsys.readouterr().err
 
 
 def test_what_does_not_go_together_is_said_at_the_desk(tmp_path, monkeypatch, capsys):
