@@ -205,4 +205,6 @@ class UpdateStation:
         if self._trial is not None:
             self._trial.close()
             self._trial = None
+        if standing.phase is Phase.TRIAL and standing.version is not None:
+            self._ledger.stay_test(standing.version, "its trial was ended to go back", now)
         self._switching.turn_back(f"asked for by {order.signer}", now)

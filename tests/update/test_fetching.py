@@ -309,6 +309,25 @@ def test_back_only_from_the_version_that_is_meant(box):
     assert ("v2", "taken back") == outcomes(box)[-1]
 
 
+def test_an_order_back_in_the_middle_of_a_trial_ends_it(box, uplink):
+    """The version on trial stays test, and that is told: nobody waits for days for what is not tried any more. (S1-15)"""
+    box.give(box.bundle("v2", counter=4))
+    box.run(60)
+    text = uplink.edition("v3", [(box.bundle("v3", counter=5), IMAGE)], number=5)
+    box.order(edition=text)
+    box.run(2)
+    uplink.bring()
+    box.run(3)
+    assert "trial" == box.station.report.gauges["phase"]
+    box.order(rollback="previous")
+    box.run(60)
+    assert [("v3", "here"), ("v3", "stays test"), ("v2", "taken back")] == outcomes(box)[-3:]
+
+    box.order(edition=text)
+    box.run(2)
+    assert ("refused", "expected a version that was not refused, this one stays test: its trial was ended to go back") == results(box)[-1]
+
+
 def test_history_is_told(box):
     """Every switch is a message, too: of which processes, from what to what, and why. (S1-15)"""
     box.give(box.bundle("v2"))
