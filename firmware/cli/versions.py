@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import firmware
 from firmware.core.durable import replace
+from firmware.core.errors import DiskFailed, DiskFull
 from firmware.core.succession import Launch
 from firmware.core.versions import IMAGE, OFFICIAL, STARTS, STARTS_MAX, VERSIONS, official, starts
 
@@ -53,13 +54,15 @@ def become_official(root: str, process: str) -> None:
 def _guarded(disk: "Disk", wanted: str) -> str:
     """Who watches over all others has nobody to watch over it: one that ends at once, again and again, gives way to the image's own."""
     count = starts(disk)
-    if count >= STARTS_MAX:
-        replace(
-            disk, OFFICIAL, OWN, IMAGE.encode()
-        )  # The station finds the count, takes the version back everywhere and says why.
-        return IMAGE
-    disk.write(STARTS, b"." * (count + 1))
-    return wanted
+    try:
+        if count >= STARTS_MAX:
+            # The station finds the count, takes the version back everywhere and says why.
+            replace(disk, OFFICIAL, OWN, IMAGE.encode())
+        else:
+            disk.write(STARTS, b"." * (count + 1))
+    except (DiskFull, DiskFailed):
+        pass  # Not counted, or not said for good: better than nobody who watches for as long as the disk takes nothing.
+    return IMAGE if count >= STARTS_MAX else wanted
 
 
 def succession_in(root: str) -> Launch | None:

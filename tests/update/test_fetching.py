@@ -325,7 +325,9 @@ def test_an_order_back_in_the_middle_of_a_trial_ends_it(box, uplink):
 
     box.order(edition=text)
     box.run(2)
-    assert ("refused", "expected a version that was not refused, this one stays test: its trial was ended to go back") == results(box)[-1]
+    assert ("refused", "expected a version that was not refused, this one stays test: its trial was ended to go back") == results(
+        box
+    )[-1]
 
 
 def test_history_is_told(box):

@@ -92,6 +92,16 @@ def test_an_update_process_that_ends_again_and_again_is_the_image_s(store, tmp_p
     assert (IMAGE, STARTS_MAX) == (official(store, "update"), starts(store))
 
 
+def test_a_disk_that_takes_no_count_keeps_nobody_from_watching(store, tmp_path):
+    """The start of the update process cannot be counted: it starts all the same, as a recorder does on a disk that takes nothing."""
+    store.write(f"{OFFICIAL}/update", b"v2")
+    store.mkdir("updates/starts")  # Nothing can be written there.
+    with pytest.raises(Became) as found:
+        versions.become_official(str(tmp_path), "update")
+
+    assert "v2" == found.value.environment["SCRUBJAY_VERSION"]
+
+
 def test_the_image_is_what_this_program_is(tmp_path):
     """Its files by their paths in a version, compiled code included, sources of it not; what is not there is missing."""
     slots = LinuxSlots(tmp_path, lambda process: (), lambda version: {})
