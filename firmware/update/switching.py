@@ -59,6 +59,8 @@ class Switching:
                 continue  # `_watch`, later
             if self._mark_of(process) != version:
                 self._runs[process] = process in self._states(now)
+                if standing.phase is Phase.SWITCHING and not self._runs[process]:
+                    continue  # Marked at the end: whoever is marked before ran, and is waited for, also in another life of ours.
                 self._mark(process, version, standing.cause, now)
                 self._waiting_since = now.monotonic
             trouble = self._trouble_of(process, version, now)
@@ -69,6 +71,9 @@ class Switching:
                 return now.monotonic
             if not trouble:
                 return now.monotonic.after(LOOK_NS)
+        for process in self._processes:
+            if process != OWN and self._mark_of(process) != version:
+                self._mark(process, version, standing.cause, now)
         self._finish(now)
         return now.monotonic
 
@@ -120,6 +125,7 @@ class Switching:
         """Take it back everywhere. During a switch to where all were; after one to the version before, and beyond that to the image."""
         standing = self._ledger.standing
         self._waiting_since = None
+        self._runs.clear()
         if standing.phase is Phase.SWITCHING:
             failed, target = standing.version or IMAGE, standing.official
             # As if it had been official: what it is taken back from is `official` then.
@@ -133,8 +139,8 @@ class Switching:
     def _trouble_of(self, process: str, version: str, now: Now) -> str | None:
         """None: it is of that version now, or does not run here at all; "": not yet; else what is wrong."""
         state = self._states(now).get(process)
-        if state is None and not self._runs.get(process, True):
-            return None  # It will be of that version when somebody starts it.
+        if state is None and not self._runs.get(process, self._ledger.standing.phase is Phase.SWITCHING):
+            return None  # It will be of that version when somebody starts it. On the way back nobody waits for who was not seen.
         if state is not None and state.gauges.get("version") == self._ledger.started(version):
             return None
         if state is not None and str(state.gauges.get("heir", "")) == f"{version} failed":

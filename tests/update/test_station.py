@@ -229,11 +229,45 @@ def test_a_start_in_1970_makes_no_guard_of_years(box, then_s):
     assert all_of("v2", guard="v2") == box.marks()
 
 
+def test_a_process_that_does_not_run_here_is_not_waited_for(box):
+    """Left out on this machine: it holds up no switch that was interrupted, and is of the version when it starts."""
+    box.down.add("console")
+    box.run(40)
+    box.give(box.bundle("v2"))
+    until(box, "switching")
+    box.start()
+    box.run(40)
+
+    assert all_of("v2") == box.marks()
+
+
+def test_who_does_not_run_here_keeps_nobody_from_going_back(box):
+    """A version of which one cannot be started is taken back in a moment, though another is left out on this machine."""
+    box.down.add("capture")
+    box.run(40)
+    box.give(box.bundle("v2"))
+    box.comes_up = lambda process, version: (process, version) != ("gate", "v2")
+    until(box, "returning")
+    box.run(5)
+
+    assert "idle" == box.station.report.gauges["phase"]
+    assert dict.fromkeys(PROCESSES, IMAGE) == box.marks()
+
+
 def on_another_image(box: Box) -> None:
     """The machine starts another system, which came later and brought its own application."""
     box.slots.ground = f"{BOARD}\nimage 2"
     box.since = dict.fromkeys(PROCESSES, "this start")
     box.start()
+
+
+def until(box: Box, phase: str) -> None:
+    """Some seconds, until it is there."""
+    for _ in range(60):
+        if box.station.report.gauges.get("phase") == phase:
+            return
+        box.run(0.5)
+    raise AssertionError(f"expected it to be {phase}, it is {box.station.report.gauges}")
 
 
 def last_said(box: Box) -> tuple[object, ...]:
