@@ -18,6 +18,7 @@ from drivers.slots import Slots
 from firmware.core.download import DOWNLOADS
 from firmware.core.envelope import Order, order_unpacked
 from firmware.core.errors import BadItem, DiskFailed, DiskFull
+from firmware.core.given_up import say_given_up
 from firmware.core.message import Priority, Severity
 from firmware.core.notices import Notices
 from firmware.core.report import Report
@@ -158,6 +159,7 @@ class UpdateStation:
         """Verified by the command station; what it asks for: a version that is to be fetched, or back to the version before."""
         if self._ledger.standing.phase in (Phase.SWITCHING, Phase.RETURNING):
             return
+        say_given_up(self._orders, self._notices, self.report, now)
         item = self._orders.take()
         if item is None:
             return

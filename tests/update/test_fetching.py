@@ -330,6 +330,25 @@ def test_an_order_back_in_the_middle_of_a_trial_ends_it(box, uplink):
     )[-1]
 
 
+def test_an_order_that_ends_whoever_takes_it_is_answered(box, uplink):
+    """Killed at it again and again: it is given up, and whoever waits for an answer has one."""
+
+    def before(count: int, what: str, path: str) -> None:
+        if path == "updates/.edition":
+            raise PowerCut
+
+    box.order(edition=uplink.edition("v2", [(box.bundle("v2", counter=5), IMAGE)], number=5))
+    box.disk.before = before
+    for _ in range(4):
+        with pytest.raises(PowerCut):
+            box.run(2)
+        box.start()
+    box.run(2)
+
+    assert [("refused", "too_many_attempts")] == results(box)
+    assert 1 == box.station.report.drops["too_many_attempts"]
+
+
 def test_history_is_told(box):
     """Every switch is a message, too: of which processes, from what to what, and why. (S1-15)"""
     box.give(box.bundle("v2"))
