@@ -298,6 +298,20 @@ def test_a_hub_keeps_its_database_in_its_store(tmp_path: Path) -> None:
     assert [] == list(elsewhere.iterdir())
 
 
+@pytest.mark.parametrize("words", [("identity",), ("run", "box"), ("run", "box", "--process", "capture")])
+def test_keys_that_do_not_belong_together(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A key that was replaced without the public one: said at once, and not by a recorder that cannot seal its first segment."""
+    for place in ("one", "two"):
+        LinuxIdentity(tmp_path / place / "identity")
+    (tmp_path / "two/identity/key").rename(tmp_path / "one/identity/key")
+
+    code, _, complaint = run(*words, "--root", tmp_path / "one")
+    assert 2 == code
+    assert f"expected key and key.pub in {tmp_path / 'one/identity'} to belong together" in complaint
+    (tmp_path / "one/identity/key.pub").unlink()  # As it says, where that was on purpose.
+    assert 0 == run("identity", "--root", tmp_path / "one")[0]
+
+
 def test_identity(run: Run, tmp_path: Path) -> None:
     """Made at first use, the same ever after; trusted keys are listed."""
     key = "ab" * 32

@@ -66,15 +66,25 @@ class LinuxIdentity:
     def public_key(self) -> bytes:
         return self._public_key
 
+    def check(self) -> None:
+        """For who signs much later: raises DiskFailed now, where `sign` would then. Who may not read the key has nothing to check."""
+        if self._seed is not None:
+            self._signing()
+
     def sign(self, data: bytes) -> bytes:
+        return self._signing().sign(data)
+
+    def _signing(self) -> "Ed25519PrivateKey":
         if self._key is None:
             if self._seed is None:
                 raise DiskFailed(f"expected a key in {self._directory} that this process may read")
             key = _loaded(self._seed)
             if _public_bytes(key) != self._public_key:
-                raise DiskFailed(f"expected key and key.pub in {self._directory} to belong together")
+                raise DiskFailed(
+                    f"expected key and key.pub in {self._directory} to belong together; where the key was replaced on purpose, remove key.pub"
+                )
             self._key = key
-        return self._key.sign(data)
+        return self._key
 
     def trusted(self) -> Mapping[str, bytes]:
         keys = {}

@@ -73,6 +73,9 @@ def _run(a: argparse.Namespace) -> int:
         board = board_of(
             a, settings, keeps_time=a.process == "clock", make_slots=versions.slots_in(a) if a.process == "update" else None
         )
+        if a.process == "capture":
+            # Or the first segment would be the last: it could not be sealed, and nothing after it be written.
+            board.identity.check()
         with recording_into(a.root, is_box=True) if a.process == "capture" else nullcontext():
             run_process(
                 processes[a.process],
@@ -86,6 +89,7 @@ def _run(a: argparse.Namespace) -> int:
     _check_values(a.role, settings)
     if a.role == "hub":
         _check_certificate(settings)
+    _check_key(Path(a.root), settings)
     _keep(a, names)
     return 0
 
@@ -161,6 +165,16 @@ def _check_certificate(settings: "Settings") -> None:
     check_certificate(settings.of(HubSettings))
 
 
+def _check_key(root: Path, settings: "Settings") -> None:
+    """One that is there already, for the same reason. Raises DiskFailed."""
+    from drivers.linux.identity import LinuxIdentity
+    from firmware.roles import BoardSettings
+
+    directory = Path(settings.of(BoardSettings).identity or root / "identity")
+    if all((directory / name).exists() for name in ("key", "key.pub", "name", "site")):
+        LinuxIdentity(directory).check()
+
+
 def _keep(a: argparse.Namespace, names: Sequence[str]) -> None:
     from drivers.linux.bell import LinuxBell
     from drivers.linux.clock import LinuxClock
@@ -231,6 +245,7 @@ def _identity(a: argparse.Namespace) -> int:
     for signer, public_key in trusted.items():
         trust(directory, signer, public_key)
     identity = LinuxIdentity(directory)
+    identity.check()
     row = {
         "name": identity.name,
         "site": identity.site,
