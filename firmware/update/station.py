@@ -144,9 +144,11 @@ class UpdateStation:
         faults = self._trial.look(now)
         if faults is None:
             return self._trial.wake(now)
-        self._trial = None
+        is_void, self._trial = self._trial.is_void, None
         clear(self._board)
-        if faults:
+        if is_void:
+            self.report.count("trials_void")  # Begun anew, as one that was cut off.
+        elif faults:
             self._ledger.stay_test(version, "; ".join(faults), now)
         else:
             self._ledger.say(now, f"version {version} showed what it has to, and becomes official", Severity.NOTICE)

@@ -162,6 +162,7 @@ class Switching:
         )  # fmt: skip
         self._ledger.keep(done.refusing(former, standing.cause) if is_back and former != IMAGE else done)
         self._waiting_since = None
+        self._looked = now  # The guard begins now: a clock that was set before is nothing to it.
         self._watched.clear()
         self._report.count("switches_back" if is_back else "switches")
         if is_back and OWN in self._processes and self._mark_of(OWN) != version:

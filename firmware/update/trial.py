@@ -22,6 +22,7 @@ PROCESSES = (
     "gate",
 )  # What hears, and what an alarm goes through; the others have one consumer for what they would take.
 EDGE_NS = 2 * SECOND  # At both ends: one ring begins before the other, and a stretch reaches the disk a second later.
+CLOCK_STEP_NS = SECOND  # between two looks; who merely steers a clock moves it by less in hours
 START_NS_MAX = 90 * SECOND
 STOP_NS_MAX = 60 * SECOND
 LOOK_NS = 250 * MS
@@ -44,11 +45,12 @@ class Trial:
         self._board = board
         self._settings = settings
         self._stage = _Stage.STARTING
-        self._since = now
+        self._since = self._looked = now
         self._until = now
         self._deadline = now.monotonic.after(START_NS_MAX)
         self._recordings: tuple[Recording, Recording] | None = None
         self.faults: list[str] = []
+        self.is_void = False  # The clock was set meanwhile, and frames are compared by their time: it shows nothing.
         clear(board)
         make_directory(board.disk, f"{SHADOW}/segments")
         self._running: Running = slots.begin_trial(version, PROCESSES)
@@ -56,6 +58,10 @@ class Trial:
     def look(self, now: Now) -> Sequence[str] | None:
         """What it did not show, in words; nothing: it holds up. None: not over yet."""
         rows = self._running.look()
+        if self._was_clock_set(now) and self._stage in (_Stage.RUNNING, _Stage.STOPPING):
+            self.is_void = True
+            self.close()
+            return self.faults
         if self._stage is _Stage.STARTING:
             self._await_start(rows, now)
         elif self._stage is _Stage.RUNNING:
@@ -77,6 +83,10 @@ class Trial:
     def close(self) -> None:
         """End it, whatever it is at."""
         self._running.close()
+
+    def _was_clock_set(self, now: Now) -> bool:
+        before, self._looked = self._looked, now
+        return abs(now.utc_ns - before.utc_ns - now.monotonic.since(before.monotonic)) > CLOCK_STEP_NS
 
     def _await_start(self, rows: Mapping[str, Usage], now: Now) -> None:
         self._note_ends(rows)

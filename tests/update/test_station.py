@@ -314,6 +314,19 @@ def test_back_to_what_another_image_does_not_start_is_back_at_once(box):
     assert ("idle", IMAGE) == tuple(box.station.report.gauges[name] for name in ("phase", "official"))
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_is_set_in_a_trial_is_not_the_version_s_fault(box, step_s):
+    """A box that has just started is told the time: what was compared by time begins anew, and the version becomes official. (S1-16)"""
+    box.give(box.bundle("v2"))
+    box.run(3)
+    assert "trial" == box.station.report.gauges["phase"]
+    box.clock.step(step_s * SECOND)
+    box.run(60)
+
+    assert all_of("v2") == box.marks(), [row.cause for row in box.history()]
+    assert 2 == box.station.report.counts["trials"]
+
+
 def test_ends_far_apart_are_borne(box):
     """Two in ten minutes are not three; an orderly stop is none at all."""
     box.give(box.bundle("v2"))
