@@ -125,6 +125,10 @@ class Ledger:
         # Under a hidden name first: what is half removed must not pass for a version.
         self._board.disk.rename(f"{VERSIONS}/{name}", f"{VERSIONS}/.{name}")
         self._board.disk.remove(f"{VERSIONS}/.{name}")
+        if name in self.standing.counters:
+            # Beyond STANDING_BYTES_MAX it could not be read, and nothing be taken any more.
+            rest = {version: counter for version, counter in self.standing.counters.items() if version != name}
+            self.keep(replace(self.standing, counters=rest))
 
     def gauge(self) -> None:
         """How it stands, for the report."""

@@ -23,6 +23,7 @@ PURSUIT_BYTES_MAX = 1 << 14
 HISTORY_ROWS_MAX = 1_000
 HISTORY_BYTES_MAX = 1 << 20
 REFUSED_MAX = 100
+REASON_BYTES_MAX = 500  # A hundred of them, with the longest names, leave room for the rest of what stands.
 
 
 class Phase(Enum):
@@ -56,7 +57,8 @@ class Standing:
 
     def refusing(self, version: str, reason: str) -> "Standing":
         """It stays test, with the reason; the oldest refusal is forgotten when there are many."""
-        rows = {**self.refused, version: reason[:500]}
+        reason = reason.encode()[:REASON_BYTES_MAX].decode("utf-8", "ignore")
+        rows = {**self.refused, version: reason}
         return replace(self, refused=dict(list(rows.items())[-REFUSED_MAX:]))
 
 

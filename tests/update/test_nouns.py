@@ -7,7 +7,17 @@ import pytest
 from drivers.clock import Monotonic
 from firmware.core.errors import BadItem
 from firmware.update.bundle import Form, made, manifest_packed, manifest_unpacked, opened
-from firmware.update.record import HISTORY_ROWS_MAX, Phase, Standing, Switch, packed, rows_of, unpacked, with_row
+from firmware.update.record import (
+    HISTORY_ROWS_MAX,
+    STANDING_BYTES_MAX,
+    Phase,
+    Standing,
+    Switch,
+    packed,
+    rows_of,
+    unpacked,
+    with_row,
+)
 from firmware.update.watch import STOPPED, Watch
 from simulator.identity import SimulatedIdentity
 
@@ -130,3 +140,14 @@ def test_an_end_nobody_asked_for_is_a_failure(seen, failures):
 
     assert failures == len(watch.failures(Monotonic(len(seen) * 30 * SECOND), window_s=600))
     assert [] == watch.failures(Monotonic(9000 * SECOND), window_s=600)
+
+
+def test_a_standing_has_room_for_every_refusal():
+    """As many as are kept, each with a name and a reason as long as they may be, in any alphabet: it can be read again."""
+    standing = Standing()
+    for number in range(200):
+        standing = standing.refusing(f"{number:063d}", "≠" * 1000)
+    data = packed(standing)
+
+    assert len(data) <= STANDING_BYTES_MAX
+    assert standing == unpacked(data)

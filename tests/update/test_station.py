@@ -485,6 +485,7 @@ def test_old_copies_go(make_box):
 
     assert ["v5", "v6"] == box.versions()
     assert all_of("v6") == box.marks()
+    assert {"v5", "v6"} == set(unpacked(box.disk.read("updates/standing")).counters)
 
 
 def test_an_update_process_that_cannot_run_is_taken_back_by_the_next(box):
