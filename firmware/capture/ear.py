@@ -6,7 +6,7 @@ from enum import Enum
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.tap import Block, Tap, TapRequest
-from firmware.capture.ledger import Ledger
+from firmware.capture.ledger import Ledger, then_ns
 from firmware.core.errors import TapFailed
 from firmware.core.report import Report
 from firmware.core.timestamp import MS, SECOND
@@ -46,8 +46,8 @@ class Ear:
         self._received_counted = self._refused_counted = 0
         self._handed = 0  # frames, since the tap was opened
         self._polled_at: Now | None = None
-        self._deaf_since_ns: int | None = None
-        self._dark_since_ns: int | None = None
+        self._deaf_since: Now | None = None
+        self._dark_since: Now | None = None
         self._retry_ns = RETRY_NS_MIN
         self._retry_at: Monotonic | None = None
         self.trouble = ""  # why it does not hear, as the driver said it; never foreign bytes
@@ -62,7 +62,7 @@ class Ear:
         """How it stands, as far as was last asked."""
         if self._tap is None:
             return Standing.GONE
-        return Standing.HEARD if self._dark_since_ns is None else Standing.NO_CARRIER
+        return Standing.HEARD if self._dark_since is None else Standing.NO_CARRIER
 
     @property
     def stamps_itself(self) -> bool:
@@ -105,7 +105,7 @@ class Ear:
         self._counted, self._received_counted, self._refused_counted, self._handed, self._polled_at = {}, 0, 0, 0, now
         self._report.gauge(f"stamps{self.suffix}", "hardware" if self._tap.stamps_itself else "software")
         self._note_deaf(now)
-        self._deaf_since_ns = self._dark_since_ns = None
+        self._deaf_since = self._dark_since = None
         self._is_kept = self._tap.is_taken_over
         return True
 
@@ -208,21 +208,21 @@ class Ear:
 
     def _gone(self, trouble: TapFailed, now: Now) -> None:
         self.trouble = str(trouble)
-        self._dark_since_ns = None
-        if self._deaf_since_ns is None:
-            self._deaf_since_ns = now.utc_ns
+        self._dark_since = None
+        if self._deaf_since is None:
+            self._deaf_since = now
         self._retry_at = now.monotonic.after(self._retry_ns)
         self._retry_ns = min(RETRY_NS_MAX, self._retry_ns * 2)
 
     def _note_deaf(self, now: Now) -> None:
-        if self._deaf_since_ns is not None:
-            self._unheard("interface_gone", self._deaf_since_ns, now)
-            self._deaf_since_ns = now.utc_ns
+        if self._deaf_since is not None:
+            self._unheard("interface_gone", self._deaf_since, now)
+            self._deaf_since = now
 
     def _poll(self, now: Now) -> None:
         if self._tap is None:
             return
-        since = self._polled_at.utc_ns if self._polled_at is not None else now.utc_ns
+        since = self._polled_at if self._polled_at is not None else now
         counters = self._tap.counters()
         self.received += counters.received - self._received_counted
         self._received_counted = counters.received
@@ -233,21 +233,20 @@ class Ear:
             grown = count - self._counted.get(cause, 0)
             self._counted[cause] = count
             if grown > 0:
-                self._ledger.lost(cause + self.suffix, grown, first_ns=since, last_ns=now.utc_ns)
+                self._ledger.lost(cause + self.suffix, grown, first_ns=then_ns(since, now), last_ns=now.utc_ns)
                 self._report.drop(cause + self.suffix, grown)
         self._note_dark(counters.has_carrier, since, now)
         self._polled_at = now
 
-    def _note_dark(self, has_carrier: bool, since_ns: int, now: Now) -> None:
+    def _note_dark(self, has_carrier: bool, since: Now, now: Now) -> None:
         """A pulled cable leaves an interface that is open and silent; what passed meanwhile nobody knows."""
         if has_carrier:
-            self._dark_since_ns = None
+            self._dark_since = None
             return
-        first_ns = since_ns if self._dark_since_ns is None else self._dark_since_ns
-        self._unheard("no_carrier", first_ns, now)
-        self._dark_since_ns = now.utc_ns
+        self._unheard("no_carrier", since if self._dark_since is None else self._dark_since, now)
+        self._dark_since = now
 
-    def _unheard(self, cause: str, since_ns: int, now: Now) -> None:
+    def _unheard(self, cause: str, since: Now, now: Now) -> None:
         """Nobody knows how many frames; the seal says when, the report how long."""
-        self._ledger.lost(cause + self.suffix, None, first_ns=since_ns, last_ns=now.utc_ns)
-        self._report.count(f"{cause}_ms{self.suffix}", max(0, now.utc_ns - since_ns) // MS)
+        self._ledger.lost(cause + self.suffix, None, first_ns=then_ns(since, now), last_ns=now.utc_ns)
+        self._report.count(f"{cause}_ms{self.suffix}", now.monotonic.since(since.monotonic) // MS)

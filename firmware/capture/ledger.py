@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from drivers.clock import Now
 from firmware.core.seal import GAPS_MAX, Gap
 from firmware.core.segment_writer import Losses
 from firmware.core.timestamp import SECOND
 
+SET_NS = SECOND  # Apart by less, it was steered or only read: one gap begins exactly where the one before it ended.
 JOIN_NS = 2 * SECOND  # Losses of one cause this close together are one gap: a full ring drops a little in every poll.
 
 
@@ -56,6 +58,12 @@ class Ledger:
             self.gaps.append(gap)
         else:
             self.gaps[place] = _joined(self.gaps[place], gap)
+
+
+def then_ns(then: Now, now: Now) -> int:
+    """When that was, UTC ns, as the clock shows it now: set in between, it would make hours of a second, or years after 1970."""
+    shown_ns = now.utc_ns - now.monotonic.since(then.monotonic)
+    return shown_ns if abs(shown_ns - then.utc_ns) > SET_NS else then.utc_ns
 
 
 def unsaid(losses: Losses, said: Losses) -> Losses:

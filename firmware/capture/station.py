@@ -15,7 +15,7 @@ from drivers.clock import Monotonic, Now
 from firmware.capture.announcer import Announcer
 from firmware.capture.cut import MAD_NS, Cut, cut_after, first_moment
 from firmware.capture.ears import Ears, Heard, requests, stamp_of
-from firmware.capture.ledger import Ledger, unsaid
+from firmware.capture.ledger import Ledger, then_ns, unsaid
 from firmware.capture.overlap import Repeats
 from firmware.capture.settings import CaptureSettings
 from firmware.core._kernel import Stretch
@@ -95,7 +95,7 @@ class CaptureStation:
         self._sync_at: Monotonic | None = None
         self._retry_at = Monotonic(0)
         self._standing_at = Monotonic(0)
-        self._outside: tuple[int, int] = (0, 0)  # frames heard and not recorded, and since when, UTC ns
+        self._outside: tuple[int, Now] | None = None  # frames heard and not recorded, and since when
 
     # What the loop calls.
 
@@ -218,7 +218,7 @@ class CaptureStation:
             if why == _CUT_REACHED and self._state is State.RECORDING and self._cut is ending:
                 self._end(now, "time")
                 self._open(now, stamp_ns=stamp_of(block, offset))
-        if self._state is State.OUTSIDE:
+        if self._outside is not None:
             self._outside = self._outside[0] + block.frame_count - index, self._outside[1]
             self.report.count("outside_session", block.frame_count - index)
         else:
@@ -332,7 +332,7 @@ class CaptureStation:
         self._account(now)
         if found.silent_since_ns is not None and not self._has_begun and not is_heard_on:
             # A cut while nothing was heard leaves nothing to seal, and would be an hour nobody speaks of (storm seed 4).
-            self._ledger.lost("interrupted", None, first_ns=found.silent_since_ns, last_ns=now.utc_ns)
+            self._ledger.lost("interrupted", None, first_ns=found.silent_since_ns, last_ns=max(found.silent_since_ns, now.utc_ns))
         self._has_begun = True
         if found.removed:
             self.report.count("leftovers_removed", found.removed)
@@ -433,7 +433,7 @@ class CaptureStation:
         if self._state is State.RECORDING:
             self._end(now, "stop")
         if self._state is State.RECORDING:
-            self._state, self._outside = State.OUTSIDE, (0, now.utc_ns)
+            self._state, self._outside = State.OUTSIDE, (0, now)
             self.report.gauge("state", self._state.value)
             self._announcer.say(
                 now,
@@ -450,9 +450,10 @@ class CaptureStation:
             return True
 
     def _record_again(self, now: Now) -> None:
-        frames, since_ns = self._outside
-        self._ledger.lost(State.OUTSIDE.value, frames, first_ns=since_ns, last_ns=now.utc_ns)
-        self._state, self._outside = State.RECORDING, (0, 0)
+        assert self._outside is not None
+        frames, since = self._outside
+        self._ledger.lost(State.OUTSIDE.value, frames, first_ns=then_ns(since, now), last_ns=now.utc_ns)
+        self._state, self._outside = State.RECORDING, None
         self._open(now)
         if self._state is State.RECORDING:
             self._announcer.say(now, Severity.NOTICE, self._state.value, "frames are recorded again")

@@ -103,6 +103,75 @@ def test_clock_set_while_recording(make_recorder, step_s):
     assert 7 >= len(recorder.seals())
 
 
+def _stated_s(recorder) -> int:
+    """The length of the longest gap that is stated, in whole seconds."""
+    return max(gap.last_ns - gap.first_ns for made in recorder.seals() for gap in made.gaps) // SECOND
+
+
+@pytest.mark.parametrize("step_s", [-3 * 3600, 3 * 3600, 56 * 365 * 86_400])
+@pytest.mark.parametrize("has_carrier", [False, True])
+def test_clock_set_while_nothing_can_be_heard(make_recorder, step_s, has_carrier):
+    """Six seconds are six seconds: not three hours in which everything else was recorded, nor the years since 1970."""
+    recorder = make_recorder(segment_s=60)
+    recorder.run(4)
+    recorder.tap.has_carrier = False
+    if has_carrier:
+        recorder.interface = False
+        recorder.tap.break_off()
+    recorder.run(3, rate=0)
+    recorder.clock.step(step_s * SECOND)
+    recorder.run(3, rate=0)
+    recorder.interface = recorder.tap.has_carrier = True
+    recorder.run(6)
+    recorder.stop()
+    counts = recorder.station.report.counts
+
+    assert 7 >= _stated_s(recorder)
+    assert 4000 <= counts.get("interface_gone_ms", 0) + counts.get("no_carrier_ms", 0) <= 7500
+
+
+def test_a_steered_clock_makes_no_second_gap(make_recorder):
+    """A clock that is steered meanwhile, or read a little later than the monotonic one: the gap of a segment stays one."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(4)
+    recorder.interface = False
+    recorder.tap.break_off()
+    for _ in range(300):
+        recorder.clock.step(-300)
+        recorder.run(0.1, rate=0)
+    recorder.stop()
+
+    assert [1] * len(recorder.seals()) == [len(made.gaps) for made in recorder.seals()]
+
+
+@pytest.mark.parametrize("step_s", [-3 * 3600, 3 * 3600])
+def test_clock_set_while_frames_were_lost(make_recorder, step_s):
+    """What the ring lost between two looks at it was lost in that second, whatever the clock was set to in it."""
+    recorder = make_recorder(segment_s=60, ring_block_count=4)
+    recorder.run(4)
+    recorder.hear(4000, size=1500)
+    recorder.clock.step(step_s * SECOND)
+    recorder.run(2)
+    recorder.stop()
+
+    assert 0 < recorder.drops["ring_full"]
+    assert 1 >= _stated_s(recorder)
+
+
+def test_begun_anew_in_1970(make_recorder):
+    """A box that wakes up with a clock of long ago does not call all the time until its last seal interrupted."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(25, rate=0)
+    recorder.disk.remove(f"segments/.{Store(recorder.disk).open_names()[0]}")
+    recorder.clock.step(-56 * 365 * 86_400 * SECOND)
+    recorder.boot()
+    recorder.run(2)
+    recorder.stop()
+
+    assert "interrupted" in {gap.cause for made in recorder.seals() for gap in made.gaps}
+    assert 0 == _stated_s(recorder)
+
+
 def test_silence_is_sealed_too(make_recorder):
     """A wire on which nothing is heard has seals that say so: listening and silent is not the same as off."""
     recorder = make_recorder(segment_s=10)
