@@ -149,6 +149,8 @@ class CaptureStation:
             self._flush(now)
         if self._state is State.RECORDING:
             self._end(now, "handover" if hands_over else "stop")
+        elif self._state is State.DISK_FULL and self._writer is not None:
+            self._end(now, "stop")  # What the reserve is for. How many frames were lost is known to this process only.
         if self._writer is not None:
             self._writer.close()  # What could not be sealed is for the next start.
         self._ears.close()

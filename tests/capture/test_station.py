@@ -318,13 +318,41 @@ def test_reserve_is_kept(make_recorder):
     recorder.run(5)
     recorder.disk.fill(leave_bytes=(1 << 20) - 1)
     recorder.run(5)
-    recorder.stop()
     recorder.boot()
     recorder.stop()
 
     assert 0 < recorder.disk.free_bytes() < 1 << 20
     assert ["interrupted"] == [made.cause for made in recorder.seals() if made.frames]
     assert 1 == recorder.station.report.counts["segments_recovered"]
+
+
+def test_stopped_while_the_disk_is_full(make_recorder):
+    """Who sees that the disk is full ends the recording: it ends sealed, and the seal says how many frames were lost and when."""
+    recorder = make_recorder(reserve_mb=1)
+    recorder.run(5)
+    recorder.disk.fill(leave_bytes=(1 << 20) - 1)
+    recorder.run(5, rate=20)
+    recorder.stop()
+    (made,) = recorder.seals()
+
+    assert "disk_full" == recorder.state_before_stop
+    assert ("stop", {"disk_full": recorder.sent - made.frames}) == (made.cause, dict(made.drops))
+    assert recorder.drops == recorder.verify().drops
+    assert ["disk_full"] == recorder.said()
+
+
+def test_stopped_while_nothing_fits_at_all(make_recorder):
+    """Without a byte for the seal the segment stays for the next start; nothing is said twice."""
+    recorder = make_recorder(reserve_mb=0)
+    recorder.run(5)
+    recorder.disk.fill(leave_bytes=4096)
+    recorder.run(15, rate=200)
+    recorder.disk.fill(leave_bytes=0)
+    recorder.stop()
+
+    assert [] == recorder.seals()
+    assert 1 == recorder.station.report.counts["disk_full_times"]
+    assert list(range(len(recorder.numbers()))) == recorder.numbers()
 
 
 def test_killed_while_the_disk_is_full(make_recorder):
