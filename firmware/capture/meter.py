@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from drivers.clock import Monotonic
 from firmware.core.report import Report
 from firmware.core.timestamp import SECOND
 
 ROUNDS_UP = 0.9995  # 999.6 kB to three figures is 1 MB.
+_MADE_ROOM = "; by room: for the disk had less free than is to stay free (1 GiB, at most a tenth of it)"
 RATE_S = 60  # The room that is left is judged by the last minute: shorter, and every burst would be a warning.
 
 
@@ -35,8 +37,13 @@ class Meter:
         self._start = start
         self._samples: deque[Sample] = deque([start], maxlen=RATE_S + 1)
 
-    def line(self, now: Sample, report: Report, *, room_bytes: int | None) -> str:
-        """Since the last line: what came and what was lost; and since the start. room_bytes: what may still be written; None or 0: not said."""
+    def line(
+        self, now: Sample, report: Report, *, room_bytes: int | None, deleted: Mapping[str, int] = MappingProxyType({})
+    ) -> str:
+        """Since the last line: what came and what was lost; and since the start.
+
+        room_bytes: what may still be written; None or 0: not said. deleted: segments by cause.
+        """
         before, oldest = self._samples[-1], self._samples[0]
         self._samples.append(now)
         elapsed_s = max(now.at.since(before.at) / SECOND, 1e-9)
@@ -50,6 +57,8 @@ class Meter:
         ]
         if report.gauges.get("state") != "recording":
             parts.insert(2, f"NOT RECORDING: {report.gauges.get('state', '-')}")
+        if deleted:
+            parts.append(f"segments deleted {by_cause(deleted)}")
         growth = (now.bytes_disk - oldest.bytes_disk) / max(now.at.since(oldest.at) / SECOND, 1e-9)
         if room_bytes and growth > 0:
             parts.append(f"room for {long(room_bytes / growth)} at this rate")
@@ -73,7 +82,7 @@ class Summary:
     """What was recorded and what was not. report: of the capture station.
 
     copied: frames of the plain copy, None where none was wanted. copy_trouble: why it is not all of them, or "". failed: whether the
-    copy failed, and was not just left by its reader.
+    copy failed, and was not just left by its reader. deleted: segments by cause, "age", "budget" or "room".
     """
 
     report: Report
@@ -82,6 +91,7 @@ class Summary:
     copied: int | None = None
     copy_trouble: str = ""
     failed: bool = False
+    deleted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -117,6 +127,7 @@ class Summary:
                 }
                 for row in self.tallies()
             ],
+            "deleted": dict(self.deleted),
             **({} if self.copied is None else {"copied_frames": self.copied, "copy_trouble": self.copy_trouble}),
         }  # fmt: skip
 
@@ -135,6 +146,10 @@ class Summary:
             )
         offered = last.frames + self.lost
         rows.append(f"  lost {by_cause(self.report.drops)}" + (f": {self.lost / offered:.2%} of all" if self.lost else ""))
+        if self.deleted:
+            rows.append(
+                f"  segments deleted {by_cause(self.deleted)}, each with a receipt{_MADE_ROOM * ('room' in self.deleted)}"
+            )
         if self.copied is not None:
             rows.append(f"  copied {self.copied:,} frames" + (f"; {self.copy_trouble}" if self.copy_trouble else ""))
         return rows

@@ -20,6 +20,7 @@ from firmware.core.timestamp import MS, SECOND
 
 LINE_EVERY_NS = SECOND
 ONLY_WHEN_ASKED = Stops()
+DELETED = "segments_deleted_"
 TRIAL_BLOCK_BYTES, TRIAL_BLOCKS = 1 << 16, 4  # A ring for a moment, to see whether there may be one.
 
 
@@ -60,7 +61,7 @@ def record(
     end = None if stops.duration_s is None else start.monotonic.after(int(stops.duration_s * SECOND))
     late_ns = (2 * settings.ring_retire_ms + settings.stretch_ms) * MS
     copy = None if outlet is None else CopyStation(board, outlet, losses=station.report, late_ns=late_ns)
-    timer = _Timer(board, station.report, end, room_bytes, settings.reserve_mb << 20, progress)
+    timer = _Timer(board, station.report, end, room_bytes, settings.reserve_mb << 20, beside, progress)
     run(
         [station, *beside, *([copy] if copy is not None else []), timer],
         clock=board.clock,
@@ -73,9 +74,15 @@ def record(
     )
     duration_s = board.clock.now().monotonic.since(start.monotonic) / SECOND
     if copy is None:
-        return Summary(station.report, settings.interfaces, duration_s)
+        return Summary(station.report, settings.interfaces, duration_s, deleted=_deleted(beside))
     frames, failed = copy.report.counts.get("frames", 0), copy.ended is not None and not copy.ended.is_reader
-    return Summary(station.report, settings.interfaces, duration_s, frames, copy.trouble, failed)
+    return Summary(station.report, settings.interfaces, duration_s, frames, copy.trouble, failed, _deleted(beside))
+
+
+def _deleted(beside: Sequence[Station]) -> dict[str, int]:
+    """Segments by cause, as the retention station counts them."""
+    counts = [row for station in beside for row in station.report.counts.items()]
+    return {name.removeprefix(DELETED): count for name, count in counts if name.startswith(DELETED)}
 
 
 class _Timer:
@@ -90,6 +97,7 @@ class _Timer:
         end: Monotonic | None,
         room_bytes: int | None,
         reserve_bytes: int,
+        beside: Sequence[Station],
         progress: Callable[[str], None],
     ) -> None:
         self.report = Report(self.name)
@@ -99,6 +107,7 @@ class _Timer:
         self._end = end
         self._room_bytes = room_bytes
         self._reserve_bytes = reserve_bytes
+        self._beside = beside
         self._progress = progress
         self._meter: Meter | None = None
         self._line_at = Monotonic(0)
@@ -112,7 +121,8 @@ class _Timer:
         self.over = self._end is not None and now.monotonic >= self._end
         if now.monotonic >= self._line_at:
             self._line_at = now.monotonic.after(LINE_EVERY_NS)
-            self._progress(self._meter.line(sample_of(self._watched, now.monotonic), self._watched, room_bytes=self._room()))
+            sample, deleted = sample_of(self._watched, now.monotonic), _deleted(self._beside)
+            self._progress(self._meter.line(sample, self._watched, room_bytes=self._room(), deleted=deleted))
         return self._line_at if self._end is None else min(self._line_at, self._end)
 
     def directories(self) -> Sequence[str]:

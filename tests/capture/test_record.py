@@ -116,6 +116,24 @@ def test_keeps_what_it_may():
     assert [] == verify(board.disk).findings
 
 
+def test_what_is_deleted_while_it_records_is_said():
+    """Who asked for a hundred years of a disk that others fill hears, in each line and at the end, that for want of room it is not so."""
+    room, said = Room(a_second=1000), list[str]()
+    board = SimulatedBoard(open_tap=room.open)
+    keep = RetentionStation(board, RetentionSettings(retain_days=36_500))
+    board.disk.capacity_bytes = 30 << 20
+    board.disk.write("others", bytes(9 * (board.disk.capacity_bytes // 10) - 100_000))
+    settings = CaptureSettings(segment_s=2, reserve_mb=1)
+    summary = record(board, settings, stops=Stops(duration_s=30), beside=[room, keep], progress=said.append)
+    receipts = board.disk.list("receipts")
+
+    assert 0 == summary.lost and 0 < len(receipts)
+    assert {"room": len(receipts)} == summary.deleted == summary.as_json()["deleted"]
+    assert f"segments deleted {len(receipts)} ({len(receipts)} room)" in said[-1]
+    assert "segments deleted" not in said[0]
+    assert any(f"segments deleted {len(receipts)} (" in line and "less free than" in line for line in summary.lines())
+
+
 def test_a_copy_as_well():
     """One plain pcapng with the same frames in one section, its statistics at the end; what was there before is not in it."""
     room = Room()
