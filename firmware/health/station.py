@@ -130,9 +130,17 @@ class HealthStation:
 
 def _sentence(change: Change) -> str:
     where = change.where if is_token(change.where) else "a process"
-    cause = change.cause if is_token(change.cause) else "a cause"
+    cause = _cause(change.cause)
     if cause == SILENT:
         return f"{where} does not report any more" if change.began else f"{where} reports again"
     if change.began:
         return f"{where} began to lose: {cause}, {change.lost} so far"
     return f"{where} no longer loses: {cause}, {change.lost} in all"
+
+
+def _cause(cause: str) -> str:
+    """As a person reads it; of several interfaces it names the one it is of (segment_writer.cause_at)."""
+    what, _, interface = cause.partition("@")
+    if not is_token(what):
+        return "a cause"
+    return f"{what} at {interface if is_token(interface) else 'an interface'}" if interface else what

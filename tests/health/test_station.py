@@ -67,6 +67,24 @@ def test_loss_is_reported_when_it_begins_and_when_it_ends() -> None:
     assert {"capture"} == {row.fields["station"] for row in said}
 
 
+def test_a_loss_at_one_of_several_interfaces_names_it() -> None:
+    """Who reads the alarm learns what is lost and where: at one of several interfaces the cause has its name behind it."""
+    board = SimulatedBoard()
+    station, report = _station(board), Report("capture")
+    _run(board, station, 10, report)
+    report.drop("ring_full@eth2", 75)
+    report.drop("ring_full@\u202eeth", 1)
+    report.drop("with a space@eth2", 2)
+    _run(board, station, 10, report)
+
+    said = {row.text for row in _said(board, "error")}
+    assert {
+        "capture began to lose: ring_full at eth2, 75 so far",
+        "capture began to lose: ring_full at an interface, 1 so far",
+        "capture began to lose: a cause, 2 so far",
+    } == said
+
+
 def test_what_was_too_old_to_be_sent_is_said_with_the_urgency_of_what_it_was() -> None:
     """The uplink counts an item that expired in the outbox; the hub hears of it once at the beginning and once in all, as of any discard. (S2-053)"""
     board = SimulatedBoard()
