@@ -153,6 +153,10 @@ class CaptureStation:
             self._end(now, "stop")  # What the reserve is for. How many frames were lost is known to this process only.
         if self._writer is not None:
             self._writer.close()  # What could not be sealed is for the next start.
+        self._lose(
+            State.DISK_FAILED.value, self._uncertain, now
+        )  # It was never looked at again: nobody knows that they are there.
+        self._uncertain = 0
         self._ears.close()
         self._state = State.STOPPED
         self.report.gauge("state", self._state.value)

@@ -408,6 +408,22 @@ def test_failing_disk_is_survived(recorder, failing):
     assert recorder.drops["disk_failed"] == sum(made.drops.get("disk_failed", 0) for made in seals)
 
 
+@pytest.mark.parametrize("failing", [Failing.READ_ONLY, Failing.GONE])
+def test_stopped_while_the_disk_fails(recorder, failing):
+    """The stretch at which the disk failed counts as lost where nobody could look at the disk again."""
+    recorder.run(10)
+    recorder.disk.failing = failing
+    recorder.run(20)
+    recorder.stop()
+    lost = recorder.drops["disk_failed"]
+    recorder.disk.failing = Failing.NOT
+    recorder.boot()
+    recorder.stop()
+
+    assert recorder.sent == sum(made.frames for made in recorder.seals()) + lost
+    assert recorder.verify().ok
+
+
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("trouble", [DiskFailed, DiskFull])
 def test_disk_refusing_anywhere(make_recorder, trouble, lasting):
