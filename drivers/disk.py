@@ -135,7 +135,7 @@ class Disk(Protocol):
         ...
 
     def free_bytes(self) -> int:
-        """Room left for an unprivileged writer."""
+        """Room left for an unprivileged writer; where names (inodes) run out before the bytes do, the share of the size that is left of them."""
         ...
 
     def total_bytes(self) -> int:

@@ -27,6 +27,9 @@ SLOW_APPENDS = 64  # are then left to the page cache: a second of a saturated Gb
 OFFSET_MAX = (
     1 << 62
 )  # of a file; what lies beyond, as an altered file may ask for, is beyond its end, and no number of the kernel's
+# A segment is four files, however small. Where fewer than a tenth of the inodes are left they are the room there is: nobody would delete a
+# thing on an ext4 full of small files, for its bytes are free.
+NAMES_SHORT = 10
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
@@ -181,7 +184,10 @@ class LinuxDisk:
     def free_bytes(self) -> int:
         with _TROUBLES:
             found = os.fstatvfs(self._root)
-        return found.f_bavail * found.f_frsize
+        free_bytes = found.f_bavail * found.f_frsize
+        if found.f_favail * NAMES_SHORT < found.f_files:  # 0 < 0 where there are as many as wanted (btrfs)
+            return min(free_bytes, found.f_blocks * found.f_frsize * found.f_favail // found.f_files)
+        return free_bytes
 
     def total_bytes(self) -> int:
         with _TROUBLES:

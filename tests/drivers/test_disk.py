@@ -4,6 +4,7 @@ import errno
 import gc
 import mmap
 import os
+import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
@@ -740,3 +741,27 @@ def test_a_sync_where_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest
 
     assert (1, False) == (len(synced), file.is_syncing())
     file.close()
+
+
+def test_names_that_run_out_are_room_that_runs_out(tmp_path: Path) -> None:
+    """On a file system full of small files there is no more room than there are inodes, however many bytes are free."""
+    words = ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=200", "none", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("expected the privilege to mount a file system, there is none")
+    try:
+        disk = LinuxDisk(tmp_path / "store")
+        before = disk.free_bytes()
+        for number in range(188):
+            disk.write(str(number), b"")
+        few = disk.free_bytes()
+        with pytest.raises(DiskFull):
+            for number in range(188, 300):
+                disk.write(str(number), b"")
+        none = disk.free_bytes()
+        disk.close()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+    assert 60 << 20 < before
+    assert 0 < few < (64 << 20) * 12 // 200
+    assert 0 == none
