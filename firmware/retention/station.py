@@ -60,6 +60,7 @@ class RetentionStation:
         self._list_due = Monotonic(0)
         self._now: Now | None = None
         self._is_stuck = False
+        self._stuck_until = Monotonic(0)
 
     def start(self, now: Now) -> None:
         for directory in (SEGMENTS, PINS):
@@ -77,14 +78,17 @@ class RetentionStation:
             if self._round is None and now.monotonic < self._look_due:
                 return self._look_due  # Something came; whatever it was, it is looked at in a moment.
             if self._round is None:
-                room_wanted = self._room_wanted()
-                if now.monotonic < self._list_due and room_wanted <= 0 and now.monotonic < self._round_due:
+                is_short = self._room_wanted() > 0
+                self._is_stuck = self._is_stuck and is_short
+                # While nothing may be deleted, only what comes makes another round worth it at once: it may go, or what was the newest.
+                is_pressed = is_short and (not self._is_stuck or now.monotonic >= self._stuck_until)
+                if now.monotonic < self._list_due and not is_pressed and now.monotonic < self._round_due:
                     self._look_due = now.monotonic.after(LOOK_EVERY_NS)
-                    return min(self._list_due, self._round_due)
+                    return min(self._list_due, self._rest_until())
                 has_changed = self._look()
                 self._look_due = now.monotonic.after(LOOK_EVERY_NS)
                 self._list_due = now.monotonic.after(max(LOOK_EVERY_NS, len(self._names) * LOOK_NS_A_NAME))
-                if has_changed or now.monotonic >= self._round_due or room_wanted > 0:
+                if has_changed or now.monotonic >= self._round_due or is_pressed:
                     self._round = self._rounds()
                     self._round_due = now.monotonic.after(ROUND_EVERY_NS)
             if self._round is not None:
@@ -93,14 +97,15 @@ class RetentionStation:
                     return now.monotonic
                 except StopIteration:
                     self._round = None
-                    self._look_due = now.monotonic.after(STUCK_NS if self._is_stuck else LOOK_EVERY_NS)
-                    return self._look_due if self._is_stuck else self._round_due
+                    self._look_due = now.monotonic.after(LOOK_EVERY_NS)
+                    self._stuck_until = now.monotonic.after(STUCK_NS)
+                    return self._rest_until()
         except (DiskFull, DiskFailed) as trouble:
             self.report.drop("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")
             self._round = None
             self._round_due = self._look_due = now.monotonic.after(AGAIN_NS)
             return self._round_due
-        return self._round_due
+        return self._rest_until()
 
     def directories(self) -> Sequence[str]:
         return (SEGMENTS,)
@@ -110,6 +115,11 @@ class RetentionStation:
 
     def stop(self, now: Now) -> None:
         return
+
+    def _rest_until(self) -> Monotonic:
+        """If nothing comes."""
+        assert self._round_due is not None, "start comes before step"
+        return min(self._round_due, self._stuck_until) if self._is_stuck else self._round_due
 
     def _look(self) -> bool:
         """Whether segments came or went since the last look."""

@@ -136,6 +136,21 @@ def test_room_is_kept_free(steward: Steward) -> None:
     assert [Priority.P2] == [row.priority for row in steward.said()]
 
 
+def test_what_comes_while_nothing_may_go_is_looked_at(steward: Steward) -> None:
+    """Room short and only the newest there: the next segment makes it deletable, in seconds and not when the minute of rest is over."""
+    (first,) = steward.record(1)
+    steward.board.disk.fill(leave_bytes=5000)
+    steward.boot()
+    steward.work(seconds=5)
+    waiting = steward.segments()
+    (second,) = steward.record(1, every_ns=SECOND)
+    steward.work(seconds=5)
+
+    assert [first] == waiting
+    assert [second] == steward.segments()
+    assert 2 >= steward.station.report.drops["nothing_to_delete"]
+
+
 @pytest.mark.parametrize(("seconds", "megabytes"), [(30, 1024), (300, 100)])
 def test_a_ring_of_days_keeps_up_with_short_segments(make_steward: Callable[[], Steward], seconds: int, megabytes: int) -> None:
     """`record --keep 1d` with segments of 30 s, or cut by their size as often: as many go by age as come. (S2-094)"""
