@@ -222,6 +222,8 @@ class Ear:
     def _poll(self, now: Now) -> None:
         if self._tap is None:
             return
+        # The kernel counts on while a step of a busy wire takes its tenths of a second: what it tells was lost until now, not until then.
+        now = self._board.clock.now()
         since = self._polled_at if self._polled_at is not None else now
         counters = self._tap.counters()
         self.received += counters.received - self._received_counted

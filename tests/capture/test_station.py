@@ -130,6 +130,22 @@ def test_clock_set_while_nothing_can_be_heard(make_recorder, step_s, has_carrier
     assert 4000 <= counts.get("interface_gone_ms", 0) + counts.get("no_carrier_ms", 0) <= 7500
 
 
+def test_what_is_lost_during_a_step_was_lost_by_its_end(make_recorder):
+    """A step that began half a second ago asks the ring what it lost: the gap reaches to the moment of asking."""
+    recorder = make_recorder(segment_s=60, ring_block_count=4)
+    recorder.run(2)
+    began = recorder.clock.now()
+    recorder.clock.advance(SECOND // 2)
+    recorder.hear(4000, size=1500)
+    asked_ns = recorder.clock.now().utc_ns
+    recorder.station.step(began)
+    recorder.run(2)
+    recorder.stop()
+    (gap,) = [gap for made in recorder.seals() for gap in made.gaps]
+
+    assert gap.first_ns <= began.utc_ns < asked_ns == gap.last_ns
+
+
 def test_a_steered_clock_makes_no_second_gap(make_recorder):
     """A clock that is steered meanwhile, or read a little later than the monotonic one: the gap of a segment stays one."""
     recorder = make_recorder(segment_s=10)
