@@ -17,7 +17,7 @@ from firmware.core.receipt import Receipt
 from firmware.core.seal import Gap, Seal
 from firmware.core.segment import TITLE_JOINT, described, is_by_hardware, surveyed
 from firmware.core.segment_writer import Losses, publish
-from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, parse_utc
+from firmware.core.timestamp import SECOND, ClockState, Now, Timestamp, compact, parse_utc
 
 NEXT_NS = 2 * SECOND  # The next segment is opened at once when one is sealed; later than this, something was in between.
 
@@ -164,6 +164,14 @@ def _named(name: str) -> list[int]:
         return []
 
 
+def _begun_last(disk: Disk, path: str, now: Now) -> int:
+    """The latest moment before now, UTC ns, in the name of a sealed segment; 0 where there is none."""
+    latest = compact(max(0, now.utc_ns))
+    sealed = [name for name in disk.list(path) if not name.startswith(".") and sequence_of(name) is not None]
+    named = [name[:16] for name in sealed if name[:16] <= latest]
+    return max(_named(f".{max(named)}"), default=0) if named else 0
+
+
 def _is_deleted(disk: Disk, receipts: str, name: str) -> bool:
     """Whether there is a receipt for this segment: then it was sealed, and deleted on purpose."""
     for entry in disk.list(receipts):
@@ -258,7 +266,9 @@ def _finish(
         disk.rename(hidden, f"{path}/.{right_name}")
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
     ended_ns = last_ns if last_ns is not None else opened_ns
-    gaps = losses.gaps if is_heard_on else (*losses.gaps, Gap(cause, ended_ns, max(ended_ns, now.utc_ns), None))
+    # One that a clock of 1970 wrote did not end before those that were begun before it: else all they hold would be called lost, too.
+    since_ns = max(ended_ns, _begun_last(disk, path, now))
+    gaps = losses.gaps if is_heard_on else (*losses.gaps, Gap(cause, since_ns, max(since_ns, now.utc_ns), None))
     is_noted = any(gap.cause == "interrupted" and gap.first_ns == silent_ns for gap in losses.gaps)
     if silent_ns is not None and opened_ns - silent_ns > NEXT_NS and not is_noted:
         gaps = (Gap("interrupted", silent_ns, opened_ns, None), *gaps)

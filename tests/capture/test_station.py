@@ -174,6 +174,28 @@ def test_clock_set_while_frames_were_lost(make_recorder, step_s):
     assert 1 >= _stated_s(recorder)
 
 
+def test_killed_before_its_clock_was_set(make_recorder):
+    """What a clock of 1970 was recording when it was killed did not end before what was sealed before it: no gap of 56 years."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(12)
+    recorder.stop()
+    sealed_ns = recorder.clock.now().utc_ns
+    recorder.clock.step(-56 * 365 * 86_400 * SECOND)
+    recorder.boot()
+    recorder.run(5)
+    recorder.clock.step(56 * 365 * 86_400 * SECOND)
+    recorder.boot()
+    again_ns = recorder.clock.now().utc_ns
+    recorder.run(2)
+    recorder.stop()
+    (gap,) = [gap for made in recorder.seals() for gap in made.gaps]
+
+    assert "interrupted" == gap.cause
+    assert sealed_ns - 10 * SECOND <= gap.first_ns <= sealed_ns + 5 * SECOND
+    assert again_ns == gap.last_ns
+    assert recorder.verify().ok
+
+
 def test_begun_anew_in_1970(make_recorder):
     """A box that wakes up with a clock of long ago does not call all the time until its last seal interrupted."""
     recorder = make_recorder(segment_s=10)
