@@ -17,7 +17,10 @@ _PACKET = struct.Struct("!BBbbII4sQQQQ")
 _CLIENT, _SERVER = 3, 4
 _VERSION = 4
 _UNSYNCHRONISED = 3
-_STRATUM_MAX = 15  # 0 is "go away", 16 is "do not know"
+_STRATUM_MAX = 15  # 0 is "do not know" on the wire, and so is 16 by the letter
+# What stands for the reference where the stratum is 0 and the times are a clock's all the same: one that follows nobody (yet). Anything else
+# there is a kiss o' death (§7.4), an answer without the time: ntpd fills both times with the question's own number.
+_UNSET = frozenset({bytes(4), b"INIT", b"STEP"})
 EPOCH_S = 2_208_988_800  # from 1900 to 1970
 ERA_NS = (1 << 32) * SECOND  # 136 years; the second era begins in 2036
 
@@ -42,12 +45,14 @@ def query(cookie: int) -> bytes:
 
 
 def unpacked(data: bytes, *, near_utc_ns: int) -> Answer:
-    """A server's answer; its times are taken to be within 68 years of `near_utc_ns`. Raises BadItem for anything else."""
+    """A server's answer; its times are taken to be within 68 years of `near_utc_ns`. Raises BadItem for anything else, a refusal as well."""
     if len(data) < SIZE:
         raise BadItem(f"expected an NTP packet of at least {SIZE} bytes, got {len(data)}")
-    head, stratum, _, _, _, _, _, _, origin, receive, transmit = _PACKET.unpack_from(data)
+    head, stratum, _, _, _, _, reference, _, origin, receive, transmit = _PACKET.unpack_from(data)
     if head & 7 != _SERVER or not receive or not transmit:
         raise BadItem("expected an NTP server's answer with both its times")
+    if stratum == 0 and reference not in _UNSET:
+        raise BadItem("expected an NTP server's time, got that it gives none")
     is_synchronised = head >> 6 != _UNSYNCHRONISED and 0 < stratum <= _STRATUM_MAX
     return Answer(origin, _near(receive, near_utc_ns), _near(transmit, near_utc_ns), stratum, is_synchronised)
 

@@ -48,6 +48,24 @@ def test_a_server_that_does_not_know() -> None:
     assert not ntp.unpacked(GOLDEN[:1] + b"\x10" + GOLDEN[2:], near_utc_ns=NEAR).is_synchronised
 
 
+@pytest.mark.parametrize("code", [b"RATE", b"DENY", b"RSTR"])
+def test_a_kiss_of_death_tells_no_time(code: bytes) -> None:
+    """ntpd that was asked too often says so, with the question's random number in the place of both its times: no clock is 40 years off."""
+    cookie = GOLDEN[24:32]
+    kiss = b"\xe4\x00" + GOLDEN[2:12] + code + GOLDEN[16:24] + cookie * 3
+
+    with pytest.raises(BadItem, match="gives none"):
+        ntp.unpacked(kiss, near_utc_ns=NEAR)
+
+
+@pytest.mark.parametrize("reference", [bytes(4), b"INIT", b"STEP"])
+def test_who_follows_nobody_yet_has_a_clock(reference: bytes) -> None:
+    """chronyd and ntpd that were just started answer with stratum 0 as well; theirs is the clock that devices show, right or not."""
+    said = ntp.unpacked(b"\xe4\x00" + GOLDEN[2:12] + reference + GOLDEN[16:], near_utc_ns=NEAR)
+
+    assert 1_795_646_053_792_726_421 == said.received_ns and not said.is_synchronised
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes(data: bytes) -> None:
     """An answer or BadItem."""
