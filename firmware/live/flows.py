@@ -1,13 +1,13 @@
 """The chosen streams, sender by sender: sampled, collected, and given out as a batch. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from firmware.core.errors import BadSettings
 from firmware.core.message import is_token
 from firmware.core.streams.decoders import DECODERS
 from firmware.core.streams.sample import NAME_MAX, Sample
-from firmware.core.streams.samplers import Sampler, Verdict
+from firmware.core.streams.samplers import LONGEST_NS, Sampler, Verdict
 from firmware.core.timestamp import SECOND
 
 FLOWS_MAX = 64  # senders of chosen streams at once; more are a misunderstanding, or a stranger
@@ -74,10 +74,19 @@ class Chosen:
         self.ready_values = 0
         return taken
 
-    def settle(self) -> None:
-        """Decide about everything: this is the end."""
+    def settle(self, now_ns: int | None = None) -> Iterator[str]:
+        """Decide about everything: this is the end. With a time, only about streams that have been quiet for longer than any line may be:
+        how something stopped must not wait until it moves again. Yields the cause of each sample dropped that should not have been."""
         for flow in self._flows.values():
-            self._apply(flow, flow.sampler.settle())
+            if now_ns is None or (flow.undecided and abs(now_ns - flow.heard_ns) > LONGEST_NS):
+                cause = self._apply(flow, flow.sampler.settle())
+                if cause is not None:
+                    yield cause
+
+    @property
+    def has_undecided(self) -> bool:
+        """Whether a sampler waits for what comes next."""
+        return any(flow.undecided for flow in self._flows.values())
 
     def _forget_one(self, now_ns: int) -> bool:
         """The flow that was heard of longest ago, where it has been quiet since and has nothing to send; False where there is none."""

@@ -14,6 +14,7 @@ from firmware.core.report import Report
 from firmware.core.spool import Spool
 from firmware.core.streams import wish
 from firmware.core.streams.decoders import Decoders, tap_filter
+from firmware.core.streams.samplers import LONGEST_NS
 from firmware.core.timestamp import MS, SECOND
 from firmware.live.batch import messages
 from firmware.live.flows import Chosen, names_of
@@ -60,6 +61,8 @@ class LiveStation:
         if self._request is None:
             return None
         more = self._hear(now, self._request)
+        if not more:
+            self._settle(now.utc_ns)
         if self._chosen.ready_values and self._batch_due is None:
             self._batch_due = now.monotonic.after(self._settings.batch_ms * MS)
         if self._batch_due is not None and now.monotonic >= self._batch_due:
@@ -67,7 +70,9 @@ class LiveStation:
             self._write(now)
         if more:
             return now.monotonic
-        wishes = [due for due in (self._batch_due, self._tap_again if self._tap is None else None) if due is not None]
+        settle_due = now.monotonic.after(LONGEST_NS) if self._chosen.has_undecided else None
+        tap_due = self._tap_again if self._tap is None else None
+        wishes = [due for due in (self._batch_due, settle_due, tap_due) if due is not None]
         return min(wishes, default=None)
 
     def directories(self) -> Sequence[str]:
@@ -77,11 +82,15 @@ class LiveStation:
         return () if self._tap is None else (self._tap.fileno(),)
 
     def stop(self, now: Now) -> None:
-        self._chosen.settle()
+        self._settle(None)
         self._write(now)
         if self._tap is not None:
             self._tap.close()
             self._tap = None
+
+    def _settle(self, now_ns: int | None) -> None:
+        for cause in self._chosen.settle(now_ns):
+            self.report.drop(cause)
 
     def _hear(self, now: Now, request: TapRequest) -> bool:
         """Some frames; whether there may be more."""

@@ -65,6 +65,21 @@ def test_by_change(make_room: Callable[..., Room]) -> None:
     assert [100.0] * 4 + [900.0] * 4 == values or [100.0] * 4 + [900.0] * 3 == values
 
 
+def test_by_change_how_it_stopped_is_seen_at_once(make_room: Callable[..., Room]) -> None:
+    """A robot that was moving evenly says no more: where it was last leaves within seconds, not when it moves again or the box ends. (S2-101)"""
+    room = make_room(streams=CHOSEN, reduce="change", error="5", batch_ms=100)
+    room.robot(2_500, lambda n: n)
+    for _ in range(4):  # as the station asks to be woken, and no sooner
+        now = room.board.clock.now()
+        due = room.station.step(now)
+        room.board.clock.advance(due.since(now.monotonic) if due is not None else SECOND)
+        room.work()
+
+    assert 2_499.0 == samples(room.messages())[-1][1]
+    assert 2_500 == sum(int(str(row.fields[name])) for row in room.messages() for name in ("count", "left_out"))
+    assert room.station.step(room.board.clock.now()) is None
+
+
 def test_only_numbers_leave(make_room: Callable[..., Room]) -> None:
     """A stream that was not named stays, and what senders call their streams and joints does not leave even with one that was. (S2-102)"""
     room = make_room(streams=("rtps/rt/jane_doe/position=arms",))
