@@ -25,6 +25,7 @@ from firmware.core.timestamp import ClockState, Monotonic
 # Class 6 is for a primary reference (GNSS), and 13 for a timescale of one's own; a box that follows NTP is neither. 248 is "none of
 # the others": any real reference in the room wins, and between two boxes the more accurate one.
 CLOCK_CLASS = 248
+_ACCURACY_FIRST = 0x20
 _ACCURACY = (  # clockAccuracy, Table 5: from 0x20, within so many ns
     25, 100, 250, 1_000, 2_500, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000, 25_000_000, 100_000_000,
     250_000_000, 1_000_000_000, 10_000_000_000,
@@ -56,6 +57,14 @@ class Ptp4l:
     def is_grandmaster(self) -> bool:
         """Whether the room follows this box."""
         return self.grandmaster == self.identity
+
+    @property
+    def master_error_ns(self) -> int:
+        """How far off the grandmaster may be by its own word; 0 where it gives none, and while it is this box."""
+        rank = self.quality.clockAccuracy - _ACCURACY_FIRST
+        if self.is_grandmaster or not 0 <= rank <= len(_ACCURACY):
+            return 0
+        return _ACCURACY[min(rank, len(_ACCURACY) - 1)]  # 0x31 is worse than the last; by how much nobody says
 
 
 class Conversation:
@@ -134,7 +143,7 @@ def announced(
     is_tai: whether ptp4l serves TAI, as it does from a hardware clock; with software stamps it serves the system's UTC and says so by
     a timescale of its own, and what that flag says decides what devices make of the numbers.
     """
-    accuracy = next((0x20 + rank for rank, within in enumerate(_ACCURACY) if uncertainty_ns <= within), 0x31)
+    accuracy = next((_ACCURACY_FIRST + rank for rank, within in enumerate(_ACCURACY) if uncertainty_ns <= within), 0x31)
     is_locked = state is ClockState.LOCKED
     flags = Flags.UTC_OFFSET_VALID | (Flags.PTP_TIMESCALE if is_tai else Flags(0))
     if is_locked:

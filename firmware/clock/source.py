@@ -2,7 +2,8 @@
 
 chronyd is there      its source, when it last heard it, its own bound on the error
 else the kernel       adjtimex(2): synchronised or not, and the error its keeper allows
-ptp4l is a slave      the box follows a better clock of the room, and says "ptp"
+ptp4l is a slave      the box follows a better clock of the room, and says "ptp": right to how near it is to that clock, and to how right
+                      that clock says it is itself (clockAccuracy)
 """
 
 from dataclasses import dataclass, replace
@@ -72,7 +73,8 @@ def _from_chrony(now: Now, tracking: Tracking, ptp4l: Ptp4l | None) -> Quality:
     overdue_ns = max(OVERDUE_NS_MIN, int(MISSED_UPDATES * max(tracking.interval_s, 0.0) * SECOND))
     is_heard = abs(now.utc_ns - tracking.updated_utc_ns) <= overdue_ns  # What lies ahead was heard before the clock was set back.
     state = ClockState.LOCKED if is_heard else ClockState.HOLDOVER
-    return Quality(source, state, tracking.error_ns, tracking.reference, tracking.leap)
+    masters_ns = ptp4l.master_error_ns if source == "ptp" and ptp4l is not None else 0
+    return Quality(source, state, tracking.error_ns + masters_ns, tracking.reference, tracking.leap)
 
 
 def _from_kernel(now: Now, ptp4l: Ptp4l | None) -> Quality:
@@ -85,4 +87,5 @@ def _from_kernel(now: Now, ptp4l: Ptp4l | None) -> Quality:
 def _from_ptp(ptp4l: Ptp4l, tracking: Tracking | None) -> Quality:
     # The two ways of a path may be as uneven as the whole of it is long; nobody here can see how uneven.
     leap = tracking.leap if tracking is not None else 0
-    return Quality("ptp", ClockState.LOCKED, abs(ptp4l.offset_ns) + max(0, ptp4l.delay_ns), ptp4l.grandmaster.hex(), leap)
+    near_ns = abs(ptp4l.offset_ns) + max(0, ptp4l.delay_ns)
+    return Quality("ptp", ClockState.LOCKED, near_ns + ptp4l.master_error_ns, ptp4l.grandmaster.hex(), leap)

@@ -19,13 +19,15 @@ from firmware.core.ptp_datasets import (
 
 
 class Control:
-    """Attributes are the world's to change. is_on: whether ptp4l runs; grandmaster: whom it follows, itself at first; offset_ns: to it."""
+    """Attributes are the world's to change. is_on: whether ptp4l runs; grandmaster: whom it follows, itself at first; offset_ns: to it;
+    followed: how good it says it is."""
 
     def __init__(self, identity: bytes, *, priority1: int = 128) -> None:
         self.is_on = True
         self.state = PortState.MASTER
         self.grandmaster = identity
         self.offset_ns = 0
+        self.followed = ClockQuality(248, 0xFE, 0xFFFF)
         self.settings = GrandmasterSettingsNP(ClockQuality(248, 0xFE, 0xFFFF), 37, 0, 0xA0)
         self._port = PortIdentity(identity, 1)
         self._priority1 = priority1
@@ -53,7 +55,8 @@ class Control:
         if about == ManagementId.PORT_DATA_SET:
             return PortDataSet(self._port, self.state)
         if about == ManagementId.PARENT_DATA_SET:
-            return ParentDataSet(PortIdentity(self.grandmaster, 1), self._priority1, quality, 128, self.grandmaster)
+            best = quality if self.grandmaster == identity else self.followed
+            return ParentDataSet(PortIdentity(self.grandmaster, 1), self._priority1, best, 128, self.grandmaster)
         if about == ManagementId.CURRENT_DATA_SET:
             return CurrentDataSet(int(self.grandmaster != identity), self.offset_ns << 16, 20_000 << 16)
         if about == ManagementId.TIME_PROPERTIES_DATA_SET:

@@ -8,12 +8,13 @@ from firmware.clock.ptp4l import announced
 from firmware.clock.settings import ClockSettings
 from firmware.clock.station import ClockStation
 from firmware.core import message
-from firmware.core.ptp import Flags
+from firmware.core.ptp import ClockQuality, Flags
 from firmware.core.ptp_datasets import PortState
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND, ClockState
 from simulator.board import SimulatedBoard
 from simulator.daemon import SimulatedDaemon
+from simulator.ptp.control import Control
 
 # chronyd 4.3's tracking report, from its own bytes (tests/core/test_chrony.py): 16.5 µs of error, an update each second.
 TRACKING = bytearray.fromhex(
@@ -46,11 +47,13 @@ class Chronyd:
 
 
 class Box:
-    """A clock station with a chronyd."""
+    """A clock station with a chronyd, and a ptp4l where it has a room interface."""
 
     def __init__(self, **settings: object) -> None:
         self.daemon = SimulatedDaemon()
-        self.board = SimulatedBoard(daemons={"127.0.0.1:323": self.daemon})
+        self.control = Control(bytes.fromhex("020000fffe00000a"))
+        ptp4l = SimulatedDaemon(self.control.answer)
+        self.board = SimulatedBoard(daemons={"127.0.0.1:323": self.daemon, "/run/scrubjay-ptp/ptp4l": ptp4l})
         self.board.clock.state, self.board.clock.source, self.board.clock.uncertainty_ns = ClockState.FREE, "rtc", 600 * SECOND
         self.chronyd = Chronyd(self.board)
         self.daemon.answer = self.chronyd.answer
@@ -207,6 +210,39 @@ def test_following_a_better_clock_and_back(make_hall) -> None:
 
     assert "holdover" == hall.state()["state"]
     assert 2 == hall.events().count("grandmaster_changed")
+
+
+def test_a_master_that_is_not_sure_itself(make_hall) -> None:
+    """It tells that it is right to a millisecond (another box, hours without its source): who follows it to 23 µs is no better, nor
+    when it is lost. (S2-012)"""
+    hall = make_hall()
+    hall.clock.source, hall.clock.state = "rtc", ClockState.FREE
+    hall.control.state, hall.control.grandmaster, hall.control.offset_ns = (
+        PortState.SLAVE,
+        bytes.fromhex("001b19fffe000001"),
+        -3_000,
+    )
+    hall.control.followed = ClockQuality(248, 0x29, 0xFFFF)
+    hall.run(5)
+    followed = hall.state()
+    hall.control.state, hall.control.grandmaster = PortState.MASTER, bytes.fromhex("020000fffe00000a")
+    hall.run(5)
+
+    assert ("ptp", "locked", 1_023_000) == tuple(followed[key] for key in ("source", "state", "uncertainty_ns"))
+    assert "holdover" == hall.state()["state"] and hall.state()["uncertainty_ns"] > 1_023_000
+
+
+def test_through_chronyd_as_well() -> None:
+    """With software stamps chronyd follows what ptp4l hands on, and knows its own error only."""
+    box = Box(interface="eth2")
+    box.control.state, box.control.grandmaster = PortState.SLAVE, bytes.fromhex("001b19fffe000001")
+    box.chronyd.reference = b"PTP\0"
+    source, state, sure_ns = box.run(5)
+    box.control.followed = ClockQuality(248, 0x2C, 0xFFFF)
+    unsure_ns = box.run(5)[2]
+
+    assert ("ptp", ClockState.LOCKED) == (source, state)
+    assert 25_000_000 == unsure_ns - sure_ns
 
 
 def test_a_lost_ptp4l_is_said_within_seconds(make_hall) -> None:
