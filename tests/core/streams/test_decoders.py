@@ -13,6 +13,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from drivers.tap import HeardFrame
 from firmware.core.frame import parsed
 from firmware.core.streams.decoders import DECODERS, Decoders, tap_filter
+from firmware.core.streams.ethercat import COUNTERS_MAX
 from firmware.core.streams.flows import FLOWS_MAX, HELD_MAX
 from firmware.core.streams.sample import Decoded, Sample
 from simulator.capture_file import frames
@@ -224,6 +225,27 @@ def test_ethercat_questions_stay() -> None:
     """A frame that asks or answers anything else is not only its process data."""
     assert not decoded(Decoders(), wire.ethercat((12, 0, bytes(4)), (5, 0x0502_1000, bytes(6)))).whole
     assert Decoded() == decoded(Decoders(), wire.ethercat((5, 0x0502_1000, bytes(6))))
+
+
+def test_ethercat_a_slave_that_is_gone_is_seen() -> None:
+    """The data stand still and only the working counter falls: that frame, and the one that says it is back, are more than their samples."""
+    decoders = Decoders()
+    wholes = [
+        decoded(decoders, wire.ethercat((12, 0x0001_0000, b"\x05\x00"), counter=counter)).whole for counter in (3, 3, 1, 1, 3, 3)
+    ]
+    # Out and back are two senders, and each counts for itself.
+    there = decoded(decoders, wire.ethercat((12, 0x0001_0000, b"\x05\x00"), source="12:10:10:10:10:10"))
+
+    assert [True, True, False, True, False, True] == wholes
+    assert there.whole
+
+
+def test_ethercat_remembers_only_so_many_counters() -> None:
+    """A stranger with a new address in each frame: what has no place is kept, not taken for known."""
+    decoders = Decoders()
+    many = [decoded(decoders, wire.ethercat((12, number, bytes(2)))).whole for number in range(COUNTERS_MAX + 2)]
+
+    assert [True] * COUNTERS_MAX + [False] * 2 == many
 
 
 def test_what_is_not_all_there_is_not_decoded() -> None:

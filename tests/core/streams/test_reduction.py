@@ -319,3 +319,12 @@ def test_recorded_room(judge: Judge) -> None:
             span = max(row[1][number] for row in series) - min(row[1][number] for row in series)
             stated = math.inf if stream.endswith("velocity") else span * 0.01 + 0.00001
             assert furthest(series[:3000], [c for c in corners if c < 3000], number) <= stated * 1.000001
+
+
+@pytest.mark.parametrize("less", [Wish("change"), from_parameters({"reduce": "sample"})], ids=["change", "sample"])
+def test_when_a_slave_went_is_in_the_answer(less: Wish) -> None:
+    """EtherCAT whose data stand still: the first frame without a slave and the first with it again stay, to the millisecond."""
+    rows = heard(*(wire.ethercat((12, 0, b"\x05\x00"), counter=1 if 205 <= number < 307 else 3) for number in range(500)))
+    kept, _ = reduced(rows, less)
+
+    assert {205, 307} <= set(kept) and len(kept) < 40

@@ -89,10 +89,10 @@ def igtl_transform(*position: float) -> bytes:
     return igtl("TRANSFORM", struct.pack(">12f", 1, 0, 0, 0, 1, 0, 0, 0, 1, *position))
 
 
-def ethercat(*datagrams: tuple[int, int, bytes], source: str = "10:10:10:10:10:10") -> bytes:
-    """datagrams: command, 32-bit address, data."""
+def ethercat(*datagrams: tuple[int, int, bytes], source: str = "10:10:10:10:10:10", counter: int = 0) -> bytes:
+    """datagrams: command, 32-bit address, data. counter: the working counter of each."""
     body = b""
     for index, (command, address, data) in enumerate(datagrams):
         more = 0x8000 if index < len(datagrams) - 1 else 0
-        body += struct.pack("<BBIHH", command, 0, address, len(data) | more, 0) + data + bytes(2)
+        body += struct.pack("<BBIHH", command, 0, address, len(data) | more, 0) + data + struct.pack("<H", counter)
     return bytes(Ether(src=source, dst="ff:ff:ff:ff:ff:ff", type=0x88A4) / (struct.pack("<H", len(body) | 0x1000) + body))
