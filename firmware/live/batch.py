@@ -1,7 +1,8 @@
 """Samples of one stream as messages: numbers only, in columns of fields. Pure.
 
     stream   the site's name for it          kind       motion, temperature or other
-    flow     0 for the first sender and receiver of a stream of this name, 1 for the second, …
+    flow     0 for the first sender and receiver of a stream of this name, 1 for the second, …; two that share an address and a port, or
+             one that speaks of two arms in turns, are two
     count    samples in this message         left_out   samples since the message before that were not sent
     <i>/us   when sample i was heard, µs after the message's origin time          <i>/<k>   its k-th value
 

@@ -15,12 +15,12 @@ QUIET_NS = (
     60 * SECOND
 )  # A sender that connects anew comes from another port; where room is wanted, the former one is over after this.
 
-Key = tuple[str, bytes, bytes, int | None, int | None]
+Key = tuple[str, bytes, bytes, bytes, int | None, int | None]
 
 
 @dataclass(slots=True)
 class Flow:
-    """One stream between one sender and one receiver. number: among those of one name. heard_ns: when last, by the frame's stamp."""
+    """One stream between one sender and one receiver, of one source there. number: among those of one name. heard_ns: when last, by the frame's stamp."""
 
     name: str
     number: int
@@ -51,7 +51,7 @@ class Chosen:
         name = self._names.get(sample.stream)
         if name is None:
             return None
-        key = (sample.stream, *between)
+        key = (sample.stream, sample.source, *between)
         flow = self._flows.get(key)
         if flow is None:
             if len(self._flows) >= FLOWS_MAX and not self._forget_one(sample.stamp_ns):

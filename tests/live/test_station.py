@@ -114,6 +114,23 @@ def test_two_robots_are_two_flows(make_room: Callable[..., Room]) -> None:
     assert {(0, 1.0), (1, 2.0)} == {(row.fields["flow"], row.fields["0/0"]) for row in room.messages()}
 
 
+def test_two_arms_that_share_a_port_are_two_flows(make_room: Callable[..., Room]) -> None:
+    """One process says the joints of either arm in turns under one topic: nobody who watches takes the one for the other."""
+    room = make_room(streams=("rtps/rt/arms/position=arms",))
+    wire = room.wire
+    said = [wire.rtps_announcement("rt/arms", "sensor_msgs::msg::dds_::JointState_")]
+    said += [wire.rtps_data(wire.cdr_joint_state((float(n % 2),), names=(("left", "right")[n % 2],))) for n in range(100)]
+    for row in said:
+        data = wire.udp(wire.rtps(row), port=7411)
+        room.taps[-1].hear([HeardFrame(room.board.clock.now().utc_ns, data, len(data))])
+        room.board.clock.advance(20 * MS)
+        room.work()
+    room.station.stop(room.board.clock.now())
+    values = {(row.fields["flow"], value) for row in room.messages() for _, value in samples([row])}
+
+    assert {(0, 0.0), (1, 1.0)} == values
+
+
 def test_a_sender_that_connects_anew_again_and_again_is_heard(make_room: Callable[..., Room]) -> None:
     """Each time from another port, as TCP does, a hundred times in a shift: the stream never ends, and counts its senders from 0."""
     room = make_room(streams=CHOSEN)

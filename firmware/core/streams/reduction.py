@@ -149,9 +149,9 @@ def _parsed(data: bytes) -> Frame | None:
 
 
 def _key(sample: Sample, frame: Frame | None) -> Key:
-    """A stream of one sender to one receiver: two robots may call theirs the same, and one may send to two."""
+    """A stream of one sender to one receiver: two robots may call theirs the same, one may send to two, and one may be two that share a port."""
     assert frame is not None, "samples come out of frames"
     return (
-        sample.stream, frame.vlans, frame.source_ip or frame.source_mac, frame.destination_ip or frame.destination_mac,
+        sample.stream, sample.source, frame.vlans, frame.source_ip or frame.source_mac, frame.destination_ip or frame.destination_mac,
         frame.source_port, frame.destination_port,
     )  # fmt: skip

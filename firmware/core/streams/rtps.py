@@ -3,7 +3,8 @@
 Ports are anybody's choice, so a message is known by its first four bytes. Which topic and type a writer has is said once, in discovery;
 where that was not heard, the shape of the data decides: header, names, and three sequences of numbers that end where the data ends are a
 JointState; a header and two numbers are a measurement, a temperature or not. A JointState is up to three streams, for its positions,
-velocities and efforts have units and noise of their own: "rtps/rt/joint_states/position" and so on.
+velocities and efforts have units and noise of their own: "rtps/rt/joint_states/position" and so on. Two writers of one topic are two
+sources, and so are a writer's messages about other joints, or the same in another order: two arms take turns in one topic.
 
     message      0  4  "RTPS"    4  2  version   6  2  vendor   8 12  prefix of the sender's identity    20  submessages
     submessage   0  1  kind      1  1  flags (1: little endian)  2  2  size, 0 in the last: to the end
@@ -14,6 +15,7 @@ Source: OMG DDSI-RTPS 2.5 §8.3, §9.4; sensor_msgs of ROS 2.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from firmware.core.errors import BadItem
 from firmware.core.frame import UDP, Frame
@@ -56,7 +58,7 @@ class Rtps:
 
     def __init__(self) -> None:
         self._writers: dict[bytes, _Writer] = {}
-        self._names: dict[bytes, tuple[str, ...]] = {}
+        self._names: dict[bytes, tuple[tuple[str, ...], bytes]] = {}  # and what tells them from others
 
     def decode(self, frame: Frame, data: bytes, stamp_ns: int) -> Decoded:
         """See sample.Decoder."""
@@ -110,14 +112,14 @@ class Rtps:
                 # Nothing but zeros is as well a JointState without joints.
                 if measured is not None and (known is not None or any(measured)):
                     kind: Kind = "temperature" if known is not None else "other"
-                    return [Sample(name_of("rtps", topic), kind, stamp_ns, measured, _MEASURED_NAMES)]
+                    return [Sample(name_of("rtps", topic), kind, stamp_ns, measured, _MEASURED_NAMES, prefix + writer)]
             if known is None or known.type_name == _JOINT_STATE:
-                return self._joints(reader, data, topic, stamp_ns)
+                return self._joints(reader, data, topic, prefix + writer, stamp_ns)
         except BadItem:
             pass
         return []
 
-    def _joints(self, reader: Reader, data: bytes, topic: str, stamp_ns: int) -> list[Sample]:
+    def _joints(self, reader: Reader, data: bytes, topic: str, writer: bytes, stamp_ns: int) -> list[Sample]:
         """Raises BadItem where it is no JointState."""
         reader.align(4)
         start = reader.at
@@ -126,14 +128,15 @@ class Rtps:
         values = [reader.doubles(reader.length()) for _ in _JOINT_PARTS]
         if not reader.at_end() or not any(values):
             raise BadItem("expected a JointState")
-        names = self._names.get(key)
-        if names is None:
-            names = tuple(name.decode("utf-8", "replace") for name in joints)
+        known = self._names.get(key)
+        if known is None:
+            known = tuple(name.decode("utf-8", "replace") for name in joints), sha256(key).digest()
             if len(self._names) >= NAMES_REMEMBERED_MAX:
                 del self._names[next(iter(self._names))]
-            self._names[key] = names
+            self._names[key] = known
+        names, of = known
         return [
-            Sample(name_of("rtps", topic, part), "motion", stamp_ns, row, names if len(names) == len(row) else ())
+            Sample(name_of("rtps", topic, part), "motion", stamp_ns, row, names if len(names) == len(row) else (), writer + of)
             for part, row in zip(_JOINT_PARTS, values, strict=True)
             if row
         ]

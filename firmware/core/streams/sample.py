@@ -18,6 +18,8 @@ class Sample:
     stream: "<decoder>/<what the sender calls it>", foreign text, printable, at most NAME_MAX characters; one sender's streams differ in it.
     stamp_ns: when the frame was heard, UTC; what senders claim about time is theirs. values: at most VALUES_MAX, in the sender's unit.
     names: one for each value, or none where the protocol names them nowhere. Foreign text as well.
+    source: what tells apart, beside addresses and ports, who says this and of what: samples of another source are another stream's, whatever
+    it is called. Only for comparing.
     """
 
     stream: str
@@ -25,6 +27,7 @@ class Sample:
     stamp_ns: int
     values: tuple[float, ...]
     names: tuple[str, ...] = ()
+    source: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

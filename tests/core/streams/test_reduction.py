@@ -328,3 +328,23 @@ def test_when_a_slave_went_is_in_the_answer(less: Wish) -> None:
     kept, _ = reduced(rows, less)
 
     assert {205, 307} <= set(kept) and len(kept) < 40
+
+
+@pytest.mark.parametrize("apart", ["joints", "writers"])
+def test_two_arms_that_take_turns_are_two_streams(apart: str) -> None:
+    """One address, one port, one topic: each arm stands still where it is, 2 radians from the other, and is not a motion between the two."""
+    names, writers = [("left_1",), ("right_1",)], [bytes.fromhex("00001503"), bytes.fromhex("00001603")]
+
+    def of(side: int) -> bytes:
+        joints = names[side if apart == "joints" else 0]
+        return wire.rtps_data(
+            wire.cdr_joint_state((2.0 * side,), names=joints), writer=writers[side if apart == "writers" else 0]
+        )
+
+    announced = [
+        wire.rtps(wire.rtps_announcement("rt/arms", "sensor_msgs::msg::dds_::JointState_", writer=writer)) for writer in writers
+    ]
+    rows = heard(*(wire.udp(row, port=7411) for row in [*announced, *(wire.rtps(of(number % 2)) for number in range(1_000))]))
+    kept, _ = reduced(rows, Wish("change"))
+
+    assert len(kept) < 20
