@@ -408,7 +408,7 @@ class CaptureStation:
         try:
             made, digest = self._writer.seal(
                 self._board.identity, previous=self._chain.digest, losses=losses, cause=cause, now=now,
-                time=self._time.quality(self._clock_account()),
+                time=self._time.quality(self._clock_account(now)),
             )  # fmt: skip
         except (DiskFull, DiskFailed) as trouble:
             self._trouble(trouble, now)
@@ -420,10 +420,10 @@ class CaptureStation:
         self._time.look(now)
         self.report.count("segments_sealed")
 
-    def _clock_account(self) -> Account:
+    def _clock_account(self, now: Now) -> Account:
         """What the clock station knows of the grandmaster and the devices; it runs in another process, and may not."""
         try:
-            return account_from(self._board.disk.read(CLOCK_STATE, size=CLOCK_STATE_BYTES_MAX))
+            return account_from(self._board.disk.read(CLOCK_STATE, size=CLOCK_STATE_BYTES_MAX), now=now.monotonic)
         except (Missing, DiskFailed):
             return Account()
 

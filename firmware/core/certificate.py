@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from firmware.core.errors import BadItem
-from firmware.core.timestamp import MS, ClockState, Now, Timestamp, span
+from firmware.core.timestamp import MS, SECOND, ClockState, Monotonic, Now, Timestamp, span
 
 DEVICES_MAX = 256  # in one seal, 60 bytes each: it stays within its 64 KiB
 DEVICE_LENGTH_MAX = 64
@@ -21,6 +21,9 @@ DEVICE_LENGTH_MAX = 64
 DRIFT_PPM = 100
 # NTP and PTP servos slew by at most 500 ppm, 0.5 ms in a second: a jump beyond this between two looks is a step.
 STEP_NS = 50 * MS
+# The account is written at least every four seconds. An older one is of a clock station that is gone, or of the start before this one, and
+# nobody has looked since whether the box's clock was set.
+ACCOUNT_AGE_NS = 10 * SECOND
 _INT64 = 1 << 63
 
 
@@ -152,13 +155,19 @@ class Account:
         return next((row for row in self.devices if row.device == device), None)
 
 
-def account_from(data: bytes) -> Account:
-    """The account in the clock's state file. A file of another form, or none of it, is an empty account: nothing is certified by it."""
+def account_from(data: bytes, *, now: Monotonic | None = None) -> Account:
+    """The account in the clock's state file. A file of another form, or none of it, is an empty account: nothing is certified by it.
+
+    now: for who needs what is so now; an account that is not of the last ACCOUNT_AGE_NS is empty then. None: of whenever it is.
+    """
     import json  # Here: seals need none of it.
 
     try:
         state = json.loads(data)
         if isinstance(state, Mapping):
+            then = state.get("monotonic_ns")
+            if now is not None and not (type(then) is int and 0 <= now.ns - then <= ACCOUNT_AGE_NS):
+                return Account()
             master, rows = state.get("grandmaster", ""), state.get("offsets", [])
             if isinstance(master, str) and isinstance(rows, list):
                 return Account(master[:DEVICE_LENGTH_MAX], tuple(device_from_list(row) for row in rows[:DEVICES_MAX]))

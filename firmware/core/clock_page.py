@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.clock import Now
-from firmware.core.certificate import DeviceOffset, device_from_list
+from firmware.core.certificate import ACCOUNT_AGE_NS, DeviceOffset, device_from_list
 from firmware.core.errors import BadItem
 from firmware.core.timestamp import SECOND, span
 
 STATE = "state/clock"
 STATE_BYTES_MAX = 1 << 18  # with 256 devices it has 100 KiB
-STALE_NS = 10 * SECOND
 _WIDTH = 41  # of a bar: an odd number, so that it has a middle
 _SCALES_NS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, SECOND)
 
@@ -35,7 +34,7 @@ def _page(state: Mapping[str, Any], rows: Sequence[DeviceOffset], now: Now) -> l
         f"          {state['at']}, TAI minus UTC {state['tai_offset_s']} s"
         + (f", leap second announced ({state['leap']:+d})" if state.get("leap") else ""),
     ]
-    if not 0 <= age_ns <= STALE_NS:
+    if not 0 <= age_ns <= ACCOUNT_AGE_NS:
         found.insert(0, "THIS IS OLD: the clock station has not written since; nothing below is about now")
     if state["steps"]:
         found.append(f"stepped   {state['steps']} times since start, {state['step_total_ns'] / SECOND:+.3f} s in all")

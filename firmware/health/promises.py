@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from drivers.clock import Monotonic, Now
 from drivers.disk import Disk
 from firmware.core import seal
-from firmware.core.clock_page import STALE_NS, STATE_BYTES_MAX
+from firmware.core.certificate import ACCOUNT_AGE_NS
 from firmware.core.clock_page import STATE as CLOCK_STATE
+from firmware.core.clock_page import STATE_BYTES_MAX
 from firmware.core.digest import of_file
 from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem, Missing
@@ -133,7 +134,7 @@ def _tells_time(disk: Disk, now: Now) -> Promise:
         age_ns, text = now.monotonic.ns - int(state["monotonic_ns"]), f"{state['state']} by {state['source']}"
     except (ValueError, TypeError, KeyError, RecursionError):
         return Promise("tells_time", False, "the clock station has not said how good the time is")
-    return Promise("tells_time", 0 <= age_ns <= STALE_NS, f"{text}, said {age_ns / 1e9:.0f} s ago")
+    return Promise("tells_time", 0 <= age_ns <= ACCOUNT_AGE_NS, f"{text}, said {age_ns / 1e9:.0f} s ago")
 
 
 def _gauge(state: ProcessState | None, station: str, name: str) -> Value | None:

@@ -318,7 +318,9 @@ class IntakeStation:
         self._clocks_at = now.monotonic.after(CLOCKS_EVERY_NS)
         disk = self._board.disk
         try:
-            account = account_from(read_or_none(disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX) or b"")
+            account = account_from(
+                read_or_none(disk, clock_page.STATE, size=clock_page.STATE_BYTES_MAX) or b"", now=now.monotonic
+            )
             offsets = {row.device: row for row in account.devices}
             if offsets != self._offsets:
                 self._offsets = offsets

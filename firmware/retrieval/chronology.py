@@ -59,7 +59,7 @@ def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now
     """Every message once, however often the mirror port carried it. Raises BadItem for a query that cannot be understood, or when
     there are more than MESSAGES_MAX: then it has to be narrowed."""
     store = Store(disk)
-    certificates = _Certificates(store, disk, rules, tai_offset_s=now.tai_offset_s)
+    certificates = _Certificates(store, disk, rules, now=now)
     hearing = Hearing(rules.ports, drop=_nothing, count=_nothing)
     found: dict[bytes, Happened] = {}
     damages = Damages()
@@ -86,12 +86,12 @@ def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now
 class _Certificates:
     """What the seals say of the devices' clocks: for each moment the nearer of its own segment's and the one before it."""
 
-    def __init__(self, store: Store, disk: Disk, rules: Rules, *, tai_offset_s: int) -> None:
-        """tai_offset_s: TAI minus UTC now, for the segment that has no seal yet."""
+    def __init__(self, store: Store, disk: Disk, rules: Rules, *, now: Now) -> None:
+        """now: for the segment that has no seal yet."""
         self._store = store
         self._disk = disk
         self._rules = rules
-        self._tai_offset_s = tai_offset_s
+        self._now = now
         self._names = store.names()
         self._known: dict[str, tuple[Account | None, int | None]] = {}
 
@@ -132,7 +132,7 @@ class _Certificates:
                 state = read_or_none(self._disk, STATE, size=STATE_BYTES_MAX)
             except DiskFailed:
                 state = None
-            return account_from(state or b""), self._tai_offset_s  # still being recorded
+            return account_from(state or b"", now=self._now.monotonic), self._now.tai_offset_s  # still being recorded
         if made.time is None or made.time.steps:
             return None, made.tai_offset_s
         return Account(made.time.grandmaster, made.time.devices), made.tai_offset_s

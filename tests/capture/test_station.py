@@ -663,18 +663,45 @@ def test_sequence_goes_on_over_restarts(make_recorder):
     assert recorder.verify().ok
 
 
+def say_clock(recorder) -> None:
+    """As the clock station does, a device's offset of now."""
+    now = recorder.clock.now()
+    row = ["10.7.0.11", "netsync", -21_800, -12_700, now.timestamp.tai_ns]
+    state = {"grandmaster": "001b19fffe000001", "offsets": [row], "monotonic_ns": now.monotonic.ns}
+    recorder.disk.write("state/clock", json.dumps(state).encode())
+
+
+def test_a_seal_certifies_nothing_by_a_clock_station_that_is_gone(make_recorder):
+    """What it said last was of the box's clock before that was set a minute later, or of the start before: nobody has measured since. (S2-014)"""
+    recorder = make_recorder()
+    recorder.disk.mkdir("state")
+    say_clock(recorder)
+    recorder.run(60)
+    recorder.clock.step(-5 * SECOND)
+    recorder.run(2)
+    recorder.stop()
+    recorder.boot()
+    recorder.run(2)
+    say_clock(recorder)
+    recorder.stop()
+
+    first, second = (made.time for made in recorder.seals())
+    assert ((), "") == (first.devices, first.grandmaster)
+    assert ["10.7.0.11"] == [row.device for row in second.devices]
+
+
 def test_a_seal_says_how_good_time_was_all_through(make_recorder):
     """Holdover, an hour forward and the devices' offsets are in the seal of their segment, and in no other. (S2-012)"""
     recorder = make_recorder()
     recorder.run(2)
     recorder.disk.mkdir("state")
-    row = ["10.7.0.11", "netsync", -21_800, -12_700, recorder.clock.now().timestamp.tai_ns]
-    recorder.disk.write("state/clock", json.dumps({"grandmaster": "001b19fffe000001", "offsets": [row]}).encode())
     recorder.clock.state, recorder.clock.uncertainty_ns = ClockState.HOLDOVER, 800_000
     recorder.run(2)
     recorder.clock.state, recorder.clock.uncertainty_ns = ClockState.LOCKED, 50_000
     recorder.clock.step(3600 * SECOND)
-    recorder.run(302)
+    for _ in range(31):
+        say_clock(recorder)
+        recorder.run(10)
     recorder.disk.write("state/clock", b"{ torn")
     recorder.run(302)
     recorder.stop()

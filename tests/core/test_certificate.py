@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from firmware.core import certificate
 from firmware.core.certificate import Account, DeviceOffset, Method, TimeQuality, TimeWatch, account_from, corrected, strongest
 from firmware.core.errors import BadItem
-from firmware.core.timestamp import SECOND, ClockState, Timestamp
+from firmware.core.timestamp import SECOND, ClockState, Monotonic, Timestamp
 from simulator.clock import SimulatedClock
 
 AT = 1_795_342_537_000_000_000
@@ -95,6 +95,10 @@ def test_the_state_file() -> None:
 
     assert MEASURED == account.of("10.7.0.11")
     assert account.of("10.7.0.12") is None
+    for age_ns, expected in ((-1, None), (0, MEASURED), (10 * SECOND, MEASURED), (10 * SECOND + 1, None)):
+        aged = json.dumps(good | {"monotonic_ns": 77}).encode()
+        assert expected == account_from(aged, now=Monotonic(77 + age_ns)).of("10.7.0.11")
+    assert Account() == account_from(json.dumps(good).encode(), now=Monotonic(77))
     for bad in (b"", b"{", b"[]", b'{"offsets": 5}', b'{"offsets": [["a"]]}', b"[" * 100_000, b"\xff"):
         assert Account() == account_from(bad)
 

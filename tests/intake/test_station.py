@@ -363,17 +363,22 @@ def test_real_syslog(room: Room, expected: int, name: str) -> None:
 
 
 def test_a_certified_clock_says_how_far_its_stamp_may_be_off(room: Room) -> None:
-    """The stamp stays as the device said it; its uncertainty is the certificate's, aged; without one it is the setting's. (S2-014)"""
+    """The stamp stays as the device said it; its uncertainty is the certificate's, aged; without one, or where the clock station
+    says no more, it is the setting's. (S2-014)"""
     now = room.board.clock.now()
     said = b'{"version": 1, "text": "%s", "time_tai_ns": %d}'
     room.say(said % (b"before", now.timestamp.tai_ns - 5))
     room.step()
     row = ["10.0.0.5", "netsync", -21_800, -12_700, now.timestamp.tai_ns]
     room.board.disk.mkdir("state")
-    room.board.disk.write("state/clock", json.dumps({"grandmaster": "", "offsets": [row]}).encode())
+    state = {"grandmaster": "", "offsets": [row], "monotonic_ns": now.monotonic.ns}
+    room.board.disk.write("state/clock", json.dumps(state).encode())
     room.step(2000)
     room.say(said % (b"after", now.timestamp.tai_ns - 5))
     room.say(said % (b"another", now.timestamp.tai_ns - 5), source="10.0.0.6")
+    room.step(20_000)
+    room.step(2000)
+    room.say(said % (b"nobody measures", now.timestamp.tai_ns - 5))
     room.step()
 
     stamps = {message.text: message.origin_time for message in room.messages()}
@@ -384,7 +389,7 @@ def test_a_certified_clock_says_how_far_its_stamp_may_be_off(room: Room) -> None
         stamps["after"].uncertainty_ns,
     )
     assert {(ClockState.FREE, 1_000_000_000)} == {
-        (stamps[name].state, stamps[name].uncertainty_ns) for name in ("before", "another")
+        (stamps[name].state, stamps[name].uncertainty_ns) for name in ("before", "another", "nobody measures")
     }
 
 

@@ -78,14 +78,18 @@ def test_a_leap_second_certifies_nothing(board: SimulatedBoard) -> None:
 
 
 def test_while_it_is_being_recorded(board: SimulatedBoard) -> None:
-    """The open segment has no seal yet: the clock station's account of now serves."""
+    """The open segment has no seal yet: the clock station's account of now serves, and an old one does not."""
     begin_segment(board, [[said(board, "a", source=AHEAD, sent_ms=1)]])
     row = [AHEAD, "netsync", -20_000, 20_000, board.clock.now().timestamp.tai_ns]
     board.disk.mkdir("state")
-    board.disk.write("state/clock", json.dumps({"grandmaster": "", "offsets": [row]}).encode())
+    state = {"grandmaster": "", "offsets": [row], "monotonic_ns": board.clock.now().monotonic.ns}
+    board.disk.write("state/clock", json.dumps(state).encode())
     found = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
+    board.clock.advance(60 * SECOND)
+    later = order(board.disk, Query(), None, rules=RULES, now=board.clock.now())
 
     assert [True] == [entry["certified"] for entry in found.as_json()]
+    assert [False] == [entry["certified"] for entry in later.as_json()]
 
 
 def test_a_seal_without_a_certificate(board: SimulatedBoard) -> None:
