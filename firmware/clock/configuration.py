@@ -17,11 +17,15 @@ Source: ptp4l(8), phc2sys(8), chrony.conf(5) of linuxptp 3.1.1 and chrony 4.3.
 from firmware.clock.ptp4l import CLOCK_CLASS
 from firmware.clock.settings import ClockSettings
 from firmware.clock.source import PTP_REFERENCE
+from firmware.core.certificate import DRIFT_PPM
 
 PROGRAMS = ("ptp4l", "phc2sys", "chronyd")
 _SHM_SEGMENT = 0
 # What a slave with software stamps is off by at most on a quiet switch: the unevenness of two network stacks, not measurable here.
 _SHM_DELAY_S = 0.0001
+# chronyd by itself slews by 83,333 ppm: frames a second apart would be stamped 1.08 s apart, no device could follow the box, and each would
+# seem to have jumped. As much as two crystals may part (DRIFT_PPM) is no news to anybody: 36 ms, an hour of holdover, take six minutes.
+_SLEW_PPM_MAX = DRIFT_PPM
 
 
 def configuration(program: str, settings: ClockSettings) -> str:
@@ -76,7 +80,7 @@ def _chronyd(settings: ClockSettings) -> str:
         "driftfile /var/lib/chrony/drift",
         # Set once after the start, when a box comes out of a drawer with the year 1970; later it is slewed, however long that takes,
         # and the clock station reports whatever steps it nevertheless.
-        "makestep 0.1 3",
+        "makestep 0.1 3", f"maxslewrate {_SLEW_PPM_MAX}",
         "leapsectz right/UTC", "rtcsync", "cmdport 323", "bindcmdaddress 127.0.0.1", "port 0",
     ]  # fmt: skip
     return "# Made by `scrubjay clock --configuration chronyd`; change scrubjay.toml, not this file.\n" + "\n".join(rows) + "\n"

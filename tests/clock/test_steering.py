@@ -20,6 +20,7 @@ import pytest
 
 from firmware.clock.configuration import configuration
 from firmware.clock.settings import ClockSettings
+from firmware.core.certificate import DRIFT_PPM
 from simulator.namespaces import search_path, what_is_missing
 from simulator.network import Host, Network
 
@@ -49,7 +50,7 @@ class Steered:
 class Lab:
     """The hospital's chronyd, which says this machine's time; the box's, whose clock is another; and the box's clock process beside it."""
 
-    def __init__(self, network: Network, directory: Path) -> None:
+    def __init__(self, network: Network, directory: Path, *, ahead_ns: int) -> None:
         self._told, self._root = directory / "told", directory / "box"
         library = directory / "steered.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, SOURCE], check=True, timeout=60)
@@ -61,7 +62,7 @@ class Lab:
         told = told.replace("/var/lib/chrony/drift", str(directory / "drift"))
         client = directory / "box.conf"
         client.write_text(f"{told}pidfile {directory}/box.pid\nbindcmdaddress {directory}/box.sock\n")
-        clock = [f"LD_PRELOAD={library}", f"STEERED_STATE={self._told}", f"STEERED_AHEAD_NS={AHEAD_NS}", f"STEERED_DRIFT={DRIFT}"]
+        clock = [f"LD_PRELOAD={library}", f"STEERED_STATE={self._told}", f"STEERED_AHEAD_NS={ahead_ns}", f"STEERED_DRIFT={DRIFT}"]
         self.chronyd = network.start(BOX.name, "box", ["env", *clock, "chronyd", "-u", "root", "-d", "-f", str(client)])
         command = [
             sys.executable,
@@ -90,7 +91,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     missing = what_is_missing()
     for program in ("chronyd", "cc"):
         if missing is None and shutil.which(program, path=search_path()) is None:
@@ -98,7 +99,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     if missing is not None:
         pytest.skip(f"no lab here: {missing}")
     with Network(tmp_path, hosts=(BOX, HOSPITAL)) as network:
-        yield Lab(network, tmp_path)
+        yield Lab(network, tmp_path, ahead_ns=getattr(request, "param", AHEAD_NS))
 
 
 def until(condition: Callable[[], bool], said: Callable[[], str], *, timeout_s: float) -> None:
@@ -120,11 +121,27 @@ def test_chronyd_steers_as_the_box_tells_it(lab: Lab) -> None:
         published = lab.state()
         looks.append((abs(lab.error_ns()), published["uncertainty_ns"]))
     last = lab.steered()
+    # It has learnt the crystal, once it has slewed what was left; measured: 4 ppm are left of 80.
+    until(lambda: abs(lab.steered().gain) < DRIFT / 2, lab.chronyd.said, timeout_s=60)
 
     assert "ntp" == published["source"]
     assert (1, -5) == (first.steps, round(first.stepped_ns / 1e9))
     assert (1, first.stepped_ns) == (last.steps, last.stepped_ns)
     assert [] == [(error, known) for error, known in looks if error > known + AGED_NS]
-    assert max(error for error, _ in looks) < 20 * MS  # measured: 5 µs; a loaded machine's stamps scatter by milliseconds
-    assert abs(last.gain) < DRIFT / 2  # it has learnt the crystal; measured: less than 1 ppm is left of 80
+    assert max(error for error, _ in looks) < 20 * MS  # measured: 150 µs; a loaded machine's stamps scatter by milliseconds
     assert abs(clock_gettime_ns(CLOCK_REALTIME) - round(monotonic() * 1e9) - before) < 100 * MS
+
+
+@pytest.mark.parametrize("lab", [60 * MS], indirect=True)
+def test_what_is_not_set_is_slewed_gently(lab: Lab) -> None:
+    """60 ms ahead, as after hours without its source: the clock never runs faster or slower than two crystals may part, so that what was
+    certified of the devices against it goes on to hold, and what the box says of itself holds the truth meanwhile. (S2-013)"""
+    until(lambda: lab.state().get("state") == "locked" and lab.steered().gain < 0, lab.chronyd.said, timeout_s=60)
+    looks = []
+    for _ in range(20):
+        select.select([], [], [], 0.1)
+        looks.append((lab.steered().gain, abs(lab.error_ns()), lab.state()["uncertainty_ns"]))
+
+    assert 0 == lab.steered().steps
+    assert all(abs(gain) < DRIFT_PPM * 1e-6 + DRIFT for gain, _, _ in looks)
+    assert all(50 * MS < error < known + AGED_NS for _, error, known in looks)
