@@ -157,7 +157,7 @@ def _order(a: argparse.Namespace) -> int:
     from firmware.core.envelope import Command, Order, command_packed, is_name, order_packed
 
     if not is_name(a.box):
-        raise ValueError(f"--box: expected a box's name, got {a.box!r}")
+        raise ValueError(f"--box: expected a box's name, of 3 to 63 of a-z, 0-9 and -, got {a.box!r}")
     identity = _signer(a.root)
     now_ns = LinuxClock().now().timestamp.tai_ns
     # Its counter is the moment it was made, as the hub's are at the least (repository.py): both go upwards on one scale.
