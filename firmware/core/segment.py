@@ -7,8 +7,8 @@
 An old one may have `frames.cold` and `cold` instead of frames.pcapng.lz4: the same frames in less room (firmware/core/cold.py).
 Who reads through Segment does not see the difference.
 
-While it is written its name begins with a dot and it has no seal; it may already be read. What is known to be lost meanwhile lies beside
-it in `losses` (firmware/core/noted.py). It is published by one rename.
+While it is written (segment_writer.py) its name begins with a dot and it has no seal; it may already be read. What is known to be lost
+meanwhile lies beside it in `losses` (firmware/core/noted.py). It is published by one rename.
 What a power cut leaves behind is put right by firmware/core/recovery.py.
 """
 
