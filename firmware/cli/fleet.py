@@ -187,7 +187,7 @@ def _cancel(a: argparse.Namespace) -> int:
 
 
 def _retrieve(a: argparse.Namespace) -> int:
-    from firmware.hub.fleet import Fleet, Wish, understood
+    from firmware.hub.fleet import Fleet, Wish, request_line, understood
 
     if not a.about and not (a.since and a.until):
         raise ValueError("expected --about a message's identity, or --since and --until")
@@ -222,14 +222,7 @@ def _retrieve(a: argparse.Namespace) -> int:
     )  # fmt: skip
     with closing(Output(a.write)) as out, understood(a.hub):
         fleet = Fleet(a.hub)
-        state = fleet.retrieve(
-            wish,
-            lambda now: print(
-                f"{now['command']} {now['state']}: {now['parts']} parts, {now['frames']} frames"
-                + (f", {now['detail']}" if now["detail"] else ""),
-                file=sys.stderr,
-            ),
-        )
+        state = fleet.retrieve(wish, lambda now: print(request_line(now), file=sys.stderr))
         if state["complete"] and a.write:
             fleet.download(state["download"], out)
         said = f"{state['state']}: {state['frames']} frames, {state['bytes']} bytes" + (

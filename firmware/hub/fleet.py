@@ -252,6 +252,13 @@ def box_line(box: Plain) -> str:
     return f"{box['name']:24} {box['site']:16} {box['state']:10} seen {box['seen']}"
 
 
+def request_line(state: Plain) -> str:
+    """How far a request for evidence has come, for people."""
+    detail = f", {_safe(state['detail'])}" if state["detail"] else ""
+    away = f"; {state['box']} is away since {state['away']}: what is missing comes when it is back" if state["away"] else ""
+    return f"{state['command']} {state['state']}: {state['parts']} parts, {state['frames']} frames{detail}{away}"
+
+
 def call_line(call: Plain) -> str:
     """A service call for people."""
     often = f" ({call['times']} times, last {call['last']})" if call["times"] > 1 else ""

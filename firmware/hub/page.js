@@ -260,9 +260,10 @@ function words(state) {
   if (state.complete) return `${state.state === "cancelled" ? "cancelled, " : ""}${state.frames} frames, ${size(state.bytes)}${more}`;
   if (state.state === "cancelled") return "cancelled";
   if (state.state === "refused" || state.state === "expired") return state.detail ? `${state.state}: ${visible(state.detail)}` : state.state;
-  if (state.parts) return `${state.parts} parts, ${size(state.bytes)} so far${more}`;
-  if (state.state === "accepted" && state.until && Date.parse(state.until) > hubNow()) return `recording until ${second(state.until)}`;
-  return { waiting: "waiting for the box", sent: "asked", accepted: "the box is looking", done: "on its way" }[state.state] ?? state.state;
+  const away = state.away ? ` · the box is away since ${second(state.away)}` : ""; // Nothing moves until it is back.
+  if (state.parts) return `${state.parts} parts, ${size(state.bytes)} so far${more}${away}`;
+  if (state.state === "accepted" && state.until && Date.parse(state.until) > hubNow()) return `recording until ${second(state.until)}${away}`;
+  return ({ waiting: "waiting for the box", sent: "asked", accepted: "the box is looking", done: "on its way" }[state.state] ?? state.state) + away;
 }
 
 function isOver(state) {

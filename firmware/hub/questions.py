@@ -12,7 +12,10 @@ from firmware.hub.repository import Repository
 TEXT_SHOWN_MAX = 4000  # characters of a message's text in a list
 ROWS_MAX = 500
 EVIDENCE_MAX = 20
-_EVIDENCE = "select c.*, e.parts, e.bytes, e.frames, e.complete from commands c left join evidence e on e.command = c.identity"
+_EVIDENCE = (
+    "select c.*, e.parts, e.bytes, e.frames, e.complete, b.since_tai_ns as away_tai_ns from commands c"
+    " left join evidence e on e.command = c.identity left join boxes b on b.name = c.box and b.state in ('lost', 'left')"
+)
 _MESSAGES = (
     "select m.*, (select hex(c.identity) from commands c where c.about = m.identity and c.box = m.box"
     " order by c.made_tai_ns desc limit 1) as evidence from messages m"
@@ -117,7 +120,7 @@ def heard_utc_ns(repository: Repository, *, box: str, identity: bytes, tai_offse
 
 
 def evidence(repository: Repository, command: bytes, *, tai_offset_s: int) -> Plain | None:
-    """How far a request has come."""
+    """How far a request has come. away: since when its box is, while anything is still to come from it."""
     rows = repository.rows(f"{_EVIDENCE} where c.identity = ?", command)
     return _evidence(rows[0], tai_offset_s) if rows else None
 
@@ -136,12 +139,14 @@ def _evidence(row: sqlite3.Row, tai_offset_s: int) -> Plain:
     name = row["identity"].hex()
     parameters = json.loads(row["parameters"])
     since, until = (_moment(parameters.get(key)) for key in ("since", "until"))
+    is_awaited = not row["complete"] and row["state"] not in ("refused", "expired", "cancelled")
     return {
         "command": name, "box": row["box"], "state": row["state"], "detail": row["detail"],
         "about": row["about"].hex() if row["about"] else None, "made": _utc(row["made_tai_ns"], tai_offset_s),
         "expires": _utc(row["expires_tai_ns"], tai_offset_s), "parameters": _browser_safe(parameters), "since": since, "until": until,
         "parts": row["parts"] or 0, "bytes": row["bytes"] or 0, "frames": row["frames"] or 0, "complete": bool(row["complete"]),
         "download": f"/evidence/{name}.pcapng" if row["complete"] else None,
+        "away": _utc(row["away_tai_ns"], tai_offset_s) if row["away_tai_ns"] is not None and is_awaited else None,
     }  # fmt: skip
 
 

@@ -354,6 +354,10 @@ def test_evidence_from_button_to_file(hub: Hub, watched: Watched) -> None:
     hub.knock()
     expect(status).to_have_text("the box is looking")
     expect(button).to_be_focused()
+    hub.box("box-1", "lost")
+    expect(status).to_have_text("the box is looking · the box is away since 10:15:00")
+    hub.box("box-1", "online")
+    expect(status).to_have_text("the box is looking")
     content = bytes(range(250)) * 10_000
     with hub.repository.transaction():
         hub.repository.put_evidence(EvidenceState(command, "box-1", 1, 1 << 20, 3), TAI)

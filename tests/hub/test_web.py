@@ -29,7 +29,7 @@ from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.signature import is_signed_by
 from firmware.core.topics import Topic
 from firmware.core.wording import Wording
-from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line, understood
+from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line, request_line, understood
 from firmware.hub.repository import EvidenceState, Repository, RepositoryFailed
 from firmware.hub.settings import HubSettings
 from firmware.hub.web import serve
@@ -645,9 +645,13 @@ def test_the_command_line_retrieves(hub: Hub) -> None:
     seen: list[str] = []
 
     def complete(state: dict[str, object]) -> None:
-        seen.append(str(state["state"]))
+        seen.append(request_line(state))
         command = bytes.fromhex(str(state["command"]))
         if len(seen) == 1:
+            with hub.repository.transaction():
+                hub.repository.box_said("box-1", Presence("lost", bytes(8), TAI), TAI + SECOND)
+            hub.knock()
+        elif len(seen) == 2:
             hub.board.disk.mkdir("evidence")
             hub.board.disk.write(f"evidence/{command.hex()}.pcapng", b"section")
             with hub.repository.transaction():
@@ -658,6 +662,12 @@ def test_the_command_line_retrieves(hub: Hub) -> None:
     into = io.BytesIO()
 
     assert (True, 3) == (state["complete"], state["frames"])
+    order = state["command"]
+    assert [
+        f"{order} waiting: 0 parts, 0 frames",
+        f"{order} waiting: 0 parts, 0 frames; box-1 is away since 2026-11-22T10:15:01.000Z: what is missing comes when it is back",
+        f"{order} waiting: 1 parts, 3 frames",
+    ] == seen
     assert 7 == fleet.download(state["download"], into)
     assert b"section" == into.getvalue()
 
