@@ -69,6 +69,11 @@ class UplinkSettings:
                 f"[uplink] open_every_min: expected a part of the {DAY_MIN} minutes of a day, and open_offset_min below it, "
                 f"got {self.open_every_min} and {self.open_offset_min}"
             )
+        if 0 < self.open_every_min < self.open_min:
+            # The site has said when it is to be connected, and would be always: most easily with open_min left as it is.
+            raise BadSettings(
+                f"[uplink] open_min: expected at most the {self.open_every_min} minutes of open_every_min, got {self.open_min}"
+            )
 
     def peers(self) -> tuple[str, ...]:
         """Whom to try, in this order. With the route "relay" nobody outside is ever among them."""
