@@ -320,7 +320,9 @@ def test_identity(run: Run, tmp_path: Path) -> None:
     )
 
     assert ("box-9", {"hub-1": key}) == (row["name"], row["trusted"])
-    assert f"public_key: {row['public_key']}" in run("identity", "--root", tmp_path)[1]
+    assert f"public_key: {row['public_key']}\ntrusted: hub-1 {key}\n" in run("identity", "--root", tmp_path)[1]
+    other = bytes(range(1, 33)).hex()
+    assert f"trusted: hub-1 {other}, in place of {key}\n" in run("identity", "--root", tmp_path, "--trust", f"hub-1={other}")[1]
 
 
 @pytest.mark.parametrize(

@@ -242,17 +242,20 @@ def _identity(a: argparse.Namespace) -> int:
             raise ValueError(f"--trust: expected each signer once, got {signer} more often")
         trusted[signer] = key_from(key, f"--trust {signer}")
     introduce(directory, name=a.name, site=a.site)
+    identity = LinuxIdentity(directory)
+    before = identity.trusted()
     for signer, public_key in trusted.items():
         trust(directory, signer, public_key)
-    identity = LinuxIdentity(directory)
     identity.check()
-    row = {
-        "name": identity.name,
-        "site": identity.site,
-        "public_key": identity.public_key().hex(),
-        "trusted": {signer: key.hex() for signer, key in identity.trusted().items()},
-    }
-    print(json.dumps(row, indent=1) if a.json else "\n".join(f"{key}: {value}" for key, value in row.items()))
+    row = {"name": identity.name, "site": identity.site, "public_key": identity.public_key().hex()}
+    known = {signer: key.hex() for signer, key in identity.trusted().items()}
+    if a.json:
+        print(json.dumps({**row, "trusted": known}, indent=1))
+        return 0
+    print("\n".join(f"{key}: {value}" for key, value in row.items()))
+    for signer, key in known.items():
+        former = before.get(signer, b"").hex()
+        print(f"trusted: {signer} {key}" + (f", in place of {former}" if former not in ("", key) else ""))
     return 0
 
 
