@@ -115,7 +115,7 @@ class Ear:
         Not before there is an open segment to go on from, in which all that was lost is noted: who takes a ring over says that nothing
         else is missing.
         """
-        if self._tap is None or not self._tap.title or self._is_kept:
+        if self._tap is None or self._is_kept or not self._tap.title:
             return
         self._is_kept = True
         keeper = self._board.supervisor
