@@ -181,7 +181,7 @@ def _console(board: Board, settings: Settings) -> Sequence[Station]:
 
 def _local_access(board: Board, settings: Settings) -> "LocalAccess":
     """What retrieval finds and deidentify cleans, for the person at the console."""
-    from firmware.core.sensitive import SensitiveNames
+    from firmware.core.sensitive_names import SensitiveNames
     from firmware.deidentify.evidence import Counts, cleaned
     from firmware.deidentify.frames import FrameRules
     from firmware.retrieval.local import LocalAccess, Policy

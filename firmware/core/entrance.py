@@ -16,7 +16,8 @@ from firmware.core.frame import ip_text
 from firmware.core.message import Field, Message, Priority, is_token, packed_single
 from firmware.core.priority import SEVERITY_OF, priority_of
 from firmware.core.said import Said
-from firmware.core.sensitive import SensitiveNames, find_tags, find_tags_below
+from firmware.core.sensitive import find_tags, find_tags_below
+from firmware.core.sensitive_names import SensitiveNames
 from firmware.core.timestamp import SECOND
 
 KIND = "published"

@@ -12,44 +12,11 @@ Every doubt is decided towards sensitive: `#phidias` opens, `#endoscope` does no
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from unicodedata import normalize
 
 from firmware.core.message import Field, Tag
+from firmware.core.sensitive_names import NAMES, NUMBER_OF_SOMEBODY_MIN, SEPARATOR, SensitiveNames, plain
 from firmware.core.written import hidden, may_hide, readings
-
-FIELD_NAMES = (
-    "patient", "patient_name", "patient_id", "patient_identifier", "mrn", "medical_record_number", "birth_date",
-    "date_of_birth", "dob", "birthday", "name", "full_name", "first_name", "last_name", "middle_name", "family_name",
-    "given_name", "family", "given", "surname", "forename", "maiden_name", "address", "street", "postal_code", "zip", "zip_code", "phone",
-    "phone_number", "telephone", "mobile", "fax", "email", "ssn", "social_security_number", "passport", "insurance_number",
-    "accession", "accession_number", "physician", "referring_physician", "performing_physician", "surgeon", "operator_name",
-    "next_of_kin", "guardian", "photo", "other_patient_id", "other_patient_ids_sequence", "other_patient_name", "issuer_of_patient_id",
-    "operators_name", "physicians_of_record", "name_of_physicians_reading_study", "requesting_physician", "consulting_physician",
-    "scheduled_performing_physician", "birth_name", "mother_birth_name", "responsible_person", "person_name", "telephone_number",
-    "telecom", "birth_place", "place_of_birth", "attending_physician", "attending_doctor", "admitting_physician", "admitting_doctor",
-    "consulting_doctor", "referring_doctor", "anesthesiologist", "anaesthetist", "radiologist", "mother_maiden_name", "spouse_name",
-    "guarantor_name", "insured_name", "subscriber_id", "policy_number", "patient_account_number", "visit_number", "national_id",
-    "nhs_number", "emergencycontact", "admission_id", "patient_number", "patient_comments", "military_rank", "occupation",
-    # DICOM's keywords of persons (PS3.15 table E.1-1), in one word each: in a text `time:`, `group:` or `author:` would be doubted for them.
-    "birthtime", "patientage", "ethnicgroup", "ethnicgroupcodesequence", "branchofservice", "countryofresidence", "regionofresidence",
-    "patientinstitutionresidence", "scheduledpatientinstitutionresidence", "currentpatientlocation", "patientreligiouspreference",
-    "patienttelecominformation", "patienttransportarrangements", "patientinsuranceplancodesequence", "insuranceplanidentification",
-    "patientprimarylanguagecodesequence", "additionalpatienthistory", "medicalrecordlocator", "issuerofadmissionid", "serviceepisodeid",
-    "referencedpatientsequence", "referencedpatientaliassequence", "referencedpatientphotosequence", "personaddress",
-    "persontelephonenumber", "persontelecominformation", "personidentificationcodesequence", "clinicaltrialsubjectid",
-    "clinicaltrialsubjectreadingid", "addresstrial", "telephonenumbertrial", "ordercallbackphonenumber", "ordercallbacktelecominformation",
-    "orderenteredby", "distributionname", "distributionaddress", "namesofintendedrecipientsofresults", "interpretationauthor",
-    "interpretationrecorder", "interpretationtranscriber", "physicianapprovinginterpretation", "verifyingobservername",
-    "verifyingobserversequence", "authorobserversequence", "currentobservertrial", "verbalsourcetrial", "contentcreatorname",
-    "reviewername", "roiinterpreter", "cameraownername", "humanperformername", "actualhumanperformerssequence",
-    "scheduledhumanperformerssequence", "operatoridentificationsequence", "consultingphysicianidentificationsequence",
-    "performingphysicianidentificationsequence", "referringphysicianidentificationsequence", "physiciansofrecordidentificationsequence",
-    "scheduledperformingphysicianidentificationsequence", "physiciansreadingstudyidentificationsequence", "selectorpnvalue",
-    "identifyingcomments", "visitcomments", "specimenaccessionnumber", "fillerordernumberimagingservicerequest",
-    "placerordernumberimagingservicerequest",
-)  # fmt: skip
 
 REMOVED = "[removed]"  # what stands in place of a sensitive part after it was removed
 
@@ -91,7 +58,6 @@ _MARK += _UNSEEN
 _BLANK = f"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000{_UNSEEN}]"
 _SIGN = "[=:\uff1a\uff1d]"
 _QUOTED_NAME = re.compile(rf"[\"'][$@_.{_UNSEEN}-]{{0,4}}([^\W\d_][\w .@:/{_MARK}-]{{0,63}})\\*[\"'][\s{_UNSEEN}]*{_SIGN}")
-_NUMBER_OF_SOMEBODY_MIN = 3  # digits. `Patient 2: Ann` counts; `Patient 4711: moved` names, and then the number is of the value.
 # Something in brackets may stand before the sign, and is of the value then: `Patient (MRN): 4711`; or the name in them: `No. (MRN): 4711`.
 # The sign of a number is one before a number: `MRN# 4711`, `Accession #A1`.
 # Bare names also behind dashes, as on a command line, behind a terminal's colours, and behind the `\n` of a text that was quoted once.
@@ -140,7 +106,7 @@ _FULL_NAME = re.compile(
 )
 # Behind somebody's name a number that stands alone, as somebody's would: `Doe, Jane, 4711`, and not `Jane Doe, 4711 rpm`.
 _ALONE = r"(?=[ \t]*+(?:[,;\r\n)\]}|]|\Z)|[ \t]++[A-Za-z][\w.-]{0,63}=)"
-_NUMBER_NEXT = re.compile(rf",[ \t]*+(?=(?:[A-Za-z/-]*\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[A-Za-z]{{0,4}}-?\d[\w/-]*+{_ALONE}")
+_NUMBER_NEXT = re.compile(rf",[ \t]*+(?=(?:[A-Za-z/-]*\d){{{NUMBER_OF_SOMEBODY_MIN}}})[A-Za-z]{{0,4}}-?\d[\w/-]*+{_ALONE}")
 # Behind the number of one of several the others': `patient_ids=1,2`.
 _NEXT_OF_SEVERAL = re.compile(rf",[ \t]*+[A-Za-z]{{0,4}}-?\d[\w./-]*+{_ALONE}")
 # Lines farther in than the name's, as YAML has what belongs to it, or a list of it.
@@ -155,7 +121,7 @@ _SIGN_TOO = rf"(?:(?:{_BLANK}++|\s)?{_SIGN})?"  # behind it one is of the value,
 _NUMBER_UNSIGNED = re.compile(
     rf"(?<![\w.-])(?P<name>(?P<head>MRN|SSN|(?:patient|accession|admission|medical{_BLANK}++record|social{_BLANK}++security|passport|insurance)(?:['\u2019]?s)?)s?"
     rf"(?P<kind>(?:{_BLANK}*+|[_-])(?:IDs?|identifiers?|numbers?|no\.?|nr\.?)(?!\w))?)(?:{_BLANK}++(?:is|was))?{_BLANK}++"
-    rf"(?P<value>(?=(?:[a-z./-]*+\d){{{_NUMBER_OF_SOMEBODY_MIN}}})[\w./-]*\w{_SIGN_TOO})",
+    rf"(?P<value>(?=(?:[a-z./-]*+\d){{{NUMBER_OF_SOMEBODY_MIN}}})[\w./-]*\w{_SIGN_TOO})",
     re.IGNORECASE,
 )
 _DAY_UNSIGNED = re.compile(
@@ -197,108 +163,7 @@ _OF_DEVICES = {
         "network", "gateway",
     )),
 }  # fmt: skip
-_WORD_IN_NAME = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _DICOM_JSON = re.compile(r"(?:\A|/)[0-9A-Fa-f]{8}/vr\Z")
-_SEPARATOR = re.compile(r"[/.:@\[\]]+")
-_TELLING_ALONE = ("mrn", "ssn", "dob")
-_TELLING = (*_TELLING_ALONE, "patient", "birth", "dateofbirth", "medicalrecord", "accession", "socialsecurity")
-_NOT_LETTER = re.compile(r"[\W_]+")
-_NUMBER_BEHIND = re.compile(rf"[\W_]*\d{{{_NUMBER_OF_SOMEBODY_MIN},}}[\W_]*\Z")  # somebody's, not one of several
-
-
-@dataclass(frozen=True, slots=True)
-class SensitiveNames:
-    """Names of fields whose values are sensitive, however they are spelled: patient_name, PatientName, PATIENT-NAME.
-
-    Two of them together are one, too: PatientBirthDate, ReferringPhysicianName. last_words: what ends those of several words, which
-    in a text stand apart: `Patient ID: 4711`.
-    """
-
-    words: frozenset[str]
-    last_words: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> "SensitiveNames":
-        """From a list as in the settings."""
-        listed = [(_plain(name), _WORD_IN_NAME.findall(name)) for name in names]
-        last = {_plain(words[-1]) for plain, words in listed if plain and len(words) > 1}
-        return cls(
-            _with_several({plain for plain, _ in listed if plain}), _with_several(last) | ({"names"} if "name" in last else set())
-        )
-
-    def __contains__(self, path: str) -> bool:
-        """Whether the last part of a field's path, alone or with those before it, or any part above it, is such a name.
-
-        `patient/id`, `robot.patientId` and `patient/address/street` are; `arm/temperature` is not.
-        """
-        return _is_listed(self.words, path)
-
-    def reading(self, path: str) -> str:
-        """As much of a field's path as may be read: to the end of the first part that is such a name, for below it somebody may be named.
-
-        `patient/4711/bed` and `patient 4711` are `patient`; of a path whose last parts are such a name together, or that has none, it is all.
-        """
-        return _read_up_to(self.words, path)
-
-
-def _with_several(words: set[str]) -> frozenset[str]:
-    """Of one, and of several: `patients`. `names` alone are of joints, topics and files."""
-    return frozenset(words | {f"{word}s" for word in words if word.isascii() and word != "name"})
-
-
-@lru_cache(4096)  # Names repeat from message to message; one that nobody says twice costs what it would without.
-def _is_listed(words: frozenset[str], path: str) -> bool:
-    raw = _SEPARATOR.split(path)
-    parts = [_plain(part) for part in raw]
-    if any(_is_of(words, part) for part in parts) or any(_ends_telling(words, part) for part in raw):
-        return True
-    return any("".join(parts[start:]) in words for start in range(len(parts) - 1))
-
-
-def _is_of(words: frozenset[str], part: str) -> bool:
-    """Whether it is listed, or two that are: patientBirthDate, and patientsName, as DICOM once had it."""
-    if part in words or (part := part.rstrip("0123456789")) in words:  # address2
-        return True
-    if part.endswith("names") and part != "names":  # surgeonNames
-        part = part[:-1]
-    if not part.isascii() and any(part.endswith(word) for word in words if word[0] >= "\u2e80"):
-        return True  # Chinese puts no space before it.
-    return any(
-        part[:cut] in words and (part[cut:] in words or part[cut:].removeprefix("s") in words) for cut in range(2, len(part))
-    )
-
-
-def _ends_telling(words: frozenset[str], part: str) -> bool:
-    """Whether it ends as a listed name that is nobody else's: X-Patient-Id, currentPatientName, hl7_mrn; and not distance_to_patient."""
-    found = _WORD_IN_NAME.findall(part)
-    for cut in range(1, len(found)):
-        ending = _plain("".join(found[cut:]))
-        is_telling = ending.startswith(_TELLING) and (cut < len(found) - 1 or ending.rstrip("s") in _TELLING_ALONE)
-        if is_telling and ending in words:
-            return True
-    return False
-
-
-@lru_cache(4096)
-def _read_up_to(words: frozenset[str], path: str) -> str:
-    begin = 0
-    for separator in (*_SEPARATOR.finditer(path), None):
-        end = len(path) if separator is None else separator.start()
-        part = path[begin:end]
-        if _is_of(words, _plain(part)) or _ends_telling(words, part):
-            number = None if _plain(part) in words else _NUMBER_BEHIND.search(part)
-            return path[:end] if number is None else path[: begin + number.start()]
-        begin = end if separator is None else separator.end()
-    return path
-
-
-@lru_cache(4096)
-def _plain(name: str) -> str:
-    """Without signs, accents, width and case: `Pr\u00e9nom` is one name however its accent was typed."""
-    return _NOT_LETTER.sub("", normalize("NFKD", name).casefold())
-
-
-NAMES = SensitiveNames.of(FIELD_NAMES)
 
 
 def find_tags(
@@ -350,7 +215,7 @@ def find_tags_below(heading: str, text: str | None, *, names: SensitiveNames = N
 
 @lru_cache(4096)
 def _is_of_document(name: str) -> bool:
-    return _plain(_SEPARATOR.split(name)[-1]) == "resourcetype" or _DICOM_JSON.search(name) is not None
+    return plain(SEPARATOR.split(name)[-1]) == "resourcetype" or _DICOM_JSON.search(name) is not None
 
 
 def marked_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -388,7 +253,7 @@ def is_harmless(name: str, names: SensitiveNames) -> bool:
 
 def may_end_one(name: str, names: SensitiveNames) -> bool:
     """Whether with words before it, as they stand in a text, this name may be sensitive: `ID`, for `Patient ID`."""
-    return _plain(name) in names.last_words
+    return plain(name) in names.last_words
 
 
 def has_marker(text: str) -> bool:
@@ -447,12 +312,12 @@ def _plain_text_tags(path: str, text: str, names: SensitiveNames) -> Iterator[Ta
     for match in _bare_name_in(text).finditer(text):
         if match.start() < covered or not _is_name(text, match, names):
             continue
-        is_counted = len(match["number"] or "") < _NUMBER_OF_SOMEBODY_MIN
+        is_counted = len(match["number"] or "") < NUMBER_OF_SOMEBODY_MIN
         start = match.end() if is_counted else match.start("number")
         quoted = _QUOTED_VALUE.match(text, start)
         least = quoted.end() if quoted else start + len(REMOVED) if text.startswith(REMOVED, start) else start
         least = _indented_end(text, match, least)
-        is_several = _plain(match["name"]).endswith("s")
+        is_several = plain(match["name"]).endswith("s")
         covered = _value_end(text, start, least, is_several=is_several)
         while (at := bisect_left(marked, (covered, 0))) and covered < marked[at - 1][1]:
             covered = _value_end(text, start, marked[at - 1][1])  # What stands between markers ends no value.
@@ -478,8 +343,8 @@ def _may_name_somebody(text: str) -> bool:
 def _unsigned(text: str, names: SensitiveNames) -> Iterator[tuple[int, int]]:
     for match in _NUMBER_UNSIGNED.finditer(text):
         head, kind = match["head"], match["kind"] or ""
-        if _plain(head) in ("mrn", "ssn", "medicalrecord") or kind:
-            spelled = match["name"] if kind and _plain(kind)[:2] not in ("no", "nr") else f"{head}number"
+        if plain(head) in ("mrn", "ssn", "medicalrecord") or kind:
+            spelled = match["name"] if kind and plain(kind)[:2] not in ("no", "nr") else f"{head}number"
             if head in names or spelled in names:
                 yield match.span("value")
     if "dob" in names or "birth_date" in names:
@@ -512,7 +377,7 @@ def _is_name(text: str, match: re.Match[str], names: SensitiveNames) -> bool:
     if not name.isascii() and [*filter(None, _UNSEEN_PART.split(name))][-1] in names:
         return True  # A space that nobody sees may stand between two words.
     start = match.start("name")
-    if _plain(name) not in names.last_words or not _BLANKS.fullmatch(text, start - 1, start):
+    if plain(name) not in names.last_words or not _BLANKS.fullmatch(text, start - 1, start):
         return False
     before = name
     for word in _BLANKS.split(text[max(0, start - _BEFORE_MAX) : start])[-2 : -2 - _WORDS_BEFORE_MAX : -1]:
@@ -555,7 +420,7 @@ def _is_table(text: str, names: SensitiveNames) -> bool:
 
 
 def _have_one(columns: Iterable[str], names: SensitiveNames) -> bool:
-    return any(column.strip(" \"'`\t\r") in names and _plain(column) not in _OF_ANYTHING for column in columns)
+    return any(column.strip(" \"'`\t\r") in names and plain(column) not in _OF_ANYTHING for column in columns)
 
 
 def _indented_end(text: str, match: re.Match[str], least: int) -> int:

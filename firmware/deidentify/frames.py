@@ -16,7 +16,8 @@ from firmware.core.checksum import ipv4_header_holds, transport_holds
 from firmware.core.datagram import decoded, says_each_once
 from firmware.core.errors import BadItem
 from firmware.core.frame import Frame, parsed
-from firmware.core.sensitive import NAMES, SensitiveNames, find_tags, find_tags_below, holds_marker
+from firmware.core.sensitive import find_tags, find_tags_below, holds_marker
+from firmware.core.sensitive_names import NAMES, SensitiveNames
 
 PTP_PORTS = frozenset({319, 320})
 # Fixed parts by messageType (IEEE 1588-2019 §13); TLVs behind them may hold names people gave to clocks, and stay.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from firmware.core.sensitive import FIELD_NAMES
+from firmware.core.sensitive_names import FIELD_NAMES
 from firmware.core.settings import setting
 
 

@@ -16,7 +16,7 @@ from firmware.core.notices import Notices
 from firmware.core.release import Release
 from firmware.core.release import unpacked as unpacked_release
 from firmware.core.report import Report
-from firmware.core.sensitive import SensitiveNames
+from firmware.core.sensitive_names import SensitiveNames
 from firmware.core.spool import Item, Spool
 from firmware.core.streams.wish import note
 from firmware.core.timestamp import SECOND

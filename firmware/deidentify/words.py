@@ -7,7 +7,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from firmware.core.message import TAGS_MAX, TEXT_MAX, Field, Message, Tag
-from firmware.core.sensitive import NAMES, REMOVED, SensitiveNames, find_tags, has_marker
+from firmware.core.sensitive import REMOVED, find_tags, has_marker
+from firmware.core.sensitive_names import NAMES, SensitiveNames
 
 # Reasons given by this station, beside the finder's: a media type nobody allowed; a tag nobody here understands.
 OPAQUE, UNKNOWN = "opaque", "unknown"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from firmware.core.entrance import Rules, Subscription, Words
 from firmware.core.errors import BadSettings
 from firmware.core.message import Priority, is_token
-from firmware.core.sensitive import SensitiveNames
+from firmware.core.sensitive_names import SensitiveNames
 from firmware.core.timestamp import MS
 from firmware.intake.settings import IntakeSettings
 
