@@ -31,7 +31,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
 }
 INCLUDE = "include"
 # What follows these is retrieval's to understand (local.py); here it is only named, for `?`.
-CRITERIA = "since until host port mac proto vlan device from to kind message event contains"
+CRITERIA = "since until host port mac proto vlan device from to kind message event contains filter"
 WITH_WORDS = {
     ("find",): (CRITERIA, "each with a value, any of them again; without any, all that is here"),
     ("export",): (CRITERIA, "each with a value, any of them again; onto, by and reason once; raw: as it was recorded"),

@@ -50,6 +50,7 @@ CRITERIA = (
     "message",
     "event",
     "contains",
+    "filter",
 )
 HOW = ("onto", "by", "reason")  # only in `export`, each once
 Clean = Callable[[bytes], Iterator[bytes]]  # one section of evidence, in pieces, as it may leave
@@ -223,6 +224,7 @@ class LocalAccess:
             message=bytes.fromhex(message) if message is not None else None,
             event=_one(given, "event") if "event" in given else None,
             contains=_one(given, "contains") if "contains" in given else "",
+            filter=_one(given, "filter") if "filter" in given else "",
         )  # fmt: skip
         if query.since_utc_ns is not None and query.until_utc_ns is not None and query.until_utc_ns < query.since_utc_ns:
             raise BadItem("expected until as a moment that is not before since")  # Exchanged, they ask for nothing, and get it.

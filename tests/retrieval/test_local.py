@@ -263,6 +263,8 @@ def test_at_the_console() -> None:
     typed = f'export since {SINCE} until {UNTIL} onto sda1 by "J. Bloggs" reason "call 7" port 5001\r'
     assert "the stick may be pulled out" in person.types(typed.encode())
     assert "J. Bloggs" in person.types(b"show exports\r")
+    assert "5 frames" in person.types(b'find filter "udp and port 5001"\r')
+    assert "expected filter as a pcap-filter(7) expression" in person.types(b"find filter eleventy\r")
     assert "expected one of since" in person.types(b"find colour red\r")
     assert f"  {' '.join(CRITERIA)}\r\n" in person.types(b"find ?\x15")
     assert "onto, by and reason once" in person.types(b"exp ?\x15")
