@@ -46,9 +46,7 @@ def judge(
     fired = 0
     for rule in rules:
         if rule.on == on:
-            fired += sum(
-                _look(repository, rule, box, message, now_tai_ns, count) for message in messages if rule.when.holds(message)
-            )
+            fired += sum(_look(repository, rule, box, message, now_tai_ns, count) for message in messages if rule.holds(message))
     return fired
 
 
@@ -83,7 +81,7 @@ def judge_session(repository: Repository, rules: Sequence[Rule], box: str, sessi
             event=said["event"], text=said["text"], fields=json.loads(said["fields"] or "{}"),
         )  # fmt: skip
         for rule in wanted:
-            if rule.when.holds(message):
+            if rule.holds(message):
                 key = rule.key(box, message)
                 found[rule.name, key] = (rule, message, found.get((rule.name, key), (rule, message, 0))[2] + 1)
     fired = 0

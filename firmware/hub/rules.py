@@ -34,6 +34,7 @@ ON = ("message", "group", "session")
 PER = ("fleet", "box", "device", "process")
 DEEDS = ("call", "retrieve", "advise")
 DAY_S = 86_400
+SLICE = "slice"  # the kind of what a box says of the evidence of an event (firmware/slice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Rule:
     expires_s: int = 300
     quiet_s: int = 3600
     per_hour_max: int = 6
+
+    def holds(self, message: Message) -> bool:
+        """Whether it is one of those counted. What the box says of a slice has the name of the event, and is not another one: it counts for
+        who asks for the kind."""
+        return self.when.holds(message) and (message.kind != SLICE or "kind=" in self.when.words)
 
     def key(self, box: str, message: Message) -> str:
         """Whose messages are counted together."""

@@ -81,6 +81,17 @@ def rule(**settings: object) -> str:
     return "[[rule]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 
+def complete_session(bench: Bench, *, start_s: int = 0, end_s: int) -> str:
+    """One of box-1, by its identity."""
+    session = "00112233aabbccdd"
+    bench.repository.change(
+        "insert into sessions (box, session, kind, state, start_tai_ns, start_uncertainty_ns, opened_by, end_tai_ns, changed_tai_ns)"
+        " values ('box-1', ?, 'procedure', 'complete', ?, 0, 'event', ?, 0)",
+        session, TAI + start_s * SECOND, TAI + end_s * SECOND,
+    )  # fmt: skip
+    return session
+
+
 def test_so_many_of_one_device_in_a_time(tmp_path: Path) -> None:
     """A part that often fails: three times in an hour on one device, not on three, and not over a longer time. (S2-122)"""
     bench = Bench(tmp_path, rule(count=3, within_s=3600))
@@ -95,6 +106,20 @@ def test_so_many_of_one_device_in_a_time(tmp_path: Path) -> None:
     bench.at_s = 4500
     bench.take(bench.message(device="arm-2"))
     assert [("wears", "box-1 arm-2", 3)] == bench.fired()
+
+
+def test_that_evidence_of_an_event_is_on_its_way_is_no_event(tmp_path: Path) -> None:
+    """The box says so under the event's name: an injury is one call and not two, three failures are not six. Who asks for the kind gets it."""
+    rules = (
+        rule(count=2) + rule(name="late", on="session", count=2) + rule(name="sent", when="event=tool-* kind=slice", per="fleet")
+    )
+    bench = Bench(tmp_path, rules)
+    for _ in range(2):
+        bench.take(replaced(bench.message(device="box-1"), kind="slice"))
+    session = complete_session(bench, end_s=1)
+    judge_session(bench.repository, bench.rules, "box-1", session, now_tai_ns=TAI, count=lambda name: None)
+
+    assert [("sent", "", 1)] == bench.fired()
 
 
 def test_a_trend(tmp_path: Path) -> None:
@@ -178,12 +203,7 @@ def test_a_session_is_processed_one_last_time(tmp_path: Path) -> None:
     for second in range(5):
         bench.at_s = second * 100
         assert 0 == bench.take(bench.message())
-    session = "00112233aabbccdd"
-    bench.repository.change(
-        "insert into sessions (box, session, kind, state, start_tai_ns, start_uncertainty_ns, opened_by, end_tai_ns, changed_tai_ns)"
-        " values ('box-1', ?, 'procedure', 'complete', ?, 0, 'event', ?, 0)",
-        session, TAI + 50 * SECOND, TAI + 350 * SECOND,
-    )  # fmt: skip
+    session = complete_session(bench, start_s=50, end_s=350)
     for expected in (1, 0):
         fired = judge_session(bench.repository, bench.rules, "box-1", session, now_tai_ns=TAI, count=lambda name: None)
         assert expected == fired

@@ -37,6 +37,7 @@ def test_an_injury_brings_the_minute_around_it(tmp_path: Path) -> None:
     assert at - 30 * SECOND <= min(stamps) < at - 29 * SECOND
     assert at + 29 * SECOND < max(stamps) <= at + 31 * SECOND
     assert {1} == {entry["priority"] for entry in fleet.rows("select priority from envelopes where kind = 'evidence'")}
+    assert ["or3-box 10.77.0.11"] == [call["key"] for call in fleet.rows("select key from calls")]
     assert [] == fleet.crashes()
 
 
