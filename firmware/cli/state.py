@@ -66,15 +66,16 @@ def _promises(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
     from firmware.core.state import read_states
-    from firmware.health.promises import as_json, lines, promises
+    from firmware.health.promises import account_of, as_json, lines, promises
     from firmware.roles import ROLES
 
     if a.after < 0:
         raise ValueError(f"--after: expected 0 or more seconds after the boot, got {a.after}")
     disk = LinuxDisk(store_at(a.root, holds="state"))
     processes = [process.name for process in ROLES["box"]]
+    states, account = read_states(disk), account_of(disk)
     now, since = LinuxClock().now(), Monotonic(a.after * SECOND)
-    rows = promises(disk, read_states(disk), processes, own_key_of(a.root), now=now, since=since)
+    rows = promises(disk, states, account, processes, own_key_of(a.root), now=now, since=since)
     say(json.dumps(as_json(rows), indent=1) if a.json else "\n".join(lines(rows)))
     return 0 if all(row.is_kept for row in rows) else 1
 

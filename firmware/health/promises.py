@@ -41,6 +41,7 @@ class Promise:
 def promises(
     disk: Disk,
     states: Sequence[ProcessState],
+    account: bytes | None,
     processes: Sequence[str],
     public_key: bytes | None,
     *,
@@ -49,6 +50,7 @@ def promises(
 ) -> list[Promise]:
     """Every promise, kept or not. processes: those of the role. public_key: the box's own; a seal of another key is none of ours.
 
+    states, account: read before now was looked at; what is younger than now is of a start before, whose clock was further.
     since: what was seen before does not count; later than the boot where all but the kernel was exchanged.
     """
     age_ns_max = now.monotonic.since(since)
@@ -59,9 +61,14 @@ def promises(
         *(_reports(name, found.get(name), now, age_ns_max) for name in processes),
         Promise("recording", recording == "recording", f"the recorder says {recording or 'nothing'}"),
         _sealed(disk, public_key, since_tai_ns=now.timestamp.tai_ns - age_ns_max, now_tai_ns=now.timestamp.tai_ns),
-        _tells_time(disk, now),
+        _tells_time(account, now),
         Promise("console_answers", line in ("open", "none"), f"the serial line is {line or 'not spoken of'}"),
     ]
+
+
+def account_of(disk: Disk) -> bytes | None:
+    """What the clock station last said."""
+    return read_or_none(disk, CLOCK_STATE, size=STATE_BYTES_MAX)
 
 
 def as_json(rows: Sequence[Promise]) -> dict[str, object]:
@@ -127,10 +134,10 @@ def _digest(disk: Disk, path: str, piece_bytes: int | None) -> bytes:
     return digest.digest()
 
 
-def _tells_time(disk: Disk, now: Now) -> Promise:
+def _tells_time(account: bytes | None, now: Now) -> Promise:
     """However good the time is: that it is stated is the promise."""
     try:
-        state = json.loads(read_or_none(disk, CLOCK_STATE, size=STATE_BYTES_MAX) or b"")
+        state = json.loads(account or b"")
         age_ns, text = now.monotonic.ns - int(state["monotonic_ns"]), f"{state['state']} by {state['source']}"
     except (ValueError, TypeError, KeyError, RecursionError):
         return Promise("tells_time", False, "the clock station has not said how good the time is")

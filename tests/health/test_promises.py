@@ -11,7 +11,7 @@ from firmware.core.report import Report, publish
 from firmware.core.segment_writer import Losses, SegmentWriter, Source
 from firmware.core.state import read_states
 from firmware.core.timestamp import SECOND
-from firmware.health.promises import Promise, as_json, lines, promises
+from firmware.health.promises import Promise, account_of, as_json, lines, promises
 from simulator.board import SimulatedBoard
 from simulator.identity import SimulatedIdentity
 
@@ -53,7 +53,8 @@ def seen(board: SimulatedBoard) -> dict[str, bool]:
 
 
 def asked(board: SimulatedBoard) -> list[Promise]:
-    return promises(board.disk, read_states(board.disk), PROCESSES, board.identity.public_key(), now=board.clock.now())
+    states, account = read_states(board.disk), account_of(board.disk)
+    return promises(board.disk, states, account, PROCESSES, board.identity.public_key(), now=board.clock.now())
 
 
 ALL = {"capture_reports", "console_reports", "recording", "sealed", "tells_time", "console_answers"}
@@ -177,8 +178,8 @@ def test_what_was_kept_before_the_rest_was_exchanged_does_not_count() -> None:
     board.clock.advance(SECOND)
 
     def missing() -> set[str]:
-        states = read_states(board.disk)
-        rows = promises(board.disk, states, PROCESSES, board.identity.public_key(), now=board.clock.now(), since=since)
+        states, account = read_states(board.disk), account_of(board.disk)
+        rows = promises(board.disk, states, account, PROCESSES, board.identity.public_key(), now=board.clock.now(), since=since)
         return {row.name for row in rows if not row.is_kept}
 
     assert {"capture_reports", "console_reports", "sealed"} == missing()
@@ -186,6 +187,24 @@ def test_what_was_kept_before_the_rest_was_exchanged_does_not_count() -> None:
     assert {"sealed"} == missing()
     seal(board, sequence=2)
     assert set() == missing()
+
+
+def test_what_is_said_while_a_long_segment_is_read_is_no_promise_broken() -> None:
+    """The clock station says the time once a second, and to read a segment takes longer: what it says then is not of a start to come."""
+    board = started()
+    seal(board)
+    say(board)
+    read = board.disk.read
+
+    def slow(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        if path.startswith("segments/"):
+            board.clock.advance(SECOND)
+            say(board)
+        return read(path, offset=offset, size=size)
+
+    board.disk.read = slow  # type: ignore[method-assign]
+
+    assert dict.fromkeys(ALL, True) == seen(board)
 
 
 def test_a_process_that_has_stopped_reporting() -> None:
