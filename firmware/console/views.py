@@ -177,4 +177,4 @@ def verdict(board: Board, on_read: Callable[[int], None]) -> list[str]:
     rows = [f"FOUND {finding.segment}: {finding.what}: {finding.text}" for finding in found.findings[:STATEMENTS_MAX]]
     rows += [f"  {said.segment}: {said.what}: {said.text}" for said in found.statements[:STATEMENTS_MAX]]
     answer = "everything is as it was sealed" if found.ok else f"{len(found.findings)} findings"
-    return [*rows, f"{found.segments} segments, {found.frames} frames: {answer}"]
+    return [row.translate(_ASCII) for row in (*rows, f"{found.segments} segments, {found.frames} frames: {answer}")]

@@ -7,6 +7,7 @@ import tty as terminal
 
 import pytest
 
+from drivers.clock import ClockState
 from drivers.linux.tty import LinuxTty
 from firmware.clock.settings import ClockSettings
 from firmware.clock.station import ClockStation
@@ -164,6 +165,14 @@ def test_verify_says_what_it_found(person: Terminal) -> None:
 
     assert f"FOUND {name}: altered".encode() in person.types(b"ver\r")
     assert ("alive", "") in person.board.supervisor.said
+
+
+def test_verify_says_how_sure_the_time_was(person: Terminal) -> None:
+    """A terminal knows ASCII only: what is known to ± so much has the sign in two characters, and no question mark."""
+    person.board.clock.state, person.board.clock.uncertainty_ns = ClockState.FREE, 600 * SECOND
+    write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
+
+    assert b"the clock was in state free, known to +-600 s\r\n" in person.types(b"verify\r")
 
 
 def test_a_long_list_lives(person: Terminal) -> None:
