@@ -272,13 +272,21 @@ def test_a_clock_that_has_said_nothing_yet(run: Run, store: Path) -> None:
 
 
 def test_settings(run: Run, tmp_path: Path) -> None:
-    """Every setting with its meaning, and what was changed where."""
+    """Every setting with its meaning and range, and what was changed where."""
     path = tmp_path / "box.toml"
     path.write_text("[capture]\nsegment_s = 60\n")
     rows = json.loads(run("settings", "--settings", path, "--set", "capture.interface=lo", "--changed", "--json")[1])
 
     assert {"capture.segment_s": str(path), "capture.interface": "--set"} == {row["setting"]: row["from"] for row in rows}
-    assert "capture.segment_s = 300\n" in run("settings")[1]
+    assert ["1 to 86400", None] == [row["range"] for row in rows if row["setting"] == "capture.segment_s"] + [
+        row["range"] for row in rows if row["setting"] == "capture.interface"
+    ]
+    said = run("settings")[1]
+    assert (
+        "capture.segment_s = 300\n    Length of a segment by time stamp; segments begin at whole multiples of it. [1 to 86400]\n"
+        in said
+    )
+    assert "    How PTP travels. [one of " in said
     assert "hub.brokers" in run("settings", "hub")[1]
 
 

@@ -32,7 +32,7 @@ def register(commands: Commands) -> None:
     sub.add_argument("role", nargs="?", default="box", choices=("box", "relay"))
     settings_arguments(sub)
 
-    sub = commands.add("settings", _settings_table, "every setting, what it means and where its value comes from")
+    sub = commands.add("settings", _settings_table, "every setting, what it means, its range, and where its value comes from")
     sub.add_argument("role", nargs="?", default="box", choices=("box", "relay", "hub"))
     sub.add_argument("--changed", action="store_true", help="only those that are not at their default")
     sub.add_argument("--json", action="store_true")
@@ -218,13 +218,17 @@ def _settings_table(a: argparse.Namespace) -> int:
     settings = settings_of(a)
     _check_values(a.role, settings)
     rows = [row for row in settings.rows() if row[3] or not a.changed]
+    ranges = settings.ranges()
     if a.json:
-        print(
-            json.dumps([{"setting": r[0], "value": r[1], "default": r[2], "from": r[3], "meaning": r[4]} for r in rows], indent=1)
-        )
+        named = [
+            {"setting": r[0], "value": r[1], "default": r[2], "range": ranges.get(r[0]), "from": r[3], "meaning": r[4]}
+            for r in rows
+        ]
+        print(json.dumps(named, indent=1))
         return 0
     for name, value, default, origin, meaning in rows:
-        print(f"{name} = {value!r}" + (f"  (default {default!r}, from {origin})" if origin else "") + f"\n    {meaning}")
+        print(f"{name} = {value!r}" + (f"  (default {default!r}, from {origin})" if origin else ""))
+        print(f"    {meaning}" + (f" [{ranges[name]}]" if name in ranges else ""))
     return 0
 
 

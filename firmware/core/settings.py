@@ -66,6 +66,12 @@ class Settings:
             for f in fields(section)
         ]  # fmt: skip
 
+    def ranges(self) -> dict[str, str]:
+        """What each section.key may be, as a refusal says it; only of those with a range or choices."""
+        return {
+            f"{name}.{f.name}": text for name, section in self._sections.items() for f in fields(section) if (text := _range(f))
+        }
+
 
 def layer_from_assignments(assignments: Sequence[str]) -> tuple[str, str]:
     """`--set section.key=value` arguments as a layer. A value that is not TOML is taken as text."""
@@ -121,12 +127,20 @@ def _checked(where: str, section: str, key: str, value: Any, kind: type) -> obje
     for entry in value if isinstance(value, tuple) else (value,):
         # Asked this way round because "not a number" is neither below nor above anything.
         if not ((low is None or entry >= low) and (high is None or entry <= high)):
-            raise BadSettings(
-                f"{spot}: expected {low if low is not None else '…'} to {high if high is not None else '…'}, got {entry!r}"
-            )
+            raise BadSettings(f"{spot}: expected {_range(known[key])}, got {entry!r}")
         if choices is not None and entry not in choices:
-            raise BadSettings(f"{spot}: expected one of {', '.join(choices)}, got {entry!r}")
+            raise BadSettings(f"{spot}: expected {_range(known[key])}, got {entry!r}")
     return value
+
+
+def _range(field: "Field[Any]") -> str:
+    """In words; empty where anything of its type will do."""
+    low, high, choices = (field.metadata.get(name) for name in ("low", "high", "choices"))
+    if choices is not None:
+        return f"one of {', '.join(choices)}"
+    if low is None and high is None:
+        return ""
+    return f"{low if low is not None else '…'} to {high if high is not None else '…'}"
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:

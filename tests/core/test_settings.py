@@ -44,6 +44,8 @@ def test_later_layers_win() -> None:
     assert Capture("a", 20, 1.0, "ring", (7,), True) == settings.of(Capture)
     assert {"capture.segment_s": "layer1", "capture.interface": "layer0"}.items() <= settings.origin.items()
     assert ("capture.segment_s", 20, 300, "layer1", "Length of a segment.") in settings.rows()
+    assert ["segment_s", "share", "mode", "ports"] == [name.partition(".")[2] for name in settings.ranges()]
+    assert ("0 to 1", "one of ring, portable") == (settings.ranges()["capture.share"], settings.ranges()["capture.mode"])
 
 
 @pytest.mark.parametrize(
