@@ -369,6 +369,19 @@ def test_publish(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a datagram is not acknowledged" in out
 
 
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0, reason="a network of its own"
+)
+def test_publish_where_there_is_no_way() -> None:
+    """Everybody is the default, and on a machine without a default route nobody: it says what to name instead."""
+    command = ["unshare", "--net", sys.executable, "-m", "firmware.cli", "publish", "arm 3 stopped"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (2, "") == (said.returncode, said.stdout)
+    assert "--to: expected an address this machine has a way to, 255.255.255.255 cannot be sent to" in said.stderr
+    assert "Network is unreachable" in said.stderr
+
+
 def test_storm(run: Run) -> None:
     """One row for each seed."""
     status, out, _ = run("sim", "storm", "--seed", 1)
@@ -783,6 +796,14 @@ def test_status_shows_what_can_be_read(run: Run, store: Path) -> None:
     assert ["NOT REPORTING", *(f"  {name}: its state file makes no sense" for name in ("half", "list"))] == out.splitlines()[:3]
     assert "  place: its state file makes no sense" in out
     assert "  intake  disk_full  3" in out
+
+
+def test_a_filter_is_looked_at_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    """A slip of the pen leaves no store behind that has a key and nothing else."""
+    status, _, err = run("record", "lo", "-o", tmp_path / "new", "-f", "port eleventy")
+
+    assert (2, True) == (status, "expected a pcap-filter(7) expression" in err)
+    assert not (tmp_path / "new").exists()
 
 
 def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def register(commands: Commands) -> None:
 
 
 def _record(a: argparse.Namespace) -> int:
+    from drivers.frame_filter import frame_filter
     from firmware.capture import options
     from firmware.capture.settings import CaptureSettings
     from firmware.core.settings import Settings
@@ -46,6 +47,7 @@ def _record(a: argparse.Namespace) -> int:
         return _interfaces(a)
     settings = Settings({"capture": CaptureSettings}, options.layers(a)).of(CaptureSettings)
     keep = options.keep(a)
+    frame_filter(settings.filter)  # Before there is a store: a slip of the pen leaves no directory with a key in it.
     with ExitStack() as stack:
         a.root = a.output or stack.enter_context(TemporaryDirectory(prefix="scrubjay-"))
         return _record_into(a, settings, keep, stack)

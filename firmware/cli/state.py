@@ -129,6 +129,12 @@ def _publish(a: argparse.Namespace) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         publisher = Publisher(wire.sendto, host=a.to, process=a.process, clock_utc_ns=lambda: LinuxClock().now().utc_ns)
-        publisher.publish(a.priority, a.text, severity=a.severity, event=a.event, fields=fields)
+        try:
+            publisher.publish(a.priority, a.text, severity=a.severity, event=a.event, fields=fields)
+        except OSError as problem:
+            raise ValueError(
+                f"--to: expected an address this machine has a way to, {a.to} cannot be sent to, the system says: {problem.strerror};"
+                " a network's own broadcast address, such as 10.0.0.255, needs no route"
+            ) from None
     print(f"sent to {a.to} port {47000 + a.priority}; a datagram is not acknowledged")
     return 0

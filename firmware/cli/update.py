@@ -23,7 +23,7 @@ NUMBER_MAX = (1 << 63) - 1
 
 def register(commands: Commands) -> None:
     """Put these commands on the command line."""
-    update = commands.group("update", "versions of the application: status, install, history, rollback, make, edition")
+    update = commands.group("update", "versions of the application: status, install, history, rollback, order, make, edition")
 
     sub = update.add("status", _status, "which version is official, which are test, and why")
     _store_arguments(sub)
