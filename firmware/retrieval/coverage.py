@@ -8,6 +8,7 @@ from firmware.core.timestamp import SECOND, iso
 
 GOES_ON = ("time", "size")  # Causes of a cut after which the recorder went on at once in the next segment.
 HOLES_SAID_MAX = 16
+ENDS_HERE = ("stop", "handover")  # Sealed by who had listened until then. After a handover the next begins within milliseconds.
 SLACK_NS = SECOND  # Closing one segment and opening the next is not a hole.
 
 
@@ -34,7 +35,7 @@ class Hole:
 def held_by(seal: Seal) -> Held:
     """What a sealed segment holds."""
     opened = seal.opened.tai_ns - seal.tai_offset_s * SECOND
-    if seal.cause in GOES_ON or seal.cause == "stop":
+    if seal.cause in GOES_ON or seal.cause in ENDS_HERE:
         until = seal.made.tai_ns - seal.tai_offset_s * SECOND
     else:
         until = seal.last_ns if seal.last_ns is not None else opened  # Sealed at the next start; nobody listened in between.

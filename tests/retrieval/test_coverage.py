@@ -1,8 +1,12 @@
 """What is said not to be held."""
 
+import pytest
+
 from firmware.core.seal import Gap
 from firmware.core.timestamp import SECOND
-from firmware.retrieval.coverage import HOLES_SAID_MAX, Held, Hole, not_held, sentence
+from firmware.retrieval.coverage import HOLES_SAID_MAX, Held, Hole, held_by, not_held, sentence
+from simulator.board import SimulatedBoard
+from simulator.written_store import begin_segment, end_segment, frame
 
 S = SECOND
 
@@ -19,6 +23,20 @@ def test_a_stop_leaves_a_hole() -> None:
     held = [Held(1, 0, 60 * S, False), Held(2, 90 * S, 120 * S, True)]
 
     assert [Hole(60 * S, 90 * S, "not recorded")] == not_held(held, {}, from_ns=0, until_ns=120 * S)
+
+
+@pytest.mark.parametrize(("cause", "silent_s"), [("handover", 60), ("stop", 60), ("interrupted", 0), ("disk_failed", 0)])
+def test_silence_before_an_orderly_end_was_heard(cause: str, silent_s: int) -> None:
+    """Whoever stops, or hands over to another version of himself, has listened until then, whenever the last frame came; a segment that
+    was found at the next start says nothing of what came after it."""
+    board = SimulatedBoard()
+    board.disk.mkdir("segments")
+    at_ns = board.clock.now().utc_ns
+    begun = begin_segment(board, [[frame(at_ns)]])
+    board.clock.advance(60 * S)
+    made = end_segment(board, begun, cause=cause)
+
+    assert (at_ns, at_ns + silent_s * S) == (held_by(made).from_ns, held_by(made).until_ns)
 
 
 def test_before_after_and_nothing_at_all() -> None:
