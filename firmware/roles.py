@@ -272,10 +272,13 @@ def run_process(
     running: str = IMAGE,
     launch: Launch | None = None,
     ground: str | None = None,
+    is_of_the_role: bool = True,
 ) -> None:
     """Run one process of a role until it is asked to end, or another version of it goes on.
 
     running: the version this is; launch: how another is started. None: this process is not replaced while it runs.
+    is_of_the_role: else it is beside the role's own, and says nothing in that one's name: who watches over versions would see that one end
+    and begin at each report.
     """
     if process.serve is not None:
         process.serve(board, settings)
@@ -289,6 +292,6 @@ def run_process(
         clock=board.clock,
         bell=board.bell(),
         supervisor=board.supervisor,
-        publish_reports=lambda reports, now: report.publish(board.disk, process.name, reports, now),
+        publish_reports=lambda reports, now: report.publish(board.disk, process.name, reports, now) if is_of_the_role else None,
         heir=(lambda: None) if succession is None else succession.heir,
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -367,6 +368,27 @@ def test_publish(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (0, ("127.0.0.1", 47001)) == (status, sent[0][1])
     assert ("arm 3 stopped", "e1", {"arm": "3"}) == (said.text, said.event, dict(said.fields))
     assert "a datagram is not acknowledged" in out
+
+
+def test_a_console_by_hand_leaves_the_box_s_own_alone(tmp_path: Path) -> None:
+    """Beside a box at work: were its reports those of the box's console, that would seem to end at each turn, and the version be taken
+    back for it."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/console.json").write_bytes(b"of the box")
+    person, line = os.openpty()
+    command = [sys.executable, "-m", "firmware.cli", "console", "--root", str(tmp_path), "--tty", os.ttyname(line)]
+    with subprocess.Popen(command) as program:
+        said = b""
+        while b"> " not in said:
+            os.write(person, b"\r")
+            said += os.read(person, 4096) if select.select([person], [], [], 0.5)[0] else b""
+            assert program.poll() is None
+        program.terminate()
+    os.close(person)
+    os.close(line)
+
+    assert 0 == program.returncode
+    assert b"of the box" == (tmp_path / "state/console.json").read_bytes()
 
 
 @pytest.mark.skipif(

@@ -277,5 +277,5 @@ def _console(a: argparse.Namespace) -> int:
     settings = settings_of(a)
     # The box's own console waits for its adapter; a person who named one that is not there waits in vain.
     LinuxTty(settings.of(ConsoleSettings).device).close()
-    run_process(console, board_of(a, settings), settings)
+    run_process(console, board_of(a, settings), settings, is_of_the_role=False)
     return 0
