@@ -391,6 +391,14 @@ def test_a_console_by_hand_leaves_the_box_s_own_alone(tmp_path: Path) -> None:
     assert b"of the box" == (tmp_path / "state/console.json").read_bytes()
 
 
+def test_publish_says_what_the_environment_leaves_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was sent, and nobody is told that it was."""
+    monkeypatch.setenv("SCRUBJAY_PUBLISH", "alarms")
+    status, out, _ = run("publish", "arm 3 is warm", "--priority", 2, "--to", "127.0.0.1")
+
+    assert (1, "not sent: SCRUBJAY_PUBLISH=alarms leaves out priority 2 of cli\n") == (status, out)
+
+
 @pytest.mark.skipif(
     subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0, reason="a network of its own"
 )

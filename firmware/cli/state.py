@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 from drivers.clock import Monotonic
 from firmware.cli.commands import ROOT_DEFAULT, Commands, settings_arguments
@@ -110,7 +111,7 @@ def _publish(a: argparse.Namespace) -> int:
 
     from drivers.linux.clock import LinuxClock
     from firmware.core.message import is_token
-    from firmware.intake.publisher import Publisher
+    from firmware.intake.publisher import VARIABLE, Publisher
 
     for pair in a.field:
         if not pair.partition("=")[0] or "=" not in pair:
@@ -130,11 +131,14 @@ def _publish(a: argparse.Namespace) -> int:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         publisher = Publisher(wire.sendto, host=a.to, process=a.process, clock_utc_ns=lambda: LinuxClock().now().utc_ns)
         try:
-            publisher.publish(a.priority, a.text, severity=a.severity, event=a.event, fields=fields)
+            sent = publisher.publish(a.priority, a.text, severity=a.severity, event=a.event, fields=fields)
         except OSError as problem:
             raise ValueError(
                 f"--to: expected an address this machine has a way to, {a.to} cannot be sent to, the system says: {problem.strerror};"
                 " a network's own broadcast address, such as 10.0.0.255, needs no route"
             ) from None
+    if not sent:
+        print(f"not sent: {VARIABLE}={os.environ[VARIABLE]} leaves out priority {a.priority} of {a.process}")
+        return 1
     print(f"sent to {a.to} port {47000 + a.priority}; a datagram is not acknowledged")
     return 0
