@@ -142,9 +142,7 @@ class Ears:
 
     def leave(self, heard: Heard, index: int, offset: int) -> None:
         """It was taken up to its until_ns; the rest comes when its turn comes."""
-        self._places[heard.interface] = _Place(
-            heard.block, index, offset, stamp_of(heard.block, offset), _last_stamp(heard.block)
-        )
+        self._places[heard.interface] = _Place(heard.block, index, offset, stamp_of(heard.block, offset), last_stamp(heard.block))
 
     def have_before(self, moment_ns: int) -> bool:
         """Whether a frame from before this moment, UTC ns, is in a block that was handed out and not taken yet."""
@@ -255,11 +253,13 @@ def first_stamp(block: Block) -> int:
 
 
 def _placed(block: Block) -> _Place:
-    return _Place(block, 0, 0, first_stamp(block), _last_stamp(block))
+    return _Place(block, 0, 0, first_stamp(block), last_stamp(block))
 
 
-def _last_stamp(block: Block) -> int:
-    if len(block.data) < BLOCK_HEADER.size:
+def last_stamp(block: Block) -> int:
+    """The stamp of its last frame, UTC ns; of several blocks, that of the last."""
+    at = (block.count - 1) * block.stride
+    if len(block.data) < at + BLOCK_HEADER.size:
         return 0
-    seconds, ns = BLOCK_HEADER.unpack_from(block.data)[9:11]
+    seconds, ns = BLOCK_HEADER.unpack_from(block.data, at)[9:11]
     return int(seconds) * SECOND + int(ns)

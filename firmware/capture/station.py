@@ -14,7 +14,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from firmware.capture.announcer import Announcer
 from firmware.capture.cut import MAD_NS, Cut, cut_after, first_moment
-from firmware.capture.ears import Ears, Heard, requests, stamp_of
+from firmware.capture.ears import Ears, Heard, last_stamp, requests, stamp_of
 from firmware.capture.ledger import Ledger, then_ns, unsaid
 from firmware.capture.overlap import Repeats
 from firmware.capture.settings import CaptureSettings
@@ -228,7 +228,8 @@ class CaptureStation:
             self._outside = self._outside[0] + block.frame_count - index, self._outside[1]
             self.report.count("outside_session", block.frame_count - index)
         else:
-            self._lose(self._state.value, block.frame_count - index, now)
+            first_ns = heard.first_ns if offset == heard.offset else stamp_of(block, offset)
+            self._lose(self._state.value, block.frame_count - index, now, stamps=(first_ns, last_stamp(block)))
         self._ears.release(heard)
 
     def _tell_stamps_apart(self, now: Now) -> None:
@@ -474,7 +475,7 @@ class CaptureStation:
         # who took the rings over would say that nothing is missing (storm seed 6).
         self._is_unsaid = True
         self._ears.let_go()
-        self._lose(state.value, self._stretch.frames, now)
+        self._lose(state.value, self._stretch.frames, now, stamps=(self._stretch.first_ns, self._stretch.last_ns))
         self._empty(now)
         if changed:
             self.report.count(f"{state.value}_times")
@@ -520,7 +521,12 @@ class CaptureStation:
         except (Missing, Corrupt):
             found = None
         expected, self._uncertain = writer.frames + self._uncertain, 0
-        self._lose(State.DISK_FAILED.value, expected - (found.frames if found is not None else 0), now)
+        # Where some of it is there, its seal says since when nothing is; else nothing is since it was opened.
+        since_ns = now.utc_ns if found is not None else then_ns(writer.opened, now)
+        lost = expected - (found.frames if found is not None else 0)
+        if lost > 0:
+            self._ledger.lost(State.DISK_FAILED.value, lost, first_ns=since_ns, last_ns=now.utc_ns)
+            self.report.drop(State.DISK_FAILED.value, lost)
         if ending is None:
             return
         cause, losses = ending
@@ -529,9 +535,11 @@ class CaptureStation:
             losses = unsaid(losses, Losses(found.drops, found.gaps))
         self._ledger.again(losses)
 
-    def _lose(self, cause: str, frames: int, now: Now) -> None:
+    def _lose(self, cause: str, frames: int, now: Now, *, stamps: tuple[int, int] | None = None) -> None:
+        """stamps: of the first and the last of them, UTC ns; a disk that stands still for seconds gives them up as late. None: not known."""
         if frames > 0:
-            self._ledger.lost(cause, frames, first_ns=now.utc_ns, last_ns=now.utc_ns)
+            first_ns, last_ns = (first_moment(stamp, now) for stamp in stamps or (None, None))
+            self._ledger.lost(cause, frames, first_ns=first_ns, last_ns=last_ns)
             self.report.drop(cause, frames)
 
     def _wake(self, now: Now) -> Monotonic | None:

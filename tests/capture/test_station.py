@@ -335,6 +335,53 @@ def test_full_disk_keeps_listening(make_recorder):
     assert recorder.verify().ok
 
 
+def _is_said_of(recorder, missing, cause):
+    """The gaps of this cause with a number reach from the first of these frames, ten a second, to the last, at most half a second further."""
+    gaps = [gap for made in recorder.seals() for gap in made.gaps if gap.cause == cause and gap.frames]
+    first_ns, last_ns = min(gap.first_ns for gap in gaps), max(gap.last_ns for gap in gaps)
+    before_ns, behind_ns = NOON + missing[0] * 100 * MS - first_ns, last_ns - NOON - missing[-1] * 100 * MS
+    return (True, True, len(missing)) == (
+        0 <= before_ns <= 500 * MS,
+        0 <= behind_ns <= 500 * MS,
+        sum(gap.frames for gap in gaps),
+    )
+
+
+def test_a_full_disk_says_when_the_frames_passed_that_it_cost(make_recorder):
+    """A stretch given up holds frames of a second, and after a disk stood still those of as long as the ring lasts: the gap is where
+    they are missing, not the moment at which they were given up."""
+    recorder = make_recorder(reserve_mb=0)
+    recorder.run(3)
+    recorder.disk.fill(leave_bytes=0)
+    for _ in range(30):
+        recorder.hear()
+        recorder.clock.advance(100 * MS)
+    recorder.step()
+    recorder.disk.fill(leave_bytes=64 << 20)
+    recorder.run(3)
+    recorder.stop()
+    missing = sorted(set(range(recorder.sent)) - set(recorder.numbers()))
+
+    assert missing == list(range(missing[0], missing[-1] + 1))
+    assert missing[0] <= 31 and _is_said_of(recorder, missing, "disk_full")
+
+
+def test_a_segment_of_which_a_failed_disk_holds_nothing_is_missing_since_it_began(make_recorder):
+    """No seal tells of it, so the next one has to say that its frames are missing since then, not since the disk obeys again."""
+    recorder = make_recorder(segment_s=10)
+    recorder.run(10.5)
+    assert 1 == len(recorder.seals())
+    recorder.disk.failing = Failing.READ_ONLY
+    recorder.run(3)
+    recorder.disk.failing = Failing.NOT
+    recorder.run(3)
+    recorder.stop()
+    missing = sorted(set(range(recorder.sent)) - set(recorder.numbers()))
+
+    assert missing == list(range(100, missing[-1] + 1))
+    assert _is_said_of(recorder, missing, "disk_failed")
+
+
 def test_a_file_system_that_takes_nothing_past_the_page_cache(recorder):
     """It is recorded all the same, and status says from the first stretch on that it costs more. (S2-090)"""
     recorder.run(3)
