@@ -81,6 +81,7 @@ class CaptureStation:
         self._is_busy = False  # whether the last blocks came several at once
         self._stretch_since: Monotonic | None = None
         self._state = State.STOPPED
+        self._troubled: State | None = None  # what is wrong with the disk, since it was last seen to take frames
         self._longest_wait_ms = 0  # of a frame in the ring; beyond what the ring holds it would be lost there
         self._chain = Chain(0, None)
         self._has_begun = False  # since when this process knows by itself what was lost
@@ -469,7 +470,7 @@ class CaptureStation:
 
     def _trouble(self, trouble: DiskFull | DiskFailed, now: Now) -> None:
         state = State.DISK_FULL if isinstance(trouble, DiskFull) else State.DISK_FAILED
-        changed, self._state = self._state is not state, state
+        changed, self._state, self._troubled = self._troubled is not state, state, state
         self._retry_at = now.monotonic.after(DISK_RETRY_NS)
         # What is given up is known to this process alone: ended before a seal tells, it leaves a gap, as if there were no keeper. Else
         # who took the rings over would say that nothing is missing (storm seed 6).
@@ -508,6 +509,7 @@ class CaptureStation:
             self._end(now, "")
             self._open(now)
         if self._state is State.RECORDING:
+            self._troubled = None
             self.report.gauge("state", self._state.value)
             self._announcer.say(now, Severity.NOTICE, "recording", "the disk takes frames again")
 

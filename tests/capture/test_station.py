@@ -494,6 +494,21 @@ def test_failing_disk_is_survived(recorder, failing):
 
 
 @pytest.mark.parametrize("failing", [Failing.READ_ONLY, Failing.GONE])
+def test_a_disk_away_for_a_minute_failed_once_and_its_return_is_said(recorder, failing):
+    """Each look at a disk that still refuses is no further failure, and takes nothing of what may be said: who waits for it to be
+    mended is told when it is."""
+    recorder.run(10)
+    recorder.disk.failing = failing
+    recorder.run(60)
+    assert "disk_failed" == recorder.station.report.gauges["state"]
+    recorder.disk.failing = Failing.NOT
+    recorder.run(5)
+
+    assert 1 == recorder.station.report.counts["disk_failed_times"]
+    assert ["recovered", "recording"] == recorder.said()
+
+
+@pytest.mark.parametrize("failing", [Failing.READ_ONLY, Failing.GONE])
 def test_stopped_while_the_disk_fails(recorder, failing):
     """The stretch at which the disk failed counts as lost where nobody could look at the disk again."""
     recorder.run(10)
