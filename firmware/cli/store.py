@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from firmware.cli.commands import PROGRAM, ROOT_DEFAULT, Commands
 from firmware.cli.given import bytes_of, interval_of, key_of, own_key_of, say, store_at
-from firmware.core.errors import BadItem
+from firmware.core.errors import BadItem, DiskFailed
 from firmware.core.terminal import printable
 
 if TYPE_CHECKING:
@@ -223,6 +223,12 @@ def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
     disk, identity, now = LinuxDisk(root), LinuxIdentity(root / "identity"), LinuxClock().now()
     key = identity.public_key()
 
+    # Until the key is destroyed the receipt has this name: where that fails, or the power goes between, none says "erased" in vain.
+    unfinished = kept.with_name(f"{kept.name}.unfinished")
+    begun: list[Path] = []
+    if kept.exists():
+        raise ValueError(f"{a.receipt}: expected a name that is free, and no receipt is written over another; nothing was erased")
+
     def keep(data: bytes) -> None:
         # Forgotten by this machine, but not destroyed, the key would open everything again at the next start.
         absent = [path for path in a.destroys or [a.key] if not Path(path).is_file()]
@@ -231,22 +237,46 @@ def _erase(a: argparse.Namespace, vault: "LinuxVault") -> int:
                 f"expected in {absent[0]} the key that ends, there is none: --destroys names it where it is another than --key;"
                 " nothing was erased. After an erasure that was cut short, start the machine anew: what is destroyed stays shut"
             )
-        keep_outside(kept, data)
+        unfinished.unlink(missing_ok=True)  # of an attempt that did not destroy what is there
+        keep_outside(unfinished, data)
+        begun.append(unfinished)
         disk.close()
 
-    done = erase(disk, vault, identity=identity, now=now, confirmed=a.confirm, keep=keep)
+    try:
+        done = erase(disk, vault, identity=identity, now=now, confirmed=a.confirm, keep=keep)
+    except DiskFailed as trouble:
+        if not begun:
+            raise
+        raise DiskFailed(
+            f"{trouble}; the store is not known to be erased, its receipt stays {unfinished}. Mend what refused and erase again,"
+            " or start the machine anew and ask `scrubjay vault status`"
+        ) from None
+    try:
+        unfinished.rename(kept)
+        sync_directory(kept.parent)
+    except OSError:
+        kept = unfinished  # The key is gone all the same, and it is said where its receipt is.
     row = erased(done, now, public_key=key, kept=str(kept))
     print(json.dumps(row, indent=1) if a.json else "\n".join(f"{name}: {value}" for name, value in row.items()))
     return 0
 
 
 def keep_outside(path: Path, data: bytes) -> None:
-    """A file that was not there before, durable on return: its bytes, and then its name."""
+    """A file that was not there before, durable on return: its bytes, and then its name. Where that fails there is none."""
     with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            path.unlink()
+            raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Returns when the names in it would survive a power cut."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

@@ -1,7 +1,7 @@
 """The store's encryption: opened before anybody records, and in the end erased with its key, which is what flash honours.
 
 Reads     segments/, receipts/, pins/ (what will be gone)
-Writes    the receipt of an erasure, outside the store
+Writes    the receipt of an erasure, outside the store; as FILE.unfinished until the key is destroyed
 Trusts    whoever is root on the box and types its name
 Fails     no key, another key, no file system that encrypts: said, and nothing is recorded in plain instead; pins: nothing is erased
 Not for   hiding anything from who has the running box; nor for deleting some segments (retention)

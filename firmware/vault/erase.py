@@ -1,6 +1,6 @@
 """Erase the store: a signed receipt of what is going, kept outside of it, and then the key.
 
-pins? ─▶ receipt signed ─▶ kept, durable ─▶ key destroyed
+pins? ─▶ receipt signed ─▶ kept as unfinished, durable ─▶ key destroyed ─▶ receipt gets its name (firmware/cli/store.py)
 """
 
 from collections.abc import Callable

@@ -13,6 +13,8 @@ import pytest
 
 from drivers.linux.disk import LinuxDisk
 from drivers.linux.identity import LinuxIdentity, introduce
+from drivers.linux.vault import LinuxVault
+from drivers.vault import VaultState
 from firmware.core import receipt
 from simulator.board import SimulatedBoard
 from simulator.written_store import frame, write_segment
@@ -91,3 +93,28 @@ def test_the_life_of_an_encrypted_store(partition: Path, tmp_path: Path) -> None
     assert "locked" == json.loads(scrubjay("vault", "status", *vault, "--json").stdout)["vault"]
     assert 2 == scrubjay("vault", "open", *vault).returncode
     assert 2 == scrubjay("verify", str(root)).returncode
+
+
+def test_no_receipt_says_erased_of_what_was_not(partition: Path, tmp_path: Path) -> None:
+    """A key that cannot be destroyed: the receipt lies there as unfinished, the store is as it was, and the next try needs no other name. (S2-094)"""
+    root, key, kept = partition / "store", tmp_path / "key", tmp_path / "receipt"
+    unfinished = tmp_path / "receipt.unfinished"
+    key.write_bytes(os.urandom(64))
+    LinuxVault(root, key).open()
+    introduce(root / "identity", name="or3-box", site="lab")
+    (root / "segments").mkdir()
+    words = ["vault", "erase", "--root", str(root), "--key", str(key), "--receipt", str(kept), "--confirm", "or3-box"]
+    assert 0 == run("mount", "--bind", str(key), str(key)).returncode
+    try:
+        assert 0 == run("mount", "-o", "remount,bind,ro", str(key)).returncode
+        refused = scrubjay(*words)
+    finally:
+        assert 0 == run("umount", str(key)).returncode
+
+    assert (2, False, True) == (refused.returncode, kept.exists(), unfinished.exists())
+    assert "not known to be erased" in refused.stderr and str(unfinished) in refused.stderr
+    assert (64, VaultState.OPEN) == (key.stat().st_size, LinuxVault(root, key).state())
+    done = scrubjay(*words)
+    assert 0 == done.returncode, done.stderr
+    assert (True, False, False) == (kept.exists(), unfinished.exists(), key.exists())
+    assert VaultState.LOCKED == LinuxVault(root, key).state()
