@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.disk import Buffer
 from firmware.cli.commands import PROGRAM
-from firmware.core.errors import BadItem, BadSettings
+from firmware.core.errors import BadItem, BadSettings, DiskFailed, VaultShut
 from firmware.core.timestamp import parse_utc
 
 if TYPE_CHECKING:
@@ -156,12 +156,25 @@ def store_at(directory: str | Path, *, holds: str = "segments") -> Path:
         raise ValueError(f"expected the directory of a store, there is none at {directory}")
     root = path.resolve().parent if path.resolve().name == "segments" else path
     if not (root / holds).is_dir():
+        if _is_locked(root):
+            raise ValueError(f"expected an open store at {directory}, it is encrypted and locked: `scrubjay vault open` opens it")
         # A store whose segments are gone must not pass as one in which nothing was altered.
         raise ValueError(f"expected a store with a directory {holds}/ at {directory}, there is none; nothing was looked at")
     if (root / holds).is_symlink():
         # Nothing is read through links below a store, so there would be nothing in it: the store is where the link leads.
         return store_at((root / holds).resolve().parent, holds=holds)
     return root
+
+
+def _is_locked(root: Path) -> bool:
+    """Whether what looks like no store may be one whose names nobody can read."""
+    from drivers.linux.vault import LinuxVault
+    from drivers.vault import VaultState
+
+    try:
+        return LinuxVault(root, root).state() is VaultState.LOCKED
+    except (DiskFailed, VaultShut):
+        return False
 
 
 def settings_of(a: argparse.Namespace, *last: tuple[str, str]) -> "Settings":

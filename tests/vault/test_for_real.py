@@ -92,7 +92,9 @@ def test_the_life_of_an_encrypted_store(partition: Path, tmp_path: Path) -> None
     assert not key.exists()
     assert "locked" == json.loads(scrubjay("vault", "status", *vault, "--json").stdout)["vault"]
     assert 2 == scrubjay("vault", "open", *vault).returncode
-    assert 2 == scrubjay("verify", str(root)).returncode
+    for command in (["verify", str(root)], ["status", "--root", str(root)]):
+        closed = scrubjay(*command)
+        assert (2, True) == (closed.returncode, "it is encrypted and locked" in closed.stderr), "not: there is no store"
 
 
 def test_no_receipt_says_erased_of_what_was_not(partition: Path, tmp_path: Path) -> None:
