@@ -60,7 +60,10 @@ class Meter:
         if deleted:
             parts.append(f"segments deleted {by_cause(deleted)}")
         growth = (now.bytes_disk - oldest.bytes_disk) / max(now.at.since(oldest.at) / SECOND, 1e-9)
-        if room_bytes and growth > 0:
+        wanted = report.gauges.get("room_wanted_bytes", 0)
+        if isinstance(wanted, int) and wanted > 0:
+            parts.append(f"goes on when {amount(wanted)} more are free")
+        elif room_bytes and growth > 0:
             parts.append(f"room for {long(room_bytes / growth)} at this rate")
         return "  ".join(parts)
 

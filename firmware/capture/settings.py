@@ -26,7 +26,10 @@ class CaptureSettings:
         high=60_000,
     )
     reserve_mb: int = setting(
-        16, "Recording stops when less than this is free, so that a segment can still be sealed.", low=0, high=65_536
+        16,
+        "Recording stops when less than this is free, so that a segment can still be sealed; it goes on when twice as much is.",
+        low=0,
+        high=65_536,
     )
     ring_block_kb: int = setting(1024, "Size of one block of the kernel's ring, in KiB, a power of two.", low=64, high=16_384)
     ring_block_count: int = setting(64, "Blocks in the ring of each interface: at high rate their bytes, at low rate their number times ring_retire_ms is what a stall may last.", low=4, high=4096)  # fmt: skip

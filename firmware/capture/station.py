@@ -494,7 +494,9 @@ class CaptureStation:
             return
         try:
             # Twice the reserve: at the edge of it, recording would stop and begin with every stretch.
-            if self._board.disk.free_bytes() < max(self._settings.reserve_mb << 21, ROOM_BYTES_MIN):
+            wanted = max(self._settings.reserve_mb << 21, ROOM_BYTES_MIN) - self._board.disk.free_bytes()
+            self.report.gauge("room_wanted_bytes", max(0, wanted))
+            if wanted > 0:
                 return
         except DiskFailed:
             return

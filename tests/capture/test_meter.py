@@ -48,6 +48,17 @@ def test_not_recording_is_shouted(state):
     assert f"NOT RECORDING: {state}" in line
 
 
+def test_what_a_full_disk_waits_for_is_said_in_place_of_how_long_there_is_room():
+    """How long there would be room at a rate at which nothing is written is no answer; how much has to be made is."""
+    report = Report("capture", gauges={"state": "disk_full", "room_wanted_bytes": 20_000_000})
+    meter = Meter(sample(0, 0))
+    line = meter.line(sample(1, 10, disk=1000), report, room_bytes=10**9)
+    assert line.endswith("  goes on when 20 MB more are free")
+    report.gauges |= {"state": "recording", "room_wanted_bytes": 0}
+
+    assert "room for" in meter.line(sample(2, 20, disk=2000), report, room_bytes=10**9)
+
+
 def test_summary_of_two_interfaces():
     """Each with its own figures; what the disk lost is everybody's; a share of all; away and dark are not counted as nothing."""
     report = Report(

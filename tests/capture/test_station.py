@@ -411,6 +411,22 @@ def test_reserve_is_kept(make_recorder):
     assert 1 == recorder.station.report.counts["segments_recovered"]
 
 
+def test_a_full_disk_says_how_much_room_it_waits_for(make_recorder):
+    """It goes on with twice the reserve: who has made half of that is told that it is not enough, and how much is missing."""
+    recorder = make_recorder(reserve_mb=8)
+    recorder.run(3)
+    recorder.disk.fill(leave_bytes=1 << 20)
+    recorder.run(3)
+    recorder.disk.fill(leave_bytes=12 << 20)
+    recorder.run(3)
+    gauges = recorder.station.report.gauges
+    assert ("disk_full", (16 << 20) - recorder.disk.free_bytes()) == (gauges["state"], gauges["room_wanted_bytes"])
+    recorder.disk.fill(leave_bytes=17 << 20)
+    recorder.run(3)
+
+    assert ("recording", 0) == (gauges["state"], gauges["room_wanted_bytes"])
+
+
 def test_stopped_while_the_disk_is_full(make_recorder):
     """Who sees that the disk is full ends the recording: it ends sealed, and the seal says how many frames were lost and when."""
     recorder = make_recorder(reserve_mb=1)
