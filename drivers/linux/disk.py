@@ -377,6 +377,8 @@ class _Troubles:
         name = errno.errorcode.get(problem.errno or 0, "unknown")
         if problem.errno in _FULL:
             raise DiskFull(f"expected room on the disk, the kernel answered {name}") from None
+        if problem.errno == errno.EFBIG:
+            raise DiskFailed("expected a file system that takes a file this long, it does not (FAT32 ends at 4 GiB)") from None
         if problem.errno in _MISSING:
             raise Missing("expected a file or directory, there is none") from None
         if problem.errno == errno.EACCES:

@@ -33,6 +33,8 @@ from firmware.retrieval.find import find
 from firmware.retrieval.search import Found, Plan, Search
 
 EXPORTS = "exports"
+# Synced at least so often: a slow stick takes minutes for what memory took at once, and nobody could say meanwhile that he is alive, or stop.
+SYNC_BYTES = 2 << 20
 KIND = "export"
 # What may be asked for: each word and its value, any of them again.
 CRITERIA = (
@@ -150,9 +152,12 @@ class LocalAccess:
         except DiskFull:
             self._removed(stick, name)
             return ["the stick, or the box's own disk, is full; nothing was carried away"]
-        except (DiskFailed, Missing):
+        except (DiskFailed, Missing) as trouble:
             self._removed(stick, name)
-            return ["the stick does not obey, or was pulled out; nothing complete is on it"]
+            return [
+                "the stick does not obey, or was pulled out, or the box's own disk fails; nothing complete is on it",
+                str(trouble),
+            ]
         except BaseException:
             # Whoever watches has stopped it, or this process ends: no half evidence stays behind on somebody's stick.
             self._removed(stick, name)
@@ -171,13 +176,18 @@ class LocalAccess:
             unrelated=self._interpreter.unrelated,
         )  # fmt: skip
         sha256 = hashlib.sha256()
+        synced = 0
         while search.found is None:
             watch(f"{search.percent} % searched, {file.size // 1000} kB")
             for part, _ in search.work():
                 for piece in [part.body] if form == RAW else self._clean(part.body):
                     sha256.update(piece)
-                    file.append([piece])
-                    watch(f"{search.percent} % searched, {file.size // 1000} kB")
+                    for at in range(0, len(piece), SYNC_BYTES):
+                        file.append([memoryview(piece)[at : at + SYNC_BYTES]])
+                        if file.size - synced >= SYNC_BYTES:
+                            file.sync()
+                            synced = file.size
+                        watch(f"{search.percent} % searched, {file.size // 1000} kB")
         return search.found, file.size, sha256.digest()
 
     def _next(self) -> tuple[int, bytes | None]:

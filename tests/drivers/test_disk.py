@@ -4,6 +4,7 @@ import errno
 import gc
 import mmap
 import os
+import resource
 import subprocess
 import threading
 from collections import Counter
@@ -275,6 +276,22 @@ def has_direct(place: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_file_that_may_not_grow_further(tmp_path: Path) -> None:
+    """As on FAT32 at 4 GiB: it is said that it is the file's length, for neither room nor another cable helps; what was there stays."""
+    file = LinuxDisk(tmp_path / "store").create("file")
+    file.append([bytes(1000)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(DiskFailed, match=r"takes a file this long.*FAT32"):
+            file.append([bytes(5000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert 1000 == file.size == (tmp_path / "store" / "file").stat().st_size
+    file.close()
 
 
 def test_large_appends_go_past_the_page_cache(tmp_path: Path, straight: list[tuple[int, int]]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 
@@ -177,6 +178,41 @@ def test_a_full_stick_says_so() -> None:
     said = person.export()
 
     assert "is full" in said[0]
+    assert ({}, []) == (person.carried(), person.records())
+
+
+def test_a_slow_stick_is_not_waited_for_in_one_piece() -> None:
+    """Ten megabytes are with the stick in pieces, and between two of them it is said that the work goes on: at 1 MB/s, all at once, who
+    carries it away would be ended by its watchdog."""
+    person = Person(settings=["console.export=raw"])
+    start = person.board.clock.now().utc_ns - 30 * SECOND
+    payload = Random(1).randbytes(1400)
+    write_segment(person.board, [[frame(start + m * 1000 + n, payload=payload) for n in range(700)] for m in range(10)])
+    waiting: list[int] = []
+
+    def before(number: int, operation: str, path: str) -> None:
+        if operation == "sync" and path.endswith(".pcapng"):
+            waiting.append(person.stick.size(path) - person.stick.synced_bytes(path))
+
+    person.stick.before = before
+    said = person.export("raw")
+
+    assert "the stick may be pulled out" == said[-1]
+    assert 7010 * 1400 < sum(waiting) and max(waiting) < 4 << 20, waiting
+
+
+def test_who_refused_is_not_guessed() -> None:
+    """The box's own disk fails where the record should go: nobody is told to throw away the stick alone, and what was answered is said."""
+    person = Person()
+
+    def before(number: int, operation: str, path: str) -> None:
+        if path.startswith("exports/"):
+            raise DiskFailed("expected the disk to obey, the kernel answered EIO")
+
+    person.board.disk.before = before
+    said = person.export()
+
+    assert "the box's own disk fails" in said[0] and "EIO" in said[1]
     assert ({}, []) == (person.carried(), person.records())
 
 
