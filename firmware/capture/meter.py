@@ -106,6 +106,13 @@ class Summary:
         """Whether nothing was lost, and no interface was away for any time: then nobody knows how much."""
         return not self.lost and not any(row.away_s or row.dark_s for row in self.tallies())
 
+    @property
+    def has_no_disk(self) -> bool:
+        """Whether the disk refused, and has never taken a frame nor a seal: there is nothing where somebody will look for it."""
+        counts = self.report.counts
+        refused = counts.get("disk_full_times", 0) + counts.get("disk_failed_times", 0)
+        return bool(refused) and not counts.get("frames") and not counts.get("segments_sealed")
+
     def tallies(self) -> list[Tally]:
         """Each interface's."""
         single = len(self.interfaces) == 1

@@ -92,7 +92,7 @@ def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep
             file=place,
         )
     never_heard = summary.report.gauges.get("interface") == "gone" and not summary.report.counts.get("frames")
-    return 1 if summary.failed or never_heard or (a.fail_on_loss and not summary.is_whole) else 0
+    return 1 if summary.failed or never_heard or summary.has_no_disk or (a.fail_on_loss and not summary.is_whole) else 0
 
 
 def kept(keep: "Keep", settings: "CaptureSettings") -> "RetentionSettings":

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from drivers.linux.disk import LinuxDisk
+from drivers.linux.identity import LinuxIdentity, introduce
 from firmware.core import pcapng
 from firmware.core.store import Store
 from firmware.core.verify import verify
@@ -124,6 +125,23 @@ def test_a_second_recorder_of_a_store_is_refused(line, tmp_path):
     assert "expected a store into which nobody else records" in err
     assert ([], 500) == (verdict.findings, verdict.frames)
     assert 0 == run(wire.HEARS, "-o", tmp_path, "-t", 1)[0]
+
+
+def test_a_disk_that_takes_nothing_is_no_success(line, tmp_path):
+    """A store on a file system that has become read-only: it listens on and counts, and who only looks at the exit status is told. (S2-090)"""
+    introduce(tmp_path / "identity", name="or3-box", site="lab")
+    LinuxIdentity(tmp_path / "identity").public_key()
+    (tmp_path / "segments").mkdir()
+    bound = [["mount", "--bind", tmp_path, tmp_path], ["mount", "-o", "remount,bind,ro", tmp_path]]
+    assert [0, 0] == [subprocess.run(words, check=False).returncode for words in bound]
+    try:
+        with Program(wire.HEARS, "-o", tmp_path) as program:
+            program.wait_for(b"NOT RECORDING: disk_failed")
+            status, out, _ = program.end()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+    assert 1 == status, out
 
 
 def test_nohup_is_respected(line, tmp_path):
