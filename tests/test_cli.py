@@ -264,6 +264,22 @@ def test_status(run: Run, store: Path) -> None:
     assert {"disk_full": 3} == json.loads(run("status", "--root", store, "--json")[1])["roomside"]["stations"]["intake"]["drops"]
 
 
+@pytest.mark.lab
+def test_status_of_a_disk_that_became_read_only(run: Run, store: Path) -> None:
+    """The last that could be written may say "recording": it is said first that nothing is any more."""
+    bound = [["mount", "--bind", str(store), str(store)], ["mount", "-o", "remount,bind,ro", str(store)]]
+    if subprocess.run(bound[0], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(bound[1], check=True)
+        status, out, _ = run("status", "--root", store)
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+
+    assert (0, True) == (status, out.startswith("THE DISK IS READ-ONLY: nothing is recorded")), out
+    assert "READ-ONLY" not in run("status", "--root", store)[1]
+
+
 def test_a_clock_that_has_said_nothing_yet(run: Run, store: Path) -> None:
     """Status 1, a sentence for a person, and for a program something it can read."""
     said, told = run("clock", "--root", store), run("clock", "--root", store, "--json")

@@ -51,9 +51,13 @@ def _status(a: argparse.Namespace) -> int:
     from firmware.health.status import as_json, lines, read_states
 
     now_tai_ns = LinuxClock().now().timestamp.tai_ns
-    disk = LinuxDisk(store_at(a.root, holds="state"))
+    root = store_at(a.root, holds="state")
+    disk = LinuxDisk(root)
     states = read_states(disk)
-    if not a.json and disk.free_bytes() < FULL_BYTES:
+    if not a.json and os.statvfs(root).f_flag & os.ST_RDONLY:
+        # What a kernel does to a file system in which it has found an error: the last that is reported may well be "recording".
+        print("THE DISK IS READ-ONLY: nothing is recorded, and reports cannot be written: those below are older than they look\n")
+    elif not a.json and disk.free_bytes() < FULL_BYTES:
         print("THE DISK IS FULL: make room; reports cannot be written, those below are older than they look\n")
     print(
         json.dumps(as_json(states, now_tai_ns=now_tai_ns), indent=1)
