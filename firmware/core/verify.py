@@ -1,13 +1,13 @@
 """Whether a store is what its box recorded: every seal, the chain between them, every byte, and every place left empty.
 
 A finding is something no honest box leaves behind, or what the disk does not give back. A statement is what the box itself says it does
-not have: frames dropped, recording interrupted, segments deleted with a receipt. Statements are no errors.
+not have: frames dropped, recording stopped or interrupted, segments deleted with a receipt. Statements are no errors.
 A cold segment is restored whole: its stretches against the digests the box signed, its file against the seal where LZ4 allows.
 What no chain can show from within is that its newest end was cut off: compare the last digest with one kept elsewhere.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,13 +18,18 @@ from firmware.core.digest import of_file
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_records
 from firmware.core.layout import COLD, COLD_FILES, COLD_SEAL, FILES, FRAMES, INDEX, SEAL, sequence_of
+from firmware.core.noted import noted
 from firmware.core.receipt import SUM, Receipt, Sum
-from firmware.core.seal import Seal
+from firmware.core.seal import Gap, Seal
 from firmware.core.terminal import printable
-from firmware.core.timestamp import SECOND, ClockState, iso, span
+from firmware.core.timestamp import MS, SECOND, ClockState, Timestamp, iso, span
 
 _PIECE = 4 << 20
 EXPORTS = "exports"
+# Between the end of an orderly stop and the next beginning. No process ends and another begins so quickly; on a ring that was kept
+# meanwhile the first frame may come this late.
+_PAUSE_NS = 100 * MS
+_STAMP_NS = SECOND  # A stamp this much before the stop is of no frame that was heard after it, whoever stamped it.
 _ENDINGS = {
     "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start; "
     "how many frames were dropped since it was opened,",
@@ -147,9 +152,17 @@ def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, 
         links.append(_Link(row.sequence, row.segment, _known(row.seal_digest), None))
     if total is not None:
         links += [_Link(run.last, f"{receipts}/{SUM}", _known(run.seal_digest), None, run.first) for run in total.runs]
-    _chain(sorted(links, key=lambda link: link.sequence), verdict)
-    for name in opened:
-        _open(disk, path, name, verdict)
+    links.sort(key=lambda link: link.sequence)
+    _chain(links, verdict)
+    begun = [_begun(link.name, link.sequence, link.seal) for link in links if link.seal is not None]
+    ended = {link.sequence: link.seal for link in links if link.seal is not None and link.seal.cause == "stop"}
+    begun += [found for name in opened if (found := _open(disk, path, name, verdict)) is not None]
+    for beginning in begun:
+        if (before := ended.get(beginning.sequence - 1)) is not None:
+            _pause(before, beginning, verdict)
+    verdict.statements.sort(
+        key=lambda row: sequence_of(row.segment) or 0
+    )  # As it happened, deletions and pauses where they belong.
     _exports(disk, verdict)
     return verdict
 
@@ -327,14 +340,57 @@ def _where(disk: Disk, directory: str) -> str:
     return f"; the stretch at byte {end} does not read" if end != size else "; every stretch reads"
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """How a segment began. first_ns: its lowest stamp, UTC ns, None without frames. gaps: as it says them itself, sealed or noted."""
+
+    name: str
+    sequence: int
+    opened: Timestamp
+    opened_ns: int
+    first_ns: int | None
+    gaps: Sequence[Gap]
+
+
+def _begun(name: str, sequence: int, made: Seal) -> _Begun:
+    return _Begun(name, sequence, made.opened, made.opened.tai_ns - made.tai_offset_s * SECOND, made.first_ns, made.gaps)
+
+
+def _pause(before: Seal, begun: _Begun, verdict: Verdict) -> None:
+    """What neither seal says, for nobody was there who could: the time between an orderly stop and the next beginning.
+
+    A recorder that goes on with the rings that were kept meanwhile has heard what it did not see: its first frame tells since when.
+    """
+    from_ns, until_ns = before.made.tai_ns - before.tai_offset_s * SECOND, begun.opened_ns
+    why = "recording had ended in order (stopped, or no session was open) and began again"
+    known = f"by a clock known to ±{span(max(before.made.uncertainty_ns, begun.opened.uncertainty_ns))}"
+    if until_ns < from_ns:
+        verdict.stated(
+            begun.name,
+            "gap",
+            f"from {iso(from_ns)} on nothing was recorded: {why}, how much later is not known: the clock was set back meanwhile, "
+            f"to {iso(until_ns)}; {known}",
+        )
+        return
+    if begun.first_ns is not None and from_ns - _STAMP_NS <= begun.first_ns:
+        until_ns = min(until_ns, begun.first_ns)
+    for first_ns, last_ns in _unsaid(from_ns, until_ns, (*before.gaps, *begun.gaps)):
+        length = span(last_ns - first_ns)
+        verdict.stated(begun.name, "gap", f"{iso(first_ns)} to {iso(last_ns)}: nothing was recorded for {length}: {why}; {known}")
+
+
+def _unsaid(from_ns: int, until_ns: int, gaps: Sequence[Gap]) -> Iterator[tuple[int, int]]:
+    """What of a pause is in no gap of the whole recorder's (one of a single interface names it)."""
+    said = sorted((gap.first_ns, gap.last_ns) for gap in gaps if "@" not in gap.cause)
+    for first_ns, last_ns in [*said, (until_ns, until_ns)]:
+        end_ns = min(first_ns, until_ns)
+        if end_ns - from_ns >= _PAUSE_NS:
+            yield from_ns, end_ns
+        from_ns = max(from_ns, last_ns)
+
+
 def _state(made: Seal, verdict: Verdict) -> None:
-    for cause, count in sorted(made.drops.items()):
-        if count:
-            verdict.drops[cause] = verdict.drops.get(cause, 0) + count
-            verdict.stated(made.name, "dropped", f"{count} frames were not recorded: {cause}")
-    for gap in made.gaps:
-        many = "an unknown number of" if gap.frames is None else str(gap.frames)
-        verdict.stated(made.name, "gap", f"{iso(gap.first_ns)} to {iso(gap.last_ns)}: {many} frames lost: {gap.cause}")
+    _lost(made.name, made.drops, made.gaps, verdict)
     if made.cause in _ENDINGS:
         opened = iso(made.opened.tai_ns - made.tai_offset_s * SECOND)
         verdict.stated(made.name, made.cause, f"{_ENDINGS[made.cause]} {opened}, {_UNCOUNTED[made.cause]}")
@@ -349,6 +405,16 @@ def _state(made: Seal, verdict: Verdict) -> None:
     if made.time is not None and made.time.steps:
         times = "once" if made.time.steps == 1 else f"{made.time.steps} times"
         verdict.stated(made.name, "time", f"the clock was stepped {times}, by {made.time.stepped_ns / SECOND:+.3f} s in all")
+
+
+def _lost(name: str, drops: Mapping[str, int], gaps: Sequence[Gap], verdict: Verdict) -> None:
+    for cause, count in sorted(drops.items()):
+        if count:
+            verdict.drops[cause] = verdict.drops.get(cause, 0) + count
+            verdict.stated(name, "dropped", f"{count} frames were not recorded: {cause}")
+    for gap in gaps:
+        many = "an unknown number of" if gap.frames is None else str(gap.frames)
+        verdict.stated(name, "gap", f"{iso(gap.first_ns)} to {iso(gap.last_ns)}: {many} frames lost: {gap.cause}")
 
 
 def _chain(links: list[_Link], verdict: Verdict) -> None:
@@ -496,29 +562,34 @@ def _exports(disk: Disk, verdict: Verdict) -> None:
         before = row.number, seal.digest(data)
 
 
-def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> None:
-    """The segment still being written has no seal, but checksums: what its index names must read."""
+def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> _Begun | None:
+    """The segment still being written has no seal, but checksums: what its index names must read. How it began, where that is known."""
     try:
         data = disk.read(f"{path}/{name}/{INDEX}")
         if not any(data[:HEADER_SIZE]):
             # Its header was written and never synced: a power cut leaves nothing, or the zeros of a block that was only promised.
             verdict.stated(name, "open", "begun, and cut off before anything of it was durable")
-            return
-        unpacked_header(data)
+            return None
+        header = unpacked_header(data)
         records, _ = unpacked_records(data)
         for record in records:
             lz4chain.decompressed(disk.read(f"{path}/{name}/{FRAMES}", offset=record.offset, size=record.stored_bytes))
+        losses = noted(disk, f"{path}/{name}")
     except Missing:
-        return
+        return None
     except Corrupt as problem:
         verdict.found(name, "altered", str(problem))
-        return
+        return None
     except DiskFailed as problem:
         verdict.found(name, "unreadable", str(problem))
-        return
+        return None
     verdict.stated(
         name, "open", f"still being written or not yet recovered, {sum(record.frames for record in records)} frames so far"
     )
+    _lost(name, losses.drops, losses.gaps, verdict)
+    first_ns = min((record.first_ns for record in records if record.frames), default=None)
+    opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
+    return _Begun(name, header.sequence, header.opened, opened_ns, first_ns, losses.gaps)
 
 
 def _digest(disk: Disk, path: str, piece_bytes: int | None = None) -> bytes:

@@ -207,6 +207,7 @@ def test_lives_one_after_the_other():
     assert list(range(lives.sent)) == lives.numbers()
     assert {"stop"} == {made.cause for made in lives.seals()}
     assert [] == [gap for made in lives.seals() for gap in made.gaps]
+    assert [] == [row for row in verify(lives.disk).statements if row.what == "gap"]
 
 
 def test_what_did_not_fit_the_ring_is_stated():

@@ -11,14 +11,16 @@ from drivers.errors import DiskFailed
 from drivers.linux.disk import LinuxDisk
 from firmware.core import receipt, seal
 from firmware.core.certificate import TimeQuality
+from firmware.core.noted import note
 from firmware.core.receipt import SUM, Receipt, Run, Sum
 from firmware.core.seal import Gap
 from firmware.core.segment import Segment
+from firmware.core.segment_writer import Losses
 from firmware.core.timestamp import SECOND, ClockState
 from firmware.core.verify import Verdict, as_json, lines, verify
 from simulator.board import SimulatedBoard
 from simulator.meanwhile import Meanwhile
-from simulator.written_store import frame, write_segment
+from simulator.written_store import begin_segment, end_segment, frame, write_segment
 
 
 def stored(segments: int = 3) -> tuple[SimulatedBoard, list[str]]:
@@ -185,6 +187,120 @@ def delete(board: SimulatedBoard, names: list[str]) -> None:
         disk.write(f"receipts/{number:08d}-{name}", data)
         previous = seal.digest(data)
         disk.rename(f"segments/{name}", f"trash/{name}")
+
+
+MINUTES = 60 * SECOND
+IN_ORDER = "recording had ended in order (stopped, or no session was open) and began again; by a clock known to ±50 µs"
+
+
+def written(board: SimulatedBoard, cause: str, gaps: tuple[Gap, ...] = ()) -> str:
+    """A segment with one frame, heard, sealed and opened now; its name."""
+    return end_segment(board, begin_segment(board, [[frame(board.clock.now().utc_ns)]]), cause=cause, gaps=gaps).name
+
+
+def gaps_said(board: SimulatedBoard) -> list[tuple[str, str]]:
+    """(segment, text) of each; nothing is ever found in these stores."""
+    verdict = verify(board.disk)
+    assert verdict.ok
+    return [(row.segment, row.text) for row in verdict.statements if row.what == "gap"]
+
+
+def test_the_time_between_a_stop_and_the_next_beginning():
+    """Nobody was there to note it, so no seal does: from when to when nothing was recorded is said all the same, and why."""
+    board = SimulatedBoard()
+    written(board, "stop")
+    board.clock.advance(40 * MINUTES)
+    name = written(board, "time")
+    written(board, "stop")
+    later = end_segment(board, begin_segment(board, []), drops={"ring_full": 1}).name
+
+    assert [(name, "gap"), (later, "dropped")] == [(row.segment, row.what) for row in verify(board.disk).statements]
+    assert [
+        (name, f"2026-11-22T10:15:00.000Z to 2026-11-22T10:55:00.000Z: nothing was recorded for 2400 s: {IN_ORDER}")
+    ] == gaps_said(board)
+    assert any("10:55:00.000Z: nothing was recorded for 2400 s" in line for line in lines(verify(board.disk)))
+
+
+@pytest.mark.parametrize("cause", ["time", "size", "handover"])
+def test_where_recording_went_on_nothing_is_said(cause):
+    """However long the wire was silent: another version that goes on with the same ring missed nothing, nor does a cut."""
+    board = SimulatedBoard()
+    written(board, cause)
+    board.clock.advance(40 * MINUTES)
+    written(board, "stop")
+
+    assert [] == gaps_said(board)
+
+
+def test_a_pause_a_seal_tells_of_is_not_said_twice():
+    """Outside a session somebody was there and counted; what he does not speak of is said beside it."""
+    board = SimulatedBoard()
+    began = board.clock.now().utc_ns
+    written(board, "stop")
+    board.clock.advance(40 * MINUTES)
+    written(board, "stop", (Gap("outside_session", began, began + 40 * MINUTES, 7),))
+    board.clock.advance(10 * MINUTES)
+    name = written(board, "stop", (Gap("gone@eth1", began, began + 50 * MINUTES, None), Gap("x", began, began + 41 * MINUTES, 1)))
+    said = [row for row in gaps_said(board) if "nothing was recorded" in row[1]]
+
+    assert [(name, f"2026-11-22T10:56:00.000Z to 2026-11-22T11:05:00.000Z: nothing was recorded for 540 s: {IN_ORDER}")] == said
+
+
+def test_a_pause_before_the_segment_still_being_written():
+    """A store that is copied while it is recorded, half an hour after a stop of forty minutes, says it; and what was noted as lost since."""
+    board = SimulatedBoard()
+    written(board, "stop")
+    board.clock.advance(40 * MINUTES)
+    writer = begin_segment(board, [[frame(board.clock.now().utc_ns)]])
+    note(board.disk, writer.hidden, Losses({"ring_full": 7}, (Gap("ring_full", 0, 1, 7),)))
+
+    assert [
+        (f".{writer.name}", "1970-01-01T00:00:00.000Z to 1970-01-01T00:00:00.000Z: 7 frames lost: ring_full"),
+        (f".{writer.name}", f"2026-11-22T10:15:00.000Z to 2026-11-22T10:55:00.000Z: nothing was recorded for 2400 s: {IN_ORDER}"),
+    ] == gaps_said(board)
+    assert {"ring_full": 7} == verify(board.disk).drops
+
+
+def test_what_a_ring_kept_meanwhile_was_heard():
+    """Who goes on with the ring of the process before opens his segment later than its first frame; none was missed in between."""
+    board = SimulatedBoard()
+    stopped = board.clock.now().utc_ns
+    written(board, "stop")
+    board.clock.advance(3 * SECOND)
+    write_segment(board, [[frame(stopped + SECOND // 50)]])
+
+    assert [] == gaps_said(board)
+
+
+@pytest.mark.parametrize("stamp_s", [-3600, -30, 10**6])
+def test_a_mad_stamp_makes_no_pause_shorter(stamp_s):
+    """A frame stamped before the stop, by a card whose clock is behind, or days after, was not heard in between."""
+    board = SimulatedBoard()
+    stopped = board.clock.now().utc_ns
+    written(board, "stop")
+    board.clock.advance(40 * MINUTES)
+    write_segment(board, [[frame(stopped + stamp_s * SECOND)]])
+
+    assert ["2026-11-22T10:15:00.000Z to 2026-11-22T10:55:00.000Z"] == [text[:52] for _, text in gaps_said(board)]
+
+
+def test_a_clock_set_back_in_a_pause():
+    """How long it was is not known, but that it was; no interval that ends before it begins."""
+    board = SimulatedBoard()
+    written(board, "stop")
+    board.clock.advance(40 * MINUTES)
+    board.clock.step(-60 * MINUTES)
+    board.clock.uncertainty_ns = 600 * SECOND
+    name = written(board, "stop")
+
+    assert [
+        (
+            name,
+            "from 2026-11-22T10:15:00.000Z on nothing was recorded: recording had ended in order (stopped, or no session was open) and "
+            "began again, how much later is not known: the clock was set back meanwhile, to 2026-11-22T09:55:00.000Z; "
+            "by a clock known to ±600 s",
+        )
+    ] == gaps_said(board)
 
 
 def test_names_that_are_no_text_hide_nothing(tmp_path: Path) -> None:
