@@ -572,7 +572,9 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> _Begun | None:
             return None
         header = unpacked_header(data)
         records, _ = unpacked_records(data)
-        for record in records:
+        size = disk.size(f"{path}/{name}/{FRAMES}")
+        whole = [record for record in records if record.offset + record.stored_bytes <= size]
+        for record in whole:
             lz4chain.decompressed(disk.read(f"{path}/{name}/{FRAMES}", offset=record.offset, size=record.stored_bytes))
         losses = noted(disk, f"{path}/{name}")
     except Missing:
@@ -583,11 +585,17 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> _Begun | None:
     except DiskFailed as problem:
         verdict.found(name, "unreadable", str(problem))
         return None
-    verdict.stated(
-        name, "open", f"still being written or not yet recovered, {sum(record.frames for record in records)} frames so far"
-    )
+    frames = sum(record.frames for record in whole)
+    text = f"still being written or not yet recovered, {frames} frames so far"
+    if len(whole) < len(records):
+        # The index is not synced with the frames, and who copies them takes it later: no honest box can help that.
+        beyond = sum(record.frames for record in records) - frames
+        text += (
+            f"; of {beyond} frames more that its index names the file is too short: copied while it was written, or a power cut"
+        )
+    verdict.stated(name, "open", text)
     _lost(name, losses.drops, losses.gaps, verdict)
-    first_ns = min((record.first_ns for record in records if record.frames), default=None)
+    first_ns = min((record.first_ns for record in whole if record.frames), default=None)
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
     return _Begun(name, header.sequence, header.opened, opened_ns, first_ns, losses.gaps)
 

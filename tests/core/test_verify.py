@@ -261,6 +261,25 @@ def test_a_pause_before_the_segment_still_being_written():
     assert {"ring_full": 7} == verify(board.disk).drops
 
 
+def test_a_copy_made_while_a_segment_is_written():
+    """The frames were copied, then more were written, then the index was copied; a power cut may leave the same. Nothing was altered."""
+    board = SimulatedBoard()
+    at = board.clock.now().utc_ns
+    writer = begin_segment(board, [[frame(at + s, payload=bytes(400))] for s in range(4)])
+    records, path = Segment(board.disk, "segments", writer.name).records(), f"{writer.hidden}/frames.pcapng.lz4"
+    data = board.disk.read(path)
+    for cut in (records[2].offset, records[2].offset + 10):
+        board.disk.write(path, data[:cut])
+        verdict = verify(board.disk)
+
+        assert verdict.ok
+        assert [(f".{writer.name}", "open")] == [(row.segment, row.what) for row in verdict.statements]
+        assert "1 frames so far; of 3 frames more that its index names" in verdict.statements[0].text
+    board.disk.write(path, data[: records[1].offset + 20] + b"\xff" + data[records[1].offset + 21 :])
+
+    assert ["altered"] == [row.what for row in verify(board.disk).findings]
+
+
 def test_what_a_ring_kept_meanwhile_was_heard():
     """Who goes on with the ring of the process before opens his segment later than its first frame; none was missed in between."""
     board = SimulatedBoard()
