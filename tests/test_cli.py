@@ -22,9 +22,11 @@ from drivers.linux.identity import LinuxIdentity
 from firmware.cli import SUBJECTS, main, parser
 from firmware.cli.given import recording_into
 from firmware.cli.simulated import BENCHMARKS
+from firmware.cli.store import spoken
 from firmware.core import pcapng
 from firmware.core.datagram import decoded
 from firmware.core.report import Report, publish
+from firmware.core.verify import verify
 from simulator.board import SimulatedBoard
 from simulator.written_store import begin_segment, end_segment, frame
 
@@ -816,6 +818,21 @@ def test_a_query_that_is_refused_keeps_the_former_file(run: Run, store: Path, tm
 
     assert 2 == run("find", store, "--port", 99999, "-w", former)[0]
     assert "precious" == former.read_text()
+
+
+def test_verify_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A store of terabytes is read for hours: once a second, beside the verdict, how much is done and how long the rest will take."""
+    board = SimulatedBoard()
+    for _ in range(5):
+        end_segment(board, begin_segment(board, [[frame(board.clock.now().utc_ns)]]))
+    say = spoken(board.clock)
+
+    def progress(done: int, of: int) -> None:
+        board.clock.advance(600_000_000)
+        say(done, of)
+
+    assert verify(board.disk, progress=progress).ok
+    assert ("", "2 of 5 segments, about 1.8 s to go\n4 of 5 segments, about 600 ms to go\n") == capsys.readouterr()
 
 
 def test_verify_names_what_is_not_as_recorded(run: Run, store: Path) -> None:

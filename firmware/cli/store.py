@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from firmware.core.errors import BadItem, DiskFailed
 from firmware.core.terminal import printable
 
 if TYPE_CHECKING:
+    from drivers.clock import Clock
     from drivers.disk import Disk
     from drivers.linux.vault import LinuxVault
 
@@ -79,13 +80,31 @@ def register(commands: Commands) -> None:
 
 
 def _verify(a: argparse.Namespace) -> int:
+    from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
     from firmware.core.verify import as_json, lines, verify
 
     key = key_of(a.key) if a.key is not None else own_key_of(a.directory)
-    verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key)
+    verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key, progress=spoken(LinuxClock()))
     say(json.dumps(as_json(verdict), indent=1) if a.json else "\n".join(lines(verdict)))
     return 0 if verdict.ok else 1
+
+
+def spoken(clock: "Clock") -> Callable[[int, int], None]:
+    """How far a long job is, said once a second: (done, of) segments."""
+    from firmware.core.timestamp import SECOND, span
+
+    began = last = clock.now().monotonic
+
+    def progress(done: int, of: int) -> None:
+        nonlocal last
+        now = clock.now().monotonic
+        if now.since(last) >= SECOND:
+            last = now
+            left = span(now.since(began) * (of - done) // done)
+            print(f"{done} of {of} segments, about {left} to go", file=sys.stderr, flush=True)
+
+    return progress
 
 
 def _ls(a: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ What no chain can show from within is that its newest end was cut off: compare t
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -130,18 +130,30 @@ class _Link:
         return self.sequence if self.first is None else self.first
 
 
-def verify(disk: Disk, path: str = "segments", public_key: bytes | None = None, *, receipts: str = "receipts") -> Verdict:
-    """Read the whole store once. public_key: the box's; without it the key in the first seal is taken and returned for comparison."""
+def verify(
+    disk: Disk,
+    path: str = "segments",
+    public_key: bytes | None = None,
+    *,
+    receipts: str = "receipts",
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> Verdict:
+    """Read the whole store once. public_key: the box's; without it the key in the first seal is taken and returned for comparison.
+
+    progress: gets (done, of) after each name in `path`; of terabytes that takes hours.
+    """
     verdict = Verdict(public_key=public_key)
     links: list[_Link] = []
     opened = []
-    for name in disk.list(path):
+    names = disk.list(path)
+    for done, name in enumerate(names, start=1):
         if sequence_of(name) is None:
             verdict.found(name, "foreign", "expected segments in this directory, this is none")
         elif name.startswith("."):
             opened.append(name)
         elif (link := _sealed(disk, path, name, verdict)) is not None:
             links.append(link)
+        progress(done, len(names))
     # Receipts first, for whoever sums up meanwhile removes them when the sum is written: one that is not read here is in the sum.
     read = _read(disk, receipts, verdict)
     total = _sum(disk, receipts, verdict)
