@@ -1,5 +1,6 @@
 """The answers: lines of text from what lies on the disk."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -17,7 +18,7 @@ from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.state import columns
 from firmware.core.timestamp import SECOND, iso
-from firmware.core.verify import verify
+from firmware.core.verify import Finding, verify
 
 _ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">", "“": '"', "”": '"'})
 EXPORTS, EXPORTS_MAX = "exports", 100
@@ -175,6 +176,15 @@ def verdict(board: Board, on_read: Callable[[int], None]) -> list[str]:
     # A cast because verify takes a whole disk and reads only; Watched has what it reads with.
     found = verify(cast(Disk, Watched(board.disk, on_read, [0])), public_key=board.identity.public_key())
     rows = [f"FOUND {finding.segment}: {finding.what}: {finding.text}" for finding in found.findings[:STATEMENTS_MAX]]
-    rows += [f"  {said.segment}: {said.what}: {said.text}" for said in found.statements[:STATEMENTS_MAX]]
+    rows += _left_out("FOUND", found.findings[STATEMENTS_MAX:])
+    # The newest, for who stands at the box asks about what has just happened; of years on a free clock each segment has one.
+    rows += _left_out(" ", found.statements[:-STATEMENTS_MAX])
+    rows += [f"  {said.segment}: {said.what}: {said.text}" for said in found.statements[-STATEMENTS_MAX:]]
     answer = "everything is as it was sealed" if found.ok else f"{len(found.findings)} findings"
-    return [row.translate(_ASCII) for row in (*rows, f"{found.segments} segments, {found.frames} frames: {answer}")]
+    return [*(row.translate(_ASCII) for row in rows), f"{found.segments} segments, {found.frames} frames: {answer}"]
+
+
+def _left_out(mark: str, rows: Sequence[Finding]) -> list[str]:
+    """That there are more than a serial line is for, and of which kinds."""
+    kinds = ", ".join(f"{count} {what}" for what, count in sorted(Counter(row.what for row in rows).items()))
+    return [f"{mark} {len(rows)} more not shown here ({kinds}): `scrubjay verify` on a copy says them all"] if rows else []

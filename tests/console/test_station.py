@@ -24,7 +24,7 @@ from firmware.session.station import SessionStation
 from simulator.board import SimulatedBoard
 from simulator.disk import Failing
 from simulator.tty import SimulatedTty
-from simulator.written_store import frame, write_segment
+from simulator.written_store import begin_segment, end_segment, frame, write_segment
 
 
 class Terminal:
@@ -173,6 +173,25 @@ def test_verify_says_how_sure_the_time_was(person: Terminal) -> None:
     write_segment(person.board, [[frame(person.board.clock.now().utc_ns)]])
 
     assert b"the clock was in state free, known to +-600 s\r\n" in person.types(b"verify\r")
+
+
+def test_what_verify_leaves_out_is_said(person: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than the serial line is for the newest are shown, and how many of which kind are not; nothing is cut off in silence."""
+    monkeypatch.setattr(views, "STATEMENTS_MAX", 2)
+    for lost in range(1, 5):
+        end_segment(person.board, begin_segment(person.board, []), drops={"ring_full": lost}, cause="stop")
+        person.board.clock.advance(60 * SECOND)
+    answer = person.types(b"verify\r")
+    assert b"5 more not shown here (3 dropped, 2 gap)" in answer
+    assert (
+        b"known to +-50 us" in answer
+        and b" 4 frames were not recorded" in answer
+        and b" 3 frames were not recorded" not in answer
+    )
+    for name in person.board.disk.list("segments"):
+        person.board.disk.write(f"segments/{name}/more", b"")
+
+    assert b"FOUND 2 more not shown here (2 foreign)" in person.types(b"verify\r")
 
 
 def test_a_long_list_lives(person: Terminal) -> None:
