@@ -19,7 +19,6 @@ SEGMENTS = "segments"
 LOOK_EVERY_NS = 60 * SECOND  # A segment gets old by the hour.
 AGAIN_NS = 600 * SECOND  # After a full or failed disk: retention may have made room.
 LOOKS_A_STEP = 64  # Seals read in one step.
-STAYED_MAX = 10_000
 
 
 class ColdStation:
@@ -35,7 +34,11 @@ class ColdStation:
         self._work: Iterator[None] | None = None
         self._due: Monotonic | None = None
         self._cold: dict[str, tuple[int, int]] = {}  # by segment: bytes of its frames hot, and cold
-        self._stayed: dict[str, None] = {}  # segments that have no cold form; looked at again after the next start
+        # Of all in it; to add them up anew for each would take longer than a small one's rewriting.
+        self._hot_bytes = self._cold_bytes = 0
+        # Segments that have no cold form; looked at again after the next start. As many as there may be: one that is forgotten is
+        # packed again each minute, and worn into the disk, for nothing.
+        self._stayed: set[str] = set()
 
     def start(self, now: Now) -> None:
         make_directory(self._board.disk, SEGMENTS)
@@ -78,6 +81,8 @@ class ColdStation:
         names = self._store.names()
         there = set(names)
         self._cold = {name: row for name, row in self._cold.items() if name in there}
+        self._hot_bytes, self._cold_bytes = (sum(row[place] for row in self._cold.values()) for place in (0, 1))
+        self._stayed &= there
         for count, name in enumerate(names, start=1):
             if count % LOOKS_A_STEP == 0:
                 yield
@@ -108,6 +113,7 @@ class ColdStation:
                 break
             self.report.gauge("state", "rewriting")
             yield from self._rewrite(name, sealed.frames_bytes)
+            self._gauge(len(names))
         else:
             self.report.gauge("state", "idle")
         self._gauge(len(names))
@@ -143,8 +149,7 @@ class ColdStation:
             self.report.count("segments_rewritten")
             self.report.count("bytes_saved", frames_bytes - progress.cold_bytes)
             self.report.count("links_kept", progress.kept_links)
-            self._cold[name] = frames_bytes, progress.cold_bytes
-            self._gauge(len(self._store.names()))
+            self._became_cold(name, frames_bytes, progress.cold_bytes)
 
     def _has_bad_place(self, directory: str) -> Generator[None, None, bool]:
         """Whether the disk gives back the seal and not all of the frames: then it is this segment's trouble, and no other's. In pieces."""
@@ -175,19 +180,21 @@ class ColdStation:
         return min(self._settings.keep_free_bytes, self._board.disk.total_bytes() // 50)
 
     def _note_cold(self, name: str, frames_bytes: int) -> None:
-        row = Segment(self._board.disk, SEGMENTS, name).cold_bytes()
-        self._cold[name] = frames_bytes, row
+        self._became_cold(name, frames_bytes, Segment(self._board.disk, SEGMENTS, name).cold_bytes())
+
+    def _became_cold(self, name: str, hot_bytes: int, cold_bytes: int) -> None:
+        self._cold[name] = hot_bytes, cold_bytes
+        self._hot_bytes += hot_bytes
+        self._cold_bytes += cold_bytes
 
     def _stays(self, name: str, cause: str) -> None:
         self.report.count(f"stays_hot_{cause}")
-        if len(self._stayed) < STAYED_MAX:
-            self._stayed[name] = None
+        self._stayed.add(name)
 
     def _gauge(self, segments: int) -> None:
-        hot, cold = sum(row[0] for row in self._cold.values()), sum(row[1] for row in self._cold.values())
         self.report.gauge("segments_cold", len(self._cold))
         self.report.gauge("segments_hot", segments - len(self._cold))
-        self.report.gauge("bytes_before", hot)
-        self.report.gauge("bytes_cold", cold)
-        if cold:
-            self.report.gauge("ratio", round(hot / cold, 2))
+        self.report.gauge("bytes_before", self._hot_bytes)
+        self.report.gauge("bytes_cold", self._cold_bytes)
+        if self._cold_bytes:
+            self.report.gauge("ratio", round(self._hot_bytes / self._cold_bytes, 2))

@@ -76,6 +76,46 @@ def test_a_clock_that_was_ahead_once_holds_up_nobody(cold_box):
     assert [True, False, True, True] == [COLD_SEAL in cold_box.files(name) for name in [*before, *ahead, *after]]
 
 
+def test_what_stays_hot_is_looked_at_once(cold_box):
+    """However many: a busy port's years of video, or a quiet port's weeks, are not packed again and again, each minute, for nothing."""
+    disk, count = cold_box.board.disk, 10_050  # more than were remembered once
+    for number in range(count):
+        disk.mkdir(f"segments/20261122T101500Z-{number:06d}")
+        disk.write(f"segments/20261122T101500Z-{number:06d}/{SEAL}", b"altered")
+    cold_box.work()
+    cold_box.board.clock.advance(HOUR)
+    cold_box.work()
+
+    assert count == cold_box.station.report.counts["stays_hot_altered"]
+
+
+def test_a_segment_made_cold_costs_no_look_at_all_the_others(cold_box):
+    """A backlog of many small ones takes as long as they are, not as their number squared; what is said is right in the middle of it."""
+    cold_box.settings = ColdSettings(cold_after_h=0)
+    cold_box.boot()
+    cold_box.record(6)
+    disk, said, listed = cold_box.board.disk, set(), []
+    whole = disk.list
+
+    def listing(path: str) -> list[str]:
+        gauges = cold_box.station.report.gauges
+        said.add((gauges.get("segments_cold"), gauges.get("segments_hot")))
+        listed.append(path)
+        return whole(path)
+
+    disk.list = listing
+    cold_box.work()
+
+    assert 6 == cold_box.station.report.counts["segments_rewritten"]
+    assert {(1, 5), (3, 3), (5, 1)} <= said
+    assert 1 == listed.count("segments")
+    assert (
+        1.5
+        < cold_box.station.report.gauges["ratio"]
+        == round(cold_box.station.report.gauges["bytes_before"] / cold_box.station.report.gauges["bytes_cold"], 2)
+    )
+
+
 def test_reading_is_transparent(cold_box):
     """Every question has the same answer hot and cold, and `ls` says which is which."""
     names = cold_box.record(3)
