@@ -12,6 +12,7 @@ from firmware.core.hearing import Hearing
 from firmware.core.missed import Missed
 from firmware.core.query import Query
 from firmware.core.store import Damage, Hit, Store
+from firmware.core.summary import Summary
 from firmware.core.timestamp import SECOND
 
 LOOKS_A_PIECE = 8  # Stretches read in vain before the loop gets its turn back: some milliseconds.
@@ -28,7 +29,7 @@ class Reading:
     def __init__(self, missed: Missed, disk: Disk, rules: Rules, *, count: Callable[[str], None]) -> None:
         self.missed = missed
         self.finished = False
-        self._store = Store(disk)
+        self._store = Store(disk, summary=Summary(disk))
         self._rules = rules
         self._count = count
         self._everybody = rules.subscription.rules == EVERYBODY.rules

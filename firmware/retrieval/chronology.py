@@ -19,6 +19,7 @@ from firmware.core.query import Query
 from firmware.core.seal import Seal
 from firmware.core.sift import Sift, sifted
 from firmware.core.store import Hit, Store
+from firmware.core.summary import Summary
 from firmware.retrieval.find import damage_lines
 from firmware.retrieval.listing import text_shown
 
@@ -58,7 +59,7 @@ class Order:
 def order(disk: Disk, query: Query, sift: Sift | None, *, rules: Rules, now: Now) -> Order:
     """Every message once, however often the mirror port carried it. Raises BadItem for a query that cannot be understood, or when
     there are more than MESSAGES_MAX: then it has to be narrowed."""
-    store = Store(disk)
+    store = Store(disk, summary=Summary(disk))
     certificates = _Certificates(store, disk, rules, now=now)
     hearing = Hearing(rules.ports, drop=_nothing, count=_nothing)
     found: dict[bytes, Happened] = {}
@@ -93,6 +94,7 @@ class _Certificates:
         self._rules = rules
         self._now = now
         self._names = store.names()
+        self._places = {name: place for place, name in enumerate(self._names)}
         self._known: dict[str, tuple[Account | None, int | None]] = {}
 
     def of(self, address: str, segment: str, tai_ns: int) -> DeviceOffset | None:
@@ -101,7 +103,7 @@ class _Certificates:
         Nor when there was a leap second since the segment before: until each device was told of it they are a second apart.
         """
         own, tai_offset_s = self._account(segment)
-        at = self._names.index(segment) if segment in self._names else 0
+        at = self._places.get(segment, 0)
         before, tai_offset_before_s = self._account(self._names[at - 1]) if at else (None, tai_offset_s)
         if own is None or tai_offset_before_s not in (None, tai_offset_s):
             return None

@@ -13,6 +13,7 @@ from drivers.tap import HeardFrame
 from firmware.core.message import Priority
 from firmware.core.timestamp import SECOND
 from firmware.intake.publisher import datagram
+from firmware.retrieval.sums import sum_up
 from simulator.disk import Failing, PowerCut
 from simulator.parrots import heard
 from simulator.written_store import frame
@@ -54,6 +55,27 @@ def test_it_is_the_same_message(past: Past) -> None:
     )  # fmt: skip
 
     assert [live.identity] == [message.identity for item in past.items() for message in item]
+
+
+def test_of_a_large_store_only_what_may_answer_is_opened(past: Past) -> None:
+    """The summary, which retrieval keeps beside it, excludes the rest: not the seals of years for each time intake was started anew."""
+    for number in range(6):
+        past.recorded([saying(past, 0, f"segment {number}")])
+        past.board.clock.advance(60 * SECOND)
+    sum_up(past.board.disk, progress=lambda done, of: None)
+    opened: set[str] = set()
+    read = past.board.disk.read
+
+    def watched(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        opened.update(part for part in path.split("/") if part[:1] == "2")
+        return read(path, offset=offset, size=size)
+
+    past.board.disk.read = watched
+    past.miss(past.utc_ns - 130 * SECOND, past.utc_ns - 110 * SECOND)
+    past.work()
+
+    assert ["segment 4"] == past.texts()
+    assert 1 == len(opened)
 
 
 def test_it_waits_until_the_recorder_has_written(past: Past) -> None:

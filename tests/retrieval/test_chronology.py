@@ -14,6 +14,7 @@ from firmware.intake.rules import rules_of
 from firmware.intake.settings import IntakeSettings
 from firmware.retrieval import chronology
 from firmware.retrieval.chronology import order
+from firmware.retrieval.sums import sum_up
 from simulator.board import SimulatedBoard
 from simulator.written_store import begin_segment, frame, write_segment
 
@@ -50,6 +51,27 @@ def test_by_corrected_time(board: SimulatedBoard) -> None:
     assert [0, 0, 0] == [row.swaps for row in found.rows]
     assert found.lines()[0].startswith("3 messages by corrected time; 0 marked")
     assert all(row["certified"] for row in found.as_json())
+
+
+def test_of_a_large_store_only_what_may_answer_is_opened(board: SimulatedBoard) -> None:
+    """With a summary, the segment that has the messages and the one before it, whose certificates count; not the seals of years."""
+    for number in range(6):
+        sealed(board, [said(board, f"segment {number}", source=AHEAD, sent_ms=1)])
+        board.clock.advance(60 * SECOND)
+    sum_up(board.disk, progress=lambda done, of: None)
+    opened: set[str] = set()
+    read = board.disk.read
+
+    def watched(path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        opened.update(part for part in path.split("/") if part[:1] == "2")
+        return read(path, offset=offset, size=size)
+
+    board.disk.read = watched  # type: ignore[method-assign]
+    since = board.clock.now().utc_ns - 130 * SECOND
+    found = order(board.disk, Query(since, since + 30 * SECOND), None, rules=RULES, now=board.clock.now())
+
+    assert ["segment 4"] == [row.happened.message.text for row in found.rows]
+    assert 2 == len(opened)
 
 
 def test_a_box_that_was_stepped_certifies_nothing(board: SimulatedBoard) -> None:
