@@ -2,11 +2,13 @@
 
 import pytest
 
+from firmware.core.recovery import recover
 from firmware.core.seal import Gap
+from firmware.core.shelf import rows
 from firmware.core.timestamp import SECOND
 from firmware.retrieval.coverage import HOLES_SAID_MAX, Held, Hole, held_by, not_held, sentence
 from simulator.board import SimulatedBoard
-from simulator.written_store import begin_segment, end_segment, frame
+from simulator.written_store import begin_segment, end_segment, frame, write_segment
 
 S = SECOND
 
@@ -37,6 +39,30 @@ def test_silence_before_an_orderly_end_was_heard(cause: str, silent_s: int) -> N
     made = end_segment(board, begun, cause=cause)
 
     assert (at_ns, at_ns + silent_s * S) == (held_by(made).from_ns, held_by(made).until_ns)
+
+
+@pytest.mark.parametrize("from_s", [0, 70])
+def test_after_an_orderly_stop_the_hole_says_so(from_s: int) -> None:
+    """Also where the interval begins after it: that nobody recorded for forty minutes has its reason in the seal before."""
+    held = [Held(1, 0, 60 * S, False, is_stopped=True), Held(2, 90 * S, 120 * S, True)]
+    begin = max(60, from_s) * S
+
+    assert [Hole(begin, 90 * S, "not recorded (stopped)")] == not_held(held, {}, from_ns=from_s * S, until_ns=120 * S)
+    assert [Hole(begin, 80 * S, "not recorded (stopped)")] == not_held(held, {}, from_ns=from_s * S, until_ns=80 * S)
+
+
+def test_an_interruption_is_one_hole() -> None:
+    """The seal made at the next start says since when and why; the same time is not said once more, as never recorded."""
+    board = SimulatedBoard()
+    start = board.clock.now().utc_ns
+    begin_segment(board, [[frame(start)]]).close()
+    board.clock.advance(40 * S)
+    recover(board.disk, "segments", "receipts", identity=board.identity, now=board.clock.now())
+    later = write_segment(board, [[frame(start + 50 * S)]])
+    held = [held_by(made) for made in (row.seal for row in rows(board.disk)) if made is not None]
+
+    assert 2 == len(held) and later.sequence == 2
+    assert [Hole(start, start + 40 * S, "interrupted")] == not_held(held, {}, from_ns=start, until_ns=start + 40 * S)
 
 
 def test_before_after_and_nothing_at_all() -> None:
