@@ -7,7 +7,7 @@ from itertools import islice
 from drivers.disk import Disk
 from firmware.core.errors import BadItem, Corrupt, DiskFailed, Missing
 from firmware.core.layout import COLD_FILES, COLD_SEAL, FILES, FRAMES, SEAL, sequence_of
-from firmware.core.query import Query
+from firmware.core.query import Query, terms_of
 from firmware.core.seal import Seal, digest, unpacked
 from firmware.core.state import columns
 from firmware.core.store import Store
@@ -83,12 +83,15 @@ def each(
 ) -> Iterator[Row]:
     """As `rows`, each as it is read; of an interval, both ends included, those that hold or may hold frames of it.
 
-    With a summary (summary.py) only these are read, else every seal is.
+    With a summary (summary.py) only these are read, else every seal is glanced at, as find does.
     """
     store = Store(disk, path, summary=Summary(disk))
     query = Query(since_utc_ns, until_utc_ns)
-    names = store.names() if query == Query() else store.possible(query)
+    has_time = query != Query()
+    names, terms = store.possible(query) if has_time else store.names(), terms_of(query)
     for name in [*names, *store.open_names()]:
+        if has_time and store.segment(name).is_of_another_time(terms.since_ns, terms.until_ns):
+            continue
         row = row_of(disk, path, name)
         if row is not None and may_hold(row, since_utc_ns=since_utc_ns, until_utc_ns=until_utc_ns):
             yield row

@@ -60,6 +60,17 @@ def test_a_question_about_a_minute_costs_the_same_in_any_store(what: str, monkey
     assert reads[0] == reads[1] <= 8
 
 
+def test_without_a_summary_a_glance_at_the_others_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who pins a minute of a store that was only recorded into does not wait until each segment's files were listed and measured."""
+    board, names, start = stored(40, is_summed_up=False)
+    measured: list[str] = []
+    size = board.disk.size
+    monkeypatch.setattr(board.disk, "size", lambda path: (measured.append(path.split("/")[1]), size(path))[1])
+
+    assert names[5:7] == overlapping(board.disk, since_utc_ns=start + 50 * SECOND, until_utc_ns=start + 65 * SECOND)
+    assert set(names[5:7]) == set(measured)
+
+
 def test_with_and_without_a_summary_the_answer_is_one() -> None:
     """The summary saves looks and changes nothing: an interval's segments, one with a seal that cannot be read among them. (S2-095)"""
     lists = []
