@@ -129,7 +129,7 @@ def _check_values(role: str, settings: "Settings") -> None:
         check_brokers(settings.of(RelaySettings).brokers)
         check_brokers(settings.of(UplinkSettings).peers())
         return
-    from drivers.frame_filter import frame_filter
+    from drivers.frame_filter import compiled
     from firmware.capture.settings import CaptureSettings
     from firmware.group.parts import Parts
     from firmware.group.settings import GroupSettings
@@ -145,7 +145,7 @@ def _check_values(role: str, settings: "Settings") -> None:
     from firmware.slice.settings import SliceSettings
 
     check_brokers(settings.of(UplinkSettings).peers())
-    frame_filter(settings.of(CaptureSettings).filter)
+    compiled(settings.of(CaptureSettings).filter)
     rules_of(settings.of(IntakeSettings))
     doors_of(settings.of(IntakeSettings))
     Parts.of(settings.of(GroupSettings).leave_out)

@@ -115,4 +115,4 @@ class Interpreter:
             return self.compile_filter(expression)
         except BadFilter:
             # The compiler's words repeat the expression, which may have come from far away.
-            raise BadItem("expected filter as a pcap-filter(7) expression") from None
+            raise BadItem("expected filter as a pcap-filter(7) expression about what is in a frame") from None

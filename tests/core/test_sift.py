@@ -6,7 +6,7 @@ import pcapy
 import pytest
 
 from drivers.errors import BadFilter
-from drivers.frame_filter import frame_filter
+from drivers.frame_filter import compiled, frame_filter
 from firmware.core import pcapng
 from firmware.core.errors import BadItem
 from firmware.core.pcapng import Packet
@@ -87,6 +87,17 @@ def test_a_filter_asks_for_the_length_on_the_wire(tmp_path: Path, expression: st
         expected.append(found[0].getlen())
 
     assert expected == [each.wire_bytes for each in packets if Sift(accept=frame_filter(expression)).takes(each)]
+
+
+@pytest.mark.parametrize("expression", ["inbound", "outbound", "not inbound", "tcp or outbound"])
+def test_a_filter_for_what_no_frame_says_is_refused(expression: str) -> None:
+    """Which way a frame passed an interface is not in it: no frame would match, and that would be taken for an answer. (S2-107)
+
+    Who listens at an interface may ask for it.
+    """
+    assert compiled(expression).get_bpf()
+    with pytest.raises(BadFilter, match="what is in a frame"):
+        frame_filter(expression)
 
 
 @pytest.mark.parametrize(
