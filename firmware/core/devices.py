@@ -21,12 +21,12 @@ class Devices:
             address, _, name = (part.strip() for part in entry.partition("="))
             if name and is_address(address):
                 self._names[name.lower()] = name
-                self._addresses[name.lower()] = (*self._addresses.get(name.lower(), ()), address)
+                self._addresses[name.lower()] = (*self._addresses.get(name.lower(), ()), *spelled(address))
 
     def addresses(self, word: str) -> tuple[str, ...]:
         """IP and MAC addresses of a device, by its name; an address stands for itself. Raises BadItem naming the devices there are."""
         if is_address(word):
-            return (word,)
+            return spelled(word)
         found = self._addresses.get(word.lower())
         if found is None:
             raise BadItem(f"expected the name of a device or an address; {self._known()}")
@@ -38,6 +38,16 @@ class Devices:
             return "no device has a name here (setting [intake] devices)"
         more = f" and {len(names) - KNOWN_SAID_MAX} more" if len(names) > KNOWN_SAID_MAX else ""
         return f"known are {', '.join(names[:KNOWN_SAID_MAX])}{more}"
+
+
+def spelled(address: str) -> tuple[str, ...]:
+    """An address, as frames may carry it: ::ffff:10.0.0.5 is how a program with one socket for both families writes 10.0.0.5 into its log
+    (RFC 4291 §2.5.5.2), and hardly ever what was on the wire."""
+    try:
+        mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    except ValueError:
+        return (address,)
+    return (address,) if mapped is None else (address, str(mapped))
 
 
 def is_address(word: str) -> bool:

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from firmware.core._kernel import ipv6_key
-from firmware.core.devices import is_mac
+from firmware.core.devices import is_mac, spelled
 from firmware.core.errors import BadItem
 from firmware.core.index import Kind
 
@@ -58,13 +58,13 @@ class Terms:
 def terms_of(query: Query) -> Terms:
     """Raises BadItem saying what was expected where a field cannot be understood."""
     groups = (
-        [_host(text) for text in query.hosts],
+        [_host(each) for text in query.hosts for each in spelled(text)],
         [_number(Kind.PORT, port, 0xFFFF, "a port") for port in query.ports],
         [_mac(text) for text in query.macs],
         [_protocol(text) for text in query.protocols],
         [_number(Kind.VLAN, vlan, 0xFFF, "a VLAN") for vlan in query.vlans],
-        [_party(text) for text in query.parties],
-        [_party(text) for text in query.senders_or_receivers],
+        [_party(each) for text in query.parties for each in spelled(text)],
+        [_party(each) for text in query.senders_or_receivers for each in spelled(text)],
         [_number(Kind.PORT, port, 0xFFFF, "a port") for port in query.either_ports]
         + [_protocol(text) for text in query.either_protocols],
     )

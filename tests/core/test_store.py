@@ -97,6 +97,7 @@ DISK = stored(SimulatedDisk())
         (Query(hosts=("10.0.0.3",)), ["udp"]),
         (Query(hosts=("10.0.0.3", "10.0.0.5")), ["udp", "qinq"]),
         (Query(hosts=("10.0.0.7",)), ["arp"]),
+        (Query(hosts=("::ffff:10.0.0.3",)), ["udp"]),
         (Query(hosts=("fe80::a",)), ["v6", "v6 options"]),
         (Query(ports=(104,)), ["tcp", "v6", "v6 options"]),
         (Query(ports=(5,)), ["options"]),

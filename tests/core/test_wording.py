@@ -64,6 +64,8 @@ def found(wording: Wording, query: Query | None = None) -> list[int]:
         (Wording(receivers=("arm-2",)), [1]),
         (Wording(senders=("console",), receivers=("arm-2",)), [1]),
         (Wording(senders=("02:53:4a:00:00:78",)), [5]),
+        (Wording(senders=(f"::ffff:{CONSOLE}",), receivers=(f"::FFFF:{ARM}",)), [1]),
+        (Wording(devices=(f"::ffff:{ARM}",)), [0, 1]),
         (Wording(kinds=("message",)), [2]),
         (Wording(kinds=("motion",)), [0]),
         (Wording(kinds=("stream", "service")), [0, 4]),
