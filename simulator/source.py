@@ -164,7 +164,7 @@ class RecordingSource:
 
 def is_priority_1(frame: bytes) -> bool:
     """Whether this frame was sent to the port of the first priority; its payload may have been removed."""
-    if frame[12:14] != b"\x08\x00" or frame[23] != 17:
+    if not _is_udp(frame):
         return False
     start = 14 + (frame[14] & 15) * 4
     return frame[start + 2 : start + 4] == PORTS[0].to_bytes(2)
@@ -172,7 +172,7 @@ def is_priority_1(frame: bytes) -> bool:
 
 def _said(frame: bytes) -> tuple[int, str, str] | None:
     """(priority, sequence, text) of a frame that carries a message of our own publisher; None for any other."""
-    if frame[12:14] != b"\x08\x00" or frame[23] != 17:
+    if not _is_udp(frame):
         return None
     start = 14 + (frame[14] & 15) * 4
     port, size = struct.unpack_from("!2xHH", frame, start)
@@ -183,3 +183,8 @@ def _said(frame: bytes) -> tuple[int, str, str] | None:
         return PORTS.index(port) + 1, str(row["sequence"]), str(row.get("text") or "")
     except (cbor2.CBORError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_udp(frame: bytes) -> bool:
+    """Whether a UDP header is in it, behind IPv4 alone: a recording may hold any bytes, cut anywhere."""
+    return frame[12:14] == b"\x08\x00" and frame[23:24] == b"\x11" and len(frame) >= 14 + (frame[14] & 15) * 4 + 8

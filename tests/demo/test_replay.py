@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from simulator.capture_file import frames
 from simulator.network import Network
 from simulator.recordings import ROOM
 from simulator.replay import replay, send
+from simulator.source import RecordingSource, is_priority_1
 
 SHARED = Path(os.environ.get("SCRUBJAY_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "pcap"
 pytestmark = pytest.mark.timeout(180)
@@ -47,6 +49,22 @@ def test_onto_an_interface(tmp_path: Path) -> None:
     assert 0 == code
     assert {row.data for row in frames(ROOM)} >= set(heard)
     assert len(heard) > 1000
+
+
+@pytest.mark.parametrize("kept", [14, 23, 30, 41])
+def test_frames_that_are_cut_or_lie_are_replayed_as_they_are(tmp_path: Path, kept: int) -> None:
+    """Headers that do not fit into their frame are somebody's recording as well: nobody's message, and no end of the replay."""
+    lying = bytes(12) + b"\x08\x00\x4f" + bytes(8) + b"\x11" + bytes(36)  # sixty bytes of IPv4 header, of which there are 46
+    cut = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x11" + bytes(36)
+    file = tmp_path / "some.pcap"
+    records = [struct.pack("<4I", 1_700_000_000, 0, len(data), len(cut)) + data for data in (lying, cut[:kept])]
+    file.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 1) + b"".join(records))
+    source = RecordingSource(file, speed=None, go=tmp_path / "go", why="")
+    source.start()
+
+    assert 2 == source.frame_count
+    assert (tmp_path / "go").exists()
+    assert not any(is_priority_1(row.data) for row in frames(file))
 
 
 def test_interface_that_is_not_there(tmp_path: Path) -> None:
