@@ -4,6 +4,8 @@ schedules, orders and admissions (SIU, ORM, OMI, ADT) say of the room: where, ho
 Taken out are the sender's names, numbers and texts of observations (OBX) and their times; nothing of who the patient is, and of visit,
 order and appointment only a pseudonym. The whole message is kept beside it as an attachment that never leaves (S2-085); but of those
 schedules, orders and admissions nothing: what is in them beyond the room is about a person, and the room is told all of the hospital's.
+Observations are taken out of what was made to report them (ORU, OUL): in a document, a referral, a bill or a prescription they are what
+somebody wrote about a patient, and stay in the attachment.
 Source: HL7 v2.6 chapters 2, 3, 4, 7 and 10; IHE Devices TF-2, PCD-04 with tables B.8-3 to B.8-5 for alert type, phase and priority; IHE
 Radiology TF-2, 4.1 and 4.4 for the accession number in OBR-18 and IPC-1.
 """
@@ -27,6 +29,7 @@ VALUE_MAX = 4_096  # characters of one observation's value
 REPEATED_MAX = 256  # of one value; lines of text, mostly
 _ESCAPED_MAX = 8 * VALUE_MAX  # An escape of five characters is one.
 ABOUT_PERSONS = frozenset({"ADT", "SIU", "ORM", "OMG", "OMI", "OML"})
+_OBSERVING = frozenset({"ORU", "OUL"})
 # Facets of an alert by their codes, and by their names where a sender has no codes (IHE PCD-04).
 _EVENT = frozenset({"196616", "MDC_EVT_ALARM"})
 _PHASE = frozenset({"68481", "MDC_ATTR_EVENT_PHASE"})
@@ -114,6 +117,9 @@ def decoded(data: bytes, *, zone: timezone | None = None, pseudonym: Callable[[K
         fields |= as_fields({kind: pseudonym(kind, value) for kind in _CONTEXT if (value := _number_of(kind, rows, header))})
     is_alert, is_kept = header.kind.startswith("ORU^R40"), header.kind[:3] not in ABOUT_PERSONS
     observations = [row for row in rows if row[0] == "OBX"] if is_kept else []
+    if header.kind[:3] not in _OBSERVING:
+        _say_left_out(len(observations), fields)
+        observations = []
     priority, text, event = _alert(observations, header, fields) if is_alert else _results(observations, header, fields)
     sent = _at(rows[0], 7)
     moment = next((_at(row, 7) for row in rows if row[0] == "OBR" and _at(row, 7)), "") or sent

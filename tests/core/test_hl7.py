@@ -318,6 +318,19 @@ def test_messages_nobody_here_wrote(path: Path) -> None:
     assert all(is_pseudonym(value) for name, value in document.said.fields.items() if name.startswith("context/"))
 
 
+@pytest.mark.parametrize("kind", ["MDM^T02", "REF^I12", "DFT^P03", "RDE^O11", "VXU^V04", "BAR^P01", "PPR^PC1"])
+def test_what_was_written_about_a_patient_is_no_observation(kind: str) -> None:
+    """A report's sentences come in OBX as well, with names nobody could tell from other words: they are kept, and no field. (S2-085)"""
+    data = (
+        f"MSH|^~\\&|NOTES|WARD|||20261122081500+0000||{kind}|D-1|P|2.6\r{PATIENT}"
+        "OBX|1|TX|1^Text||Zebulon slept well\rOBX|2|TX|1^Text||so did Quackenbush's wife\r"
+    ).encode()
+    said = decoded(data).said
+
+    assert {"hl7/type": kind.replace("^", "/"), "hl7/control_id": "D-1", "hl7/facility": "WARD", "hl7/left_out": 2} == said.fields
+    assert (None, data) == (said.text, (said.attachment or ("", b""))[1])
+
+
 SCHEDULED = (
     "MSH|^~\\&|SCHED|MAIN|||20261122081500+0000||SIU^S14^SIU_S12|S-1|P|2.6\rSCH|A-77^SCHED|F-78^SCHED|||||||||||||||||||||||Started^Started^HL7|P-1|99001234\r"
     f"{PATIENT}PV1|1|I|WARD 4^12^B^MAIN||||||||||||||||V-5501^^^MAIN\rAIL|1||OR&1.2.3&ISO^3^^MAIN\r"
