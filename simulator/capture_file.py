@@ -72,6 +72,8 @@ def _pcap_frames(data: memoryview, order: str) -> Iterator[HeardFrame]:
 def _pcapng_frames(data: memoryview) -> Iterator[HeardFrame]:
     order, interfaces, position = "<", list[Interface](), 0
     last_ns = 0
+    others: set[int] = set()
+    some = False
     while position + 12 <= len(data):
         kind = struct.unpack_from(f"{order}I", data, position)[0]
         if kind == _SECTION:
@@ -79,7 +81,7 @@ def _pcapng_frames(data: memoryview) -> Iterator[HeardFrame]:
             interfaces = []
         size = struct.unpack_from(f"{order}I", data, position + 4)[0]
         if size < 12 or size % 4 or position + size > len(data):
-            return
+            break
         body = data[position + 8 : position + size - 4]
         position += size
         if kind == _INTERFACE and len(body) >= 8:
@@ -91,12 +93,20 @@ def _pcapng_frames(data: memoryview) -> Iterator[HeardFrame]:
                 ns, divisor = interface.unit
                 last_ns = (high << 32 | low) * ns // divisor + interface.offset_s * 1_000_000_000
                 if interface.link_type == ETHERNET:
+                    some = True
                     yield HeardFrame(last_ns, bytes(body[20 : 20 + captured]), max(wire_bytes, captured))
+                else:
+                    others.add(interface.link_type)
         elif kind == _SIMPLE and len(body) >= 4 and interfaces and interfaces[0].link_type == ETHERNET:
+            some = True
             wire_bytes = struct.unpack_from(f"{order}I", body)[0]
             captured = min(wire_bytes, interfaces[0].snap_bytes or FRAME_BYTES_MAX, len(body) - 4, FRAME_BYTES_MAX)
             # A simple packet has no stamp; the one before it is the nearest there is.
             yield HeardFrame(last_ns, bytes(body[4 : 4 + captured]), max(wire_bytes, captured))
+    if (
+        others and not some
+    ):  # Of several interfaces one may be of another kind; of a file without any of ours nothing would be told.
+        raise BadCaptureFile(f"expected Ethernet frames (link type 1), got link type {min(others)}")
 
 
 def _interface(body: memoryview, order: str) -> Interface:

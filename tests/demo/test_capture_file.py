@@ -62,6 +62,17 @@ def test_pcapng_with_several_interfaces_and_resolutions(tmp_path: Path) -> None:
     assert [5_000_001_000, 101_500_000_000] == [row.stamp_ns for row in frames(write(tmp_path, data))]
 
 
+@pytest.mark.parametrize("cut", [0, 30])
+def test_pcapng_without_ethernet_is_refused(tmp_path: Path, cut: int) -> None:
+    """As a pcap is: of a recording of all interfaces (Linux cooked frames) nothing would be replayed, and all would seem well."""
+    cooked = struct.pack("<IIHHII", 1, 20, 113, 0, 0, 20)
+    packet = struct.pack("<IIIIIII", 6, 48, 0, 0, 7, 16, 16) + bytes(16) + struct.pack("<I", 48)
+    data = pcapng.section_header() + cooked + packet + packet
+
+    with pytest.raises(BadCaptureFile, match="expected Ethernet frames"):
+        list(frames(write(tmp_path, data[: len(data) - cut])))
+
+
 def test_cut_off_file_ends_without_an_error(tmp_path: Path) -> None:
     """A recorder that was killed leaves half a record: what was whole is read."""
     whole = ROOM.read_bytes()[:100_000]
