@@ -54,14 +54,14 @@ class Reassembler:
         return len(self._partials)
 
     def add(self, frame: Frame, payload: bytes, stamp_ns: int) -> bytes | None:
-        """The whole datagram behind its IP headers once the last missing fragment is in, else None.
+        """The whole datagram, as it was before it was cut, once the last missing fragment is in, else None.
 
-        frame: of a fragment (`frame.fragment` is set). payload: what lies behind the IP headers, UDP's header included.
+        frame: of a fragment (`frame.fragment` is set). payload: its part of the datagram.
         """
         fragment = frame.fragment
         assert fragment is not None, "whole datagrams need no assembling"
         self._expire(stamp_ns)
-        key = (frame.source_ip, frame.destination_ip, frame.protocol or 0, fragment.identification)
+        key = (frame.source_ip, frame.destination_ip, fragment.following, fragment.identification)
         partial = self._partials.get(key)
         if partial is None and self._is_copy(key, fragment, payload, stamp_ns):
             return None

@@ -15,6 +15,8 @@ ETHERNET_SIZE = 14
 VLAN_TYPES = frozenset({0x8100, 0x88A8, 0x9100})  # IEEE 802.1Q, 802.1ad, and the number QinQ had before it was standard
 VLANS_MAX = 4  # Two are standard, three are seen in the wild; a frame made of tags only must not cost more.
 EXTENSIONS_MAX = 8  # IPv6 extension headers followed (RFC 8200 names six kinds)
+_AUTHENTICATION = 51
+TO_THE_RECEIVER = frozenset({43, _AUTHENTICATION, 60})  # those that a datagram may begin with before it is cut into fragments
 IPV4, ARP, IPV6, PTP, LLDP = 0x0800, 0x0806, 0x86DD, 0x88F7, 0x88CC
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
 
@@ -27,11 +29,17 @@ _UDP = struct.Struct("!HHHH")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """An IP fragment. identification: 16 bits (IPv4) or 32 (IPv6); offset: bytes into the datagram; more: others follow."""
+    """An IP fragment. identification: 16 bits (IPv4) or 32 (IPv6); offset: bytes into the datagram; more: others follow.
+
+    start: where its part of the datagram lies in the frame. following: what the datagram begins with, the same in all its fragments: the
+    IP protocol, or a header of IPv6 for whoever receives it, which only the first fragment has.
+    """
 
     identification: int
     offset: int
     more: bool
+    start: int
+    following: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,17 @@ def parsed(data: Buffer) -> Frame:
     return Frame(source, destination, vlans, ethertype, payload_start=start, payload_end=end, trouble=trouble)
 
 
+def behind_headers(datagram: Buffer, following: int) -> tuple[int, int]:
+    """The protocol of a datagram that was put together, and where what it carries begins in it. following: as in Fragment."""
+    at = 0
+    for _ in range(EXTENSIONS_MAX):
+        if following not in TO_THE_RECEIVER or at + 2 > len(datagram):
+            break
+        size = (datagram[at + 1] + 2) * 4 if following == _AUTHENTICATION else (datagram[at + 1] + 1) * 8
+        following, at = datagram[at], at + size
+    return following, at
+
+
 def ip_text(address: bytes) -> str:
     """An address as people write it; empty for none."""
     return str(ipaddress.ip_address(address)) if address else ""
@@ -107,7 +126,7 @@ def _ipv4(data: Buffer, source: bytes, destination: bytes, vlans: tuple[int, ...
     end = min(size, start + total) if total else size
     trouble = "ipv4" if end < start + header else None
     more, offset = bool(flags & 0x2000), (flags & 0x1FFF) * 8
-    fragment = Fragment(identification, offset, more) if more or offset else None
+    fragment = Fragment(identification, offset, more, start + header, protocol) if more or offset else None
     return _transport(
         data, source, destination, vlans, IPV4, source_ip, destination_ip, protocol,
         start=start + header, end=max(end, start + header), fragment=fragment, trouble=trouble,
@@ -133,7 +152,7 @@ def _ipv6(data: Buffer, source: bytes, destination: bytes, vlans: tuple[int, ...
         following, length8 = data[start], data[start + 1]
         if protocol == 44:
             offset, identification = struct.unpack_from("!HI", data, start + 2)
-            fragment = Fragment(identification, offset & 0xFFF8, bool(offset & 1))
+            fragment = Fragment(identification, offset & 0xFFF8, bool(offset & 1), start + 8, following)
             header = 8
         else:
             header = (length8 + 2) * 4 if protocol == 51 else (length8 + 1) * 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from firmware.core.checksum import transport_holds
 from firmware.core.errors import BadItem
 from firmware.core.fragments import Reassembler
-from firmware.core.frame import UDP, Frame, parsed
+from firmware.core.frame import TO_THE_RECEIVER, UDP, Frame, behind_headers, parsed
 
 UDP_SIZE = 8
 
@@ -45,19 +45,23 @@ class Hearing:
         if frame.trouble is not None:
             self._drop(f"bad_{frame.trouble}")
             return None
-        if frame.protocol != UDP:
+        fragment = frame.fragment
+        if fragment is None:
+            return self._checked(frame, data[frame.transport_start : frame.payload_end]) if frame.protocol == UDP else None
+        if fragment.following != UDP and fragment.following not in TO_THE_RECEIVER:
             return None
-        datagram = data[frame.transport_start : frame.payload_end]
-        if frame.fragment is None:
-            return self._checked(frame, datagram)
-        whole = self._reassembler.add(frame, datagram, stamp_ns)
+        whole = self._reassembler.add(frame, data[fragment.start : frame.payload_end], stamp_ns)
         if whole is None:
             return None
+        protocol, at = behind_headers(whole, fragment.following)
+        if protocol != UDP:
+            return None
+        whole = whole[at:]
         length = int.from_bytes(whole[4:6], "big")
         if not UDP_SIZE <= length <= len(whole):
             self._drop("bad_udp")
             return None
-        return self._checked(replace(frame, destination_port=int.from_bytes(whole[2:4], "big")), whole[:length])
+        return self._checked(replace(frame, protocol=UDP, destination_port=int.from_bytes(whole[2:4], "big")), whole[:length])
 
     def _checked(self, frame: Frame, datagram: bytes) -> Datagram | None:
         port = frame.destination_port

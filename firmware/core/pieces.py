@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from firmware.core import pcapng
 from firmware.core.errors import BadItem
-from firmware.core.frame import Frame, ip_text, parsed
+from firmware.core.frame import TO_THE_RECEIVER, Frame, ip_text, parsed
 from firmware.core.hit import Hit, Numbering
 from firmware.core.pcapng import Packet
 from firmware.core.query import Query
@@ -20,6 +20,8 @@ from firmware.core.timestamp import SECOND
 AROUND_NS = SECOND  # Fragments are sent one behind the other: milliseconds.
 SOURCES_MAX = 128  # of a query; from more hosts at once everything of that moment is looked at
 KNOWN_MAX = 4096  # fragments handed out and datagrams judged that are remembered: copies of them lie beside them
+
+_CARRIERS = ("udp", *map(str, sorted(TO_THE_RECEIVER)))  # as later fragments name what their datagram begins with
 
 _Key = tuple[bytes, bytes, int]
 _K = TypeVar("_K")
@@ -31,7 +33,7 @@ class Pieces:
 
     def __init__(self, query: Query, is_wanted: Callable[[list[Packet]], bool]) -> None:
         """query: as it was asked, its ports included; beside them a later fragment has to agree as any frame."""
-        self._query = replace(query, ports=(), either_ports=(), either_protocols=(), protocols=("udp",))
+        self._query = replace(query, ports=(), either_ports=(), either_protocols=(), protocols=_CARRIERS)
         self._is_wanted = is_wanted
         self._wanted: dict[_Key, int] = {}  # and the stamp of the first fragment
         self._given: dict[tuple[_Key, int, int], None] = {}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from scapy.layers.inet import UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Ether
 
 from drivers.tap import HeardFrame
@@ -100,11 +100,15 @@ def test_copies_of_a_message_in_fragments_are_found_once_each() -> None:
     assert sorted(row.stamp_ns for row in (*wanted, *copies)) == sorted(found(board, Wording(event="injury")))
 
 
-def test_an_order_finds_the_same() -> None:
-    """Evidence about a message has all its frames, IPv6 as well. (S2-107)"""
+@pytest.mark.parametrize("headers", [(), (IPv6ExtHdrDestOpt(),)])
+def test_an_order_finds_the_same(headers: tuple[IPv6ExtHdrDestOpt, ...]) -> None:
+    """Evidence about a message has all its frames, IPv6 as well, and behind options that only the first fragment has. (S2-107)"""
     board = SimulatedBoard()
     start = board.clock.now().utc_ns
-    whole = IPv6(src="fd00::5") / IPv6ExtHdrFragment(id=8) / UDP(sport=1, dport=47001) / said("injury", "x" * 5000)
+    whole = IPv6(src="fd00::5") / IPv6ExtHdrFragment(id=8)
+    for header in headers:
+        whole = whole / header
+    whole = whole / UDP(sport=1, dport=47001) / said("injury", "x" * 5000)
     rows = [bytes(Ether() / part) for part in fragment6(whole, 1_500)]
     write_segment(board, [[HeardFrame(start + n, data, len(data)) for n, data in enumerate(rows)], [frame(start + 10)]])
     asked = Query(start, start + SECOND)

@@ -234,6 +234,18 @@ def test_fragmented_messages_are_put_together(room: Room) -> None:
     assert [("10.0.0.5", 8_000), ("fd00::5", 8_000)] == [(message.device, len(message.text)) for message in room.messages()]
 
 
+@pytest.mark.parametrize("header", [IPv6ExtHdrDestOpt(), IPv6ExtHdrRouting(), IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting()])
+def test_fragments_of_a_message_behind_headers_of_its_own(room: Room, header: Any) -> None:
+    """What stands for the receiver before UDP is cut into fragments with it, and only the first one has it (RFC 8200 §4.5). (S2-034)"""
+    body = datagram("x" * 8_000, sequence=1)
+    parts = fragment6(IPv6(src="fd00::5") / IPv6ExtHdrFragment(id=9) / header / UDP(sport=1, dport=47001) / body, 1_500)
+    other = fragment6(IPv6(src="fd00::5") / IPv6ExtHdrFragment(id=10) / header / UDP(sport=1, dport=47005) / body, 1_500)
+    room.hear(*(bytes(Ether() / part) for part in (*reversed(parts), *other)))
+    room.step()
+
+    assert [("fd00::5", 8_000)] == [(message.device, len(message.text)) for message in room.messages()]
+
+
 def test_bytes_without_sense_are_kept(room: Room) -> None:
     """What is neither text nor any form is an attachment, and counted."""
     room.say(b"\xff\xfe\xfd")
