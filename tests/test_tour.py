@@ -15,7 +15,7 @@ from firmware.roles import SECTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "firmware/TOUR.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
-STATED = {"horizon_days", "full_in_h", "hub_heard_s"}  # of `scrubjay status`, no settings
+STATED = {"horizon_days", "full_in_h", "hub_heard_s", "room_wanted_bytes"}  # of `scrubjay status`, no settings
 _STOP = re.compile(r"`(firmware/\S+?|drivers/\S+?|simulator/\S+?):\s+([A-Za-z_.]+)`")
 _FILE = re.compile(r"(?:`|\()((?:firmware|drivers|simulator|tests|docs)/[\w./-]+)(?:`|\))")
 
