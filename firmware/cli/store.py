@@ -82,7 +82,8 @@ def register(commands: Commands) -> None:
 def _verify(a: argparse.Namespace) -> int:
     from drivers.linux.clock import LinuxClock
     from drivers.linux.disk import LinuxDisk
-    from firmware.core.verify import as_json, lines, verify
+    from firmware.core.verdict import as_json, lines
+    from firmware.core.verify import verify
 
     key = key_of(a.key) if a.key is not None else own_key_of(a.directory)
     verdict = verify(LinuxDisk(store_at(a.directory)), "segments", key, progress=spoken(LinuxClock()))

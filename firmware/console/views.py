@@ -18,7 +18,8 @@ from firmware.core.durable import read_or_none
 from firmware.core.errors import BadItem
 from firmware.core.state import columns
 from firmware.core.timestamp import SECOND, iso
-from firmware.core.verify import Finding, verify
+from firmware.core.verdict import Finding
+from firmware.core.verify import verify
 
 _ASCII = str.maketrans({"±": "+-", "µ": "u", "═": "=", "·": ".", "◀": "<", "▶": ">", "“": '"', "”": '"'})
 EXPORTS, EXPORTS_MAX = "exports", 100

@@ -1,15 +1,14 @@
 """Whether a store is what its box recorded: every seal, the chain between them, every byte, and every place left empty.
 
-A finding is something no honest box leaves behind, or what the disk does not give back. A statement is what the box itself says it does
-not have: frames dropped, recording stopped or interrupted, segments deleted with a receipt. Statements are no errors.
+What is a finding and what a statement: verdict.py.
 A cold segment is restored whole: its stretches against the digests the box signed, its file against the seal where LZ4 allows.
 What no chain can show from within is that its newest end was cut off: compare the last digest with one kept elsewhere.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from drivers.disk import Disk
 from firmware.core import exported, lz4chain, receipt, seal
@@ -20,98 +19,13 @@ from firmware.core.index import HEADER_SIZE, Record, unpacked_header, unpacked_r
 from firmware.core.layout import COLD, COLD_FILES, COLD_SEAL, FILES, FRAMES, INDEX, SEAL, sequence_of
 from firmware.core.noted import noted
 from firmware.core.receipt import SUM, Receipt, Sum
-from firmware.core.seal import Gap, Seal
-from firmware.core.terminal import printable
-from firmware.core.timestamp import MS, SECOND, ClockState, Timestamp, iso, span
+from firmware.core.seal import Seal
+from firmware.core.stated import Begun, say_losses, say_pause, say_seal
+from firmware.core.timestamp import SECOND, iso
+from firmware.core.verdict import Verdict
 
 _PIECE = 4 << 20
 EXPORTS = "exports"
-# Between the end of an orderly stop and the next beginning. No process ends and another begins so quickly; on a ring that was kept
-# meanwhile the first frame may come this late.
-_PAUSE_NS = 100 * MS
-_STAMP_NS = SECOND  # A stamp this much before the stop is of no frame that was heard after it, whoever stamped it.
-_ENDINGS = {
-    "interrupted": "recording ended here without warning (power cut or crash); what had reached the disk was sealed at the next start; "
-    "how many frames were dropped since it was opened,",
-    "disk_failed": "recording ended here because the disk failed; what had reached it was sealed afterwards; "
-    "how many frames were dropped since it was opened,",
-}
-# What its writer had counted was in memory, and is in the next seal at best.
-_UNCOUNTED = {
-    "interrupted": "is unknown",
-    "disk_failed": "is in the next seal or, where recording was interrupted before that, unknown",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be, or (a statement) that the box says it does not have.
-
-    segment: its name, or the file's where it is none. what: one word for programs: "altered", "missing", "reordered", "foreign",
-    "unsigned", "unreadable" (the disk does not give it back); statements: "dropped", "gap", "interrupted", "deleted", "exported", "open", "time", "start". text: for people.
-    """
-
-    segment: str
-    what: str
-    text: str
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What `verify` found. frames, and of these frames_hardware, which the interface itself stamped: as the sound seals count them. last_digest: of the newest seal, to compare with one kept elsewhere."""
-
-    findings: list[Finding] = field(default_factory=list)
-    statements: list[Finding] = field(default_factory=list)
-    segments: int = 0
-    frames: int = 0
-    frames_hardware: int = 0
-    bytes_wire: int = 0
-    drops: dict[str, int] = field(default_factory=dict)
-    public_key: bytes | None = None
-    last_digest: bytes | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Nothing was found."""
-        return not self.findings
-
-    def found(self, segment: str, what: str, text: str) -> None:
-        self.findings.append(Finding(segment, what, text))
-
-    def stated(self, segment: str, what: str, text: str) -> None:
-        self.statements.append(Finding(segment, what, text))
-
-
-def as_json(verdict: Verdict) -> dict[str, object]:
-    """For `scrubjay verify --json`."""
-    return {
-        "ok": verdict.ok,
-        "segments": verdict.segments,
-        "frames": verdict.frames,
-        "frames_hardware": verdict.frames_hardware,
-        "bytes_wire": verdict.bytes_wire,
-        "drops": verdict.drops,
-        "findings": [[row.segment, row.what, row.text] for row in verdict.findings],
-        "statements": [[row.segment, row.what, row.text] for row in verdict.statements],
-        "public_key": verdict.public_key.hex() if verdict.public_key else None,
-        "last_digest": verdict.last_digest.hex() if verdict.last_digest else None,
-    }
-
-
-def lines(verdict: Verdict) -> list[str]:
-    """For people: the verdict, what is wrong, what the box says it does not have, what to compare."""
-    lost = sum(verdict.drops.values())
-    word = "verified" if verdict.ok else "NOT AS RECORDED"
-    by_hardware = f" ({verdict.frames_hardware} stamped by hardware)" if verdict.frames_hardware else ""
-    rows = [f"{word}: {verdict.segments} segments, {verdict.frames} frames{by_hardware}, {lost} stated as lost"]
-    rows += [f"  {row.what:<12} {row.segment}  {row.text}" for row in verdict.findings]
-    rows += [f"  ({row.what}) {row.segment}  {row.text}" for row in verdict.statements]
-    rows = [printable(row) for row in rows]
-    if verdict.public_key:
-        rows.append(f"key {verdict.public_key.hex()}")
-    if verdict.last_digest:
-        rows.append(f"newest seal {verdict.last_digest.hex()}: compare with one kept elsewhere, a cut end does not show here")
-    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +80,12 @@ def verify(
         links += [_Link(run.last, f"{receipts}/{SUM}", _known(run.seal_digest), None, run.first) for run in total.runs]
     links.sort(key=lambda link: link.sequence)
     _chain(links, verdict)
-    begun = [_begun(link.name, link.sequence, link.seal) for link in links if link.seal is not None]
+    begun = [Begun.of(link.seal, name=link.name, sequence=link.sequence) for link in links if link.seal is not None]
     ended = {link.sequence: link.seal for link in links if link.seal is not None and link.seal.cause == "stop"}
     begun += [found for name in opened if (found := _open(disk, path, name, verdict)) is not None]
     for beginning in begun:
         if (before := ended.get(beginning.sequence - 1)) is not None:
-            _pause(before, beginning, verdict)
+            say_pause(before, beginning, verdict)
     verdict.statements.sort(
         key=lambda row: sequence_of(row.segment) or 0
     )  # As it happened, deletions and pauses where they belong.
@@ -237,7 +151,7 @@ def _sealed(disk: Disk, path: str, name: str, verdict: Verdict) -> _Link | None:
                 _compare_hot(disk, directory, made, verdict)  # Thawed meanwhile, deleted, or named already.
     with _naming(verdict, name, "index"):
         _compare_index(disk, directory, made, verdict)
-    _state(made, verdict)
+    say_seal(made, verdict)
     verdict.frames += made.frames
     verdict.frames_hardware += made.frames_hardware
     verdict.bytes_wire += made.bytes_wire
@@ -350,83 +264,6 @@ def _where(disk: Disk, directory: str) -> str:
     except (Corrupt, DiskFailed):
         return f"; the stretch at byte {end} does not read"
     return f"; the stretch at byte {end} does not read" if end != size else "; every stretch reads"
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """How a segment began. first_ns: its lowest stamp, UTC ns, None without frames. gaps: as it says them itself, sealed or noted."""
-
-    name: str
-    sequence: int
-    opened: Timestamp
-    opened_ns: int
-    first_ns: int | None
-    gaps: Sequence[Gap]
-
-
-def _begun(name: str, sequence: int, made: Seal) -> _Begun:
-    return _Begun(name, sequence, made.opened, made.opened.tai_ns - made.tai_offset_s * SECOND, made.first_ns, made.gaps)
-
-
-def _pause(before: Seal, begun: _Begun, verdict: Verdict) -> None:
-    """What neither seal says, for nobody was there who could: the time between an orderly stop and the next beginning.
-
-    A recorder that goes on with the rings that were kept meanwhile has heard what it did not see: its first frame tells since when.
-    """
-    from_ns, until_ns = before.made.tai_ns - before.tai_offset_s * SECOND, begun.opened_ns
-    why = "recording had ended in order (stopped, or no session was open) and began again"
-    known = f"by a clock known to ±{span(max(before.made.uncertainty_ns, begun.opened.uncertainty_ns))}"
-    if until_ns < from_ns:
-        verdict.stated(
-            begun.name,
-            "gap",
-            f"from {iso(from_ns)} on nothing was recorded: {why}, how much later is not known: the clock was set back meanwhile, "
-            f"to {iso(until_ns)}; {known}",
-        )
-        return
-    if begun.first_ns is not None and from_ns - _STAMP_NS <= begun.first_ns:
-        until_ns = min(until_ns, begun.first_ns)
-    for first_ns, last_ns in _unsaid(from_ns, until_ns, (*before.gaps, *begun.gaps)):
-        length = span(last_ns - first_ns)
-        verdict.stated(begun.name, "gap", f"{iso(first_ns)} to {iso(last_ns)}: nothing was recorded for {length}: {why}; {known}")
-
-
-def _unsaid(from_ns: int, until_ns: int, gaps: Sequence[Gap]) -> Iterator[tuple[int, int]]:
-    """What of a pause is in no gap of the whole recorder's (one of a single interface names it)."""
-    said = sorted((gap.first_ns, gap.last_ns) for gap in gaps if "@" not in gap.cause)
-    for first_ns, last_ns in [*said, (until_ns, until_ns)]:
-        end_ns = min(first_ns, until_ns)
-        if end_ns - from_ns >= _PAUSE_NS:
-            yield from_ns, end_ns
-        from_ns = max(from_ns, last_ns)
-
-
-def _state(made: Seal, verdict: Verdict) -> None:
-    _lost(made.name, made.drops, made.gaps, verdict)
-    if made.cause in _ENDINGS:
-        opened = iso(made.opened.tai_ns - made.tai_offset_s * SECOND)
-        verdict.stated(made.name, made.cause, f"{_ENDINGS[made.cause]} {opened}, {_UNCOUNTED[made.cause]}")
-    state, uncertainty_ns = made.made.state, made.made.uncertainty_ns
-    if made.time is not None:
-        state, uncertainty_ns = made.time.state, made.time.uncertainty_ns  # the worst, not only the last
-    if state is not ClockState.LOCKED:
-        verdict.stated(made.name, "time", f"the clock was in state {state.value}, known to ±{span(uncertainty_ns)}")
-    if 0 < made.frames_hardware < made.frames:
-        by_software = made.frames - made.frames_hardware
-        verdict.stated(made.name, "time", f"{by_software} frames were stamped by software, the others by their interface itself")
-    if made.time is not None and made.time.steps:
-        times = "once" if made.time.steps == 1 else f"{made.time.steps} times"
-        verdict.stated(made.name, "time", f"the clock was stepped {times}, by {made.time.stepped_ns / SECOND:+.3f} s in all")
-
-
-def _lost(name: str, drops: Mapping[str, int], gaps: Sequence[Gap], verdict: Verdict) -> None:
-    for cause, count in sorted(drops.items()):
-        if count:
-            verdict.drops[cause] = verdict.drops.get(cause, 0) + count
-            verdict.stated(name, "dropped", f"{count} frames were not recorded: {cause}")
-    for gap in gaps:
-        many = "an unknown number of" if gap.frames is None else str(gap.frames)
-        verdict.stated(name, "gap", f"{iso(gap.first_ns)} to {iso(gap.last_ns)}: {many} frames lost: {gap.cause}")
 
 
 def _chain(links: list[_Link], verdict: Verdict) -> None:
@@ -574,7 +411,7 @@ def _exports(disk: Disk, verdict: Verdict) -> None:
         before = row.number, seal.digest(data)
 
 
-def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> _Begun | None:
+def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> Begun | None:
     """The segment still being written has no seal, but checksums: what its index names must read. How it began, where that is known."""
     try:
         data = disk.read(f"{path}/{name}/{INDEX}")
@@ -606,10 +443,10 @@ def _open(disk: Disk, path: str, name: str, verdict: Verdict) -> _Begun | None:
             f"; of {beyond} frames more that its index names the file is too short: copied while it was written, or a power cut"
         )
     verdict.stated(name, "open", text)
-    _lost(name, losses.drops, losses.gaps, verdict)
+    say_losses(name, losses.drops, losses.gaps, verdict)
     first_ns = min((record.first_ns for record in whole if record.frames), default=None)
     opened_ns = header.opened.tai_ns - header.tai_offset_s * SECOND
-    return _Begun(name, header.sequence, header.opened, opened_ns, first_ns, losses.gaps)
+    return Begun(name, header.sequence, header.opened, opened_ns, first_ns, losses.gaps)
 
 
 def _digest(disk: Disk, path: str, piece_bytes: int | None = None) -> bytes:

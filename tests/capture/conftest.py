@@ -13,7 +13,8 @@ from firmware.core import message, pcapng
 from firmware.core.seal import Seal
 from firmware.core.spool import Spool
 from firmware.core.store import Query, Store
-from firmware.core.verify import Verdict, verify
+from firmware.core.verdict import Verdict
+from firmware.core.verify import verify
 from simulator.board import SimulatedBoard
 from simulator.hardware_clock import SimulatedHardwareClock
 from simulator.tap import SimulatedTap

@@ -11,7 +11,7 @@ from firmware.core.hit import Section
 from firmware.core.recovery import recover
 from firmware.core.segment import by_hardware, is_by_hardware
 from firmware.core.store import Query, Store
-from firmware.core.verify import lines
+from firmware.core.verdict import lines
 from simulator.hardware_clock import SimulatedHardwareClock
 
 MS, SECOND = 1_000_000, 1_000_000_000

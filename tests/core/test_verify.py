@@ -17,7 +17,8 @@ from firmware.core.seal import Gap
 from firmware.core.segment import Segment
 from firmware.core.segment_writer import Losses
 from firmware.core.timestamp import SECOND, ClockState
-from firmware.core.verify import Verdict, as_json, lines, verify
+from firmware.core.verdict import Verdict, as_json, lines
+from firmware.core.verify import verify
 from simulator.board import SimulatedBoard
 from simulator.meanwhile import Meanwhile
 from simulator.written_store import begin_segment, end_segment, frame, write_segment

@@ -9,7 +9,8 @@ from firmware.core import message
 from firmware.core.message import Message
 from firmware.core.spool import Spool
 from firmware.core.timestamp import SECOND
-from firmware.core.verify import Verdict, verify
+from firmware.core.verdict import Verdict
+from firmware.core.verify import verify
 from firmware.retention.settings import RetentionSettings
 from firmware.retention.station import RetentionStation
 from simulator.board import SimulatedBoard
