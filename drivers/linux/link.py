@@ -7,6 +7,7 @@ uplink's back (paho #492, #698: all its queue in flight at once after a reconnec
 foreign loops by one thread a connection; its callbacks only queue events and wake a socket pair.
 """
 
+import os
 import select
 import socket
 import ssl
@@ -41,6 +42,9 @@ from drivers.link import (
 )
 
 CONNECT_S_MAX = 5.0  # One attempt; a broker that needs longer is as good as away, and another may be in the list.
+# Between the first tries of two addresses of one name (RFC 8305 §5). A name may have a dozen, and a network without a way to IPv6 drops
+# what goes to the first six in silence: 5 s for each would be more than an attempt has.
+ADDRESS_S = 0.25
 CLOSE_S_MAX = 1.0  # For the farewell to leave; paho's own loop_stop may wait for ever with one publication unacknowledged.
 UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this soon even while we are sending.
 # Publications the broker may hand us before `events` was called. Together with the acknowledgement at `events` it bounds what
@@ -130,6 +134,17 @@ class PahoLink:
             return
 
 
+_Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # As getaddrinfo has it.
+
+
+class _Client(Client):
+    """paho's, but for how it comes to a socket: its own way is one address after the other, each with the whole time of an attempt."""
+
+    def _create_socket_connection(self) -> socket.socket:
+        addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        return _first_to_answer([(family, address) for family, _, _, _, address in addresses], within_s=CONNECT_S_MAX)
+
+
 _Push: TypeAlias = Callable[["_Connection", LinkEvent, int], None]
 
 
@@ -197,7 +212,7 @@ class _Connection:
 
     def _new_client(self, version: MQTTProtocolVersion) -> Client:
         request = self._request
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2, request.client, protocol=version, reconnect_on_failure=False, manual_ack=True
         )
         client.connect_timeout = CONNECT_S_MAX
@@ -348,6 +363,54 @@ class _Connection:
         except UnicodeDecodeError:
             topic = ""  # Nobody's topic; the station counts it as unexpected.
         self._push(self, Received(topic, bytes(message.payload)), message.mid)
+
+
+def _first_to_answer(addresses: Sequence[tuple[int, _Address]], *, within_s: float) -> socket.socket:
+    """A connection to whichever of these does, tried in this order. Raises OSError: what the last to answer said, or that time is over."""
+    until, waiting = time.monotonic() + within_s, deque(addresses)
+    between_s = min(ADDRESS_S, within_s / 2 / max(1, len(addresses)))
+    trying: dict[int, socket.socket] = {}
+    poll, next_at = select.poll(), 0.0
+    trouble: OSError | None = None
+    try:
+        while (waiting or trying) and (now := time.monotonic()) < until:
+            if waiting and (now >= next_at or not trying):
+                family, address = waiting.popleft()
+                next_at = now + between_s
+                try:
+                    wire = _begun(family, address)
+                except OSError as failed:  # No such family here, no route.
+                    trouble = trouble or failed  # What an address answered says more.
+                    continue
+                trying[wire.fileno()] = wire
+                poll.register(wire.fileno(), select.POLLOUT)
+                continue
+            for descriptor, _ in poll.poll(max(0, (min(next_at, until) if waiting else until) - now) * 1000):
+                poll.unregister(descriptor)
+                wire = trying.pop(descriptor)
+                if not (error := wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                    return wire
+                wire.close()
+                # By its number Python chooses the kind: ConnectionRefusedError and the like.
+                trouble = OSError(error, os.strerror(error))
+    finally:
+        for wire in trying.values():
+            wire.close()
+    raise trouble if trouble is not None and not trying and not waiting else TimeoutError
+
+
+def _begun(family: int, address: _Address) -> socket.socket:
+    """A socket on its way to be connected. Raises OSError."""
+    wire = socket.socket(family, socket.SOCK_STREAM)
+    wire.setblocking(False)
+    try:
+        wire.connect(address)
+    except BlockingIOError:
+        pass
+    except OSError:
+        wire.close()
+        raise
+    return wire
 
 
 def _named(trouble: Exception) -> str:

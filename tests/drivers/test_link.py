@@ -3,9 +3,11 @@
 import os
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -355,6 +357,44 @@ def test_real_link_survives_a_stopped_broker(tmp_path: Path) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
         broker.kill()
+
+
+def test_real_link_to_a_name_most_of_whose_addresses_are_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """(S2-065) As where a network drops IPv6 in silence and the name has several such addresses: the one that answers is found in time."""
+    broker = RealBroker(tmp_path)
+    broker.start()
+    link = PahoLink()
+    with ExitStack() as stack:
+        dead = [stack.enter_context(silent()) for _ in range(3)]
+        ports = [*dead, broker.port]
+        answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answer)
+        try:
+            link.connect(LinkRequest(f"broker.example:{broker.port}", "one"))
+            found = RealWorld.heard(None, link, lambda found: has(Connected)(found) or has(Disconnected)(found))  # type: ignore[arg-type]
+            assert has(Connected)(found), found
+
+            broker.kill()
+            RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+            answer[:3] = []
+            link.connect(LinkRequest(f"broker.example:{broker.port}", "one"))
+            assert [Disconnected("ConnectionRefusedError")] == RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+        finally:
+            link.close()
+            broker.stop()
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """A loopback port that lets every attempt wait, as a dead address does: its queue of connections is full."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
