@@ -9,6 +9,8 @@ from firmware.core.errors import BadSettings
 from firmware.core.timestamp import SECOND
 
 ATTEMPT_NS_MAX = 15 * SECOND  # An attempt without an answer by then has failed.
+# A name server that says nothing holds up an attempt for longer than that (resolv.conf: 5 s for each of three, twice).
+UNANSWERED = f"no answer within {ATTEMPT_NS_MAX // SECOND} s: are the name servers reached, and the broker?"
 STEADY_NS = 30 * SECOND  # A connection that lived this long makes the next back-off begin small again.
 
 
@@ -58,14 +60,16 @@ class Connection:
         """The broker connected to, or being tried."""
         return self._brokers[self._broker]
 
-    def connect_when_due(self, now: Now) -> None:
-        """Make an attempt if one is due; give one up that got no answer."""
+    def connect_when_due(self, now: Now) -> str:
+        """Make an attempt if one is due; give one up that got no answer, and return that as the driver would have said it, else ""."""
+        trouble = ""
         if self._attempted is not None and now.monotonic.since(self._attempted) >= ATTEMPT_NS_MAX:
             self.lost(now.monotonic)
-        if self._again is None or now.monotonic < self._again:
-            return
-        self._again, self._attempted = None, now.monotonic
-        self.link.connect(self._request(self.broker, now))
+            trouble = UNANSWERED
+        if self._again is not None and now.monotonic >= self._again:
+            self._again, self._attempted = None, now.monotonic
+            self.link.connect(self._request(self.broker, now))
+        return trouble
 
     def connected(self, event: Connected, now: Monotonic) -> None:
         """The broker said yes."""

@@ -113,7 +113,7 @@ class Port:
                 case Received():
                     self.connection.works()
                     received.append(event)
-        self.connection.connect_when_due(now)
+        self.trouble = self.connection.connect_when_due(now) or self.trouble
         if self.connection.is_up and any(now.monotonic.since(entry.since) >= STUCK_NS_MAX for entry in self._on_wire.values()):
             self.connection.link.disconnect()
             self.trouble = "the broker answered nothing"

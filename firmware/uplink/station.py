@@ -146,8 +146,10 @@ class UplinkStation:
             self._was_open = True
             self.report.count("windows_opened")
             a.connection.begin_by(now.monotonic.after(min(SPREAD_NS, (state.closes_in_ns or 0) // 20)), now.monotonic)
-        if a.connection.is_up or state.closes_in_ns is None or state.closes_in_ns >= CONNECT_NS:
-            a.connection.connect_when_due(now)
+        may = a.connection.is_up or state.closes_in_ns is None or state.closes_in_ns >= CONNECT_NS
+        if may and (trouble := a.connection.connect_when_due(now)):
+            self.report.count("disconnected")
+            self._trouble = trouble
         if a.connection.is_up and (state.closes_in_ns is None or state.closes_in_ns >= CONNECT_NS):
             b.connection.connect_when_due(now)
 

@@ -8,7 +8,7 @@ from firmware.core.topics import Topic
 from firmware.relay.settings import RelaySettings
 from simulator.board import SimulatedBoard
 from simulator.clock import SimulatedClock, Timeline
-from simulator.link import SimulatedBroker, SimulatedLink
+from simulator.link import LinkFaults, SimulatedBroker, SimulatedLink
 
 BROKER = "broker:1883"
 
@@ -71,3 +71,18 @@ def test_why_there_is_no_connection_is_said() -> None:
 
     refused = "second:1883: the broker refused: 0x88"
     assert [refused, "none", f"{BROKER}: the broker refuses what we are to hear: 0x87"] == [said[0], said[-2], said[-1]]
+
+
+def test_an_attempt_nobody_answers_is_said() -> None:
+    """Name servers that say nothing: a hub or a relay does not go on saying that nothing was tried yet."""
+    timeline = Timeline()
+    brokers = {BROKER: SimulatedBroker(timeline, faults=LinkFaults(delay_ns=10**6 * SECOND))}
+    board = SimulatedBoard(clock=SimulatedClock(timeline), make_link=lambda: SimulatedLink(brokers, timeline))
+    port = Port(board, RelaySettings(brokers=(BROKER,)), BROKER, role="relay", hears=["scrubjay/#"])
+    said = []
+    for _ in range(2):
+        port.hear(board.clock.now())
+        said.append(trouble_of([port]))
+        timeline.advance(16 * SECOND)
+
+    assert [f"{BROKER}: none yet", f"{BROKER}: no answer within 15 s: are the name servers reached, and the broker?"] == said

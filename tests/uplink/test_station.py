@@ -572,3 +572,16 @@ def test_why_a_silent_broker_was_left_is_still_said() -> None:
     world.run(0.001)
 
     assert "the broker answered nothing" == world.station.report.gauges["broker_trouble"]
+
+
+def test_an_attempt_nobody_answers_is_said() -> None:
+    """Name servers that say nothing hold up an attempt until it is given up: status says so, and not that nothing was tried yet."""
+    world = World(brokers=BROKERS[:1])
+    world.brokers[BROKERS[0]].faults = LinkFaults(delay_ns=10**15)
+    world.run(14)
+    said = [world.station.report.gauges["broker_trouble"]]
+    world.run(2)
+    said.append(world.station.report.gauges["broker_trouble"])
+
+    assert ["none yet", "no answer within 15 s: are the name servers reached, and the broker?"] == said
+    assert 1 == world.station.report.counts["disconnected"]
