@@ -12,6 +12,7 @@ ATTEMPT_NS_MAX = 15 * SECOND  # An attempt without an answer by then has failed.
 # A name server that says nothing holds up an attempt for longer than that (resolv.conf: 5 s for each of three, twice).
 UNANSWERED = f"no answer within {ATTEMPT_NS_MAX // SECOND} s: are the name servers reached, and the broker?"
 STEADY_NS = 30 * SECOND  # A connection that lived this long makes the next back-off begin small again.
+SHORT_MIN = 5  # So many in a row that did not live so long are no accident.
 
 
 def check_brokers(brokers: Sequence[str]) -> None:
@@ -51,6 +52,7 @@ class Connection:
         self._request = request
         self._broker = 0
         self._failures = 0
+        self._short = 0  # connections in a row that were lost before they were steady
         self._attempted: Monotonic | None = None
         self._up_since: Monotonic | None = None
         self._again: Monotonic | None = Monotonic(0)
@@ -76,6 +78,17 @@ class Connection:
         self._attempted, self._up_since, self.is_up = None, now, True
         self.receive_maximum, self.packet_bytes_max = event.receive_maximum, event.maximum_packet_bytes
 
+    def unsteady(self, now: Monotonic) -> str:
+        """For people: that connections come and go, and what that may be; "" when they do not.
+
+        A broker that is given one name by two machines drops the first for the second, and mosquitto 2.0.11 without a word: each
+        is connected half of the time, and would show no trouble then.
+        """
+        steady = self._up_since is not None and now.since(self._up_since) >= STEADY_NS
+        if self._short < SHORT_MIN or steady:
+            return ""
+        return f"lost {self._short} times in a row soon after connecting; does another machine have this name?"
+
     def works(self) -> None:
         """Something was acknowledged end to end: this broker is worth trying at once when it is lost."""
         self._failures = 0
@@ -85,7 +98,9 @@ class Connection:
         if self._again is not None:
             return
         if self._up_since is not None and now.since(self._up_since) >= STEADY_NS:
-            self._failures = 0
+            self._failures = self._short = 0
+        elif self._up_since is not None:
+            self._short += 1
         self.is_up, self._attempted, self._up_since = False, None, None
         self._broker = (self._broker + 1) % len(self._brokers)
         longest_ns = min(self._backoff_s_max, 2 ** min(self._failures, 20)) * SECOND
@@ -94,7 +109,7 @@ class Connection:
 
     def begin_by(self, latest: Monotonic, now: Monotonic) -> None:
         """Begin anew with the first broker, former failures forgotten, somewhere between now and `latest`."""
-        self._failures = self._broker = 0
+        self._failures = self._broker = self._short = 0
         if self._again is not None:
             self._again = now.after(self.jitter(max(1, latest.since(now))))
 

@@ -64,7 +64,8 @@ class Port:
     """One broker. Boxes are addressed by the topic of their acknowledgements, which says through whom they speak.
 
     role: last word of its MQTT name. greeted: set when it has just been connected to, until the station has greeted all boxes.
-    trouble: why there is no connection, or nothing is heard on it; for people, "" while all is well.
+    trouble: why there is no connection, or nothing is heard on it; for people, "" while all is well. unsteady: that it comes and goes,
+    likewise.
     told: what came of acknowledgements since the station took them; only kept where it asks for them (keep_told).
     """
 
@@ -73,6 +74,7 @@ class Port:
     ) -> None:
         self.greeted = False
         self.trouble = "none yet"
+        self.unsteady = ""
         self.told: list[Told] = []
         self.connection = Connection(
             board.link(), board.identity, (broker,), backoff_s_max=settings.backoff_s_max, request=self._request
@@ -114,6 +116,7 @@ class Port:
                     self.connection.works()
                     received.append(event)
         self.trouble = self.connection.connect_when_due(now) or self.trouble
+        self.unsteady = self.connection.unsteady(now.monotonic)
         if self.connection.is_up and any(now.monotonic.since(entry.since) >= STUCK_NS_MAX for entry in self._on_wire.values()):
             self.connection.link.disconnect()
             self.trouble = "the broker answered nothing"
@@ -221,4 +224,5 @@ class Port:
 
 def trouble_of(ports: Sequence[Port]) -> str:
     """Of the first broker that has any, for people."""
-    return next((f"{port.connection.broker}: {port.trouble}" for port in ports if port.trouble), "none")
+    said = ((port.connection.broker, "; ".join(filter(None, (port.trouble, port.unsteady)))) for port in ports)
+    return next((f"{broker}: {trouble}" for broker, trouble in said if trouble), "none")

@@ -442,8 +442,11 @@ class UplinkStation:
         flights = self._standing.flights
         oldest = flights.oldest()
         up = self._wire.a.connection.is_up
+        trouble = "" if up else self._trouble or "none yet"
+        # What ends connections has been found, or it is said that the broker refuses it.
+        unsteady = self._wire.a.connection.unsteady(now) if self._was_open and not len(self._standing.aside) else ""
         self.report.gauge("broker", self._wire.a.connection.broker if up else "none")
-        self.report.gauge("broker_trouble", "none" if up else self._trouble or "none yet")
+        self.report.gauge("broker_trouble", "; ".join(filter(None, (trouble, unsteady))) or "none")
         self.report.gauge("lanes", up + self._wire.b.connection.is_up)
         self.report.gauge("hub_heard_s", now.since(self._heard) // SECOND if self._heard is not None else "never")
         self.report.gauge("window", "open" if self._was_open else "closed")

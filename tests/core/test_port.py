@@ -86,3 +86,21 @@ def test_an_attempt_nobody_answers_is_said() -> None:
         timeline.advance(16 * SECOND)
 
     assert [f"{BROKER}: none yet", f"{BROKER}: no answer within 15 s: are the name servers reached, and the broker?"] == said
+
+
+def test_another_hub_under_this_name_is_said() -> None:
+    """Also while this one is connected; not once the other has been gone for a while."""
+    timeline = Timeline()
+    brokers = {BROKER: SimulatedBroker(timeline)}
+    board = SimulatedBoard(clock=SimulatedClock(timeline), make_link=lambda: SimulatedLink(brokers, timeline))
+    port, other = (Port(board, RelaySettings(brokers=(BROKER,)), BROKER, role="relay", hears=["scrubjay/#"]) for _ in range(2))
+
+    def hear(*ports: Port) -> str:
+        for _ in range(40):
+            for one in ports:
+                one.hear(board.clock.now())
+            timeline.advance(SECOND)
+        return trouble_of([port])
+
+    assert hear(port, other).endswith(" times in a row soon after connecting; does another machine have this name?")
+    assert "none" == hear(port)

@@ -585,3 +585,31 @@ def test_an_attempt_nobody_answers_is_said() -> None:
 
     assert ["none yet", "no answer within 15 s: are the name servers reached, and the broker?"] == said
     assert 1 == world.station.report.counts["disconnected"]
+
+
+def test_another_machine_under_this_name_is_said() -> None:
+    """Each takes the other's place at the broker, for ever: both say what it may be, also while they are connected, and nothing is lost.
+    When the other is gone for a while, so is the word."""
+    world = World(brokers=BROKERS[:1])
+    other, said = world._link(), []
+
+    def look() -> None:
+        other.events()
+        said.append(world.station.report.gauges.get("broker_trouble"))
+
+    world.before_step = look
+    for number in range(8):
+        world.run(6)
+        world.put(number % 4 + 1, number)
+        other.connect(LinkRequest(BROKERS[0], "site-1/box-1"))
+    world.run(10)
+    lost, connected = (
+        f"{why}lost 8 times in a row soon after connecting; does another machine have this name?"
+        for why in ("the broker ended the connection: 0x8e; ", "")
+    )
+
+    assert lost in said
+    assert connected == world.station.report.gauges["broker_trouble"]
+    assert ([], 8) == (world.disk.list("outbox"), len(set(world.hub.envelopes)))
+    world.run(30)
+    assert "none" == world.station.report.gauges["broker_trouble"]
