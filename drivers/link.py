@@ -11,9 +11,10 @@ from typing import Literal, Protocol
 # routers that honour DSCP.
 Service = Literal["urgent", "ordinary", "bulk"]
 
-# Reasons of Disconnected that a person has to do something about. A session outlives its certificates; the next attempt does not.
+# How reasons of Disconnected begin that a person has to do something about. A session outlives its certificates; the next attempt does not.
 OUR_CERTIFICATE_EXPIRED = "our certificate has expired"
 THEIR_CERTIFICATE_EXPIRED = "the broker's certificate has expired"
+CA_EXPIRED = "the certificate in ca has expired"
 WE_LEFT = "we left"  # No trouble: the answer to `disconnect`.
 
 

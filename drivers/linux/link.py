@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import NotConnected, TooLarge
 from drivers.link import (
+    CA_EXPIRED,
     OUR_CERTIFICATE_EXPIRED,
     THEIR_CERTIFICATE_EXPIRED,
     WE_LEFT,
@@ -52,7 +53,30 @@ UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this 
 RECEIVE_MAXIMUM = 256
 INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get as far as our memory.
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
-X509_V_ERR_CERT_HAS_EXPIRED = 10  # openssl/x509_vfy.h
+# openssl/x509_vfy.h
+X509_V_ERR_CERT_NOT_YET_VALID = 9
+X509_V_ERR_CERT_HAS_EXPIRED = 10
+X509_V_ERR_NOT_CERTIFIED = (18, 19, 20, 21)  # self-signed, itself or above it; nobody known above it; not its issuer's
+# What OpenSSL calls an answer in another tongue: of a broker without TLS, a captive portal, another service.
+NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "UNKNOWN_PROTOCOL",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+    "UNEXPECTED_EOF_WHILE_READING",
+)
+# MQTT 5 §2.4: what a person can do something about, in words.
+MEANINGS = {
+    0x85: "it does not take our name",
+    0x86: "it wants a user we are not",
+    0x87: "it does not let us in",
+    0x88: "it is not available now",
+    0x89: "it is busy",
+    0x8A: "it has banned us",
+    0x8E: "another machine has connected under our name",
+    0x9C: "another broker is to be used",
+    0x9D: "it has moved",
+}
 UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
 RETAIN_NOT_SUPPORTED = 0x9A  # Of a will; such a broker ends the connection over any other retained publication (§3.2.2.3.5).
 RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
@@ -238,13 +262,13 @@ class _Connection:
             if self._too_new and not self._closed:
                 self._connect_anew(MQTTv311)
         except (OSError, ValueError, ssl.SSLError) as trouble:
-            self._reason = self._reason or _named(trouble)
+            self._reason = self._reason or _named(trouble, self._request)
         finally:
             # Also after a mistake of ours in a callback, which goes on to the thread's end and its traceback: paho alone would
             # call itself connected for ever.
-            if not self.is_up and not self._closed and _has_expired(self._request.certificate):
+            if not self.is_up and not self._closed and (ours := _out_of_time(self._request.certificate)):
                 # With TLS 1.3 the broker's word about it comes after our handshake, and paho keeps it to itself.
-                self._reason = OUR_CERTIFICATE_EXPIRED
+                self._reason = f"{ours}; {self._reason}" if self._reason else ours
             elif not self._was_up and not self._closed and not self._reason:
                 self._reason = _hung_up(self._request)
             self.is_up = False
@@ -324,7 +348,7 @@ class _Connection:
         self, client: Client, user: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._reason = f"the broker refused: {code.value:#04x}"
+            self._reason = f"the broker refused: {_meaning(code)}"
             self._too_new = code.value == UNSUPPORTED_VERSION
             self._without_retained = code.value == RETAIN_NOT_SUPPORTED and self._retains
             return
@@ -339,7 +363,7 @@ class _Connection:
     ) -> None:
         self.is_up = False
         if flags.is_disconnect_packet_from_server:
-            self._reason = self._reason or f"the broker ended the connection: {code.value:#04x}"
+            self._reason = self._reason or f"the broker ended the connection: {_meaning(code)}"
         elif self._closed:
             self._reason = self._reason or WE_LEFT
 
@@ -413,14 +437,38 @@ def _begun(family: int, address: _Address) -> socket.socket:
     return wire
 
 
-def _named(trouble: Exception) -> str:
+def _meaning(code: ReasonCode) -> str:
+    """As 0x87, and what that is if it is known."""
+    meaning = MEANINGS.get(code.value)
+    return f"{code.value:#04x}, {meaning}" if meaning else f"{code.value:#04x}"
+
+
+def _named(trouble: Exception, request: LinkRequest) -> str:
     if isinstance(trouble, ssl.SSLCertVerificationError):
-        return THEIR_CERTIFICATE_EXPIRED if trouble.verify_code == X509_V_ERR_CERT_HAS_EXPIRED else trouble.verify_message
+        return _not_verified(trouble, request)
+    reason = getattr(trouble, "reason", None)
+    if request.ca is not None and (isinstance(trouble, ConnectionResetError) or reason in NO_TLS):
+        return f"no TLS is spoken there ({reason or 'reset'}): it may be the wrong port, or a portal answers in its place"
     if isinstance(trouble, ssl.SSLError):
         return f"TLS: {trouble.reason or trouble}"
+    if isinstance(trouble, UnicodeError):
+        return f"{request.broker.rpartition(':')[0]!r} is no host name"
     if type(trouble) in (OSError, socket.gaierror):  # Its kind says nothing: no route, no such name.
         return str(trouble.args[-1])
     return type(trouble).__name__
+
+
+def _not_verified(trouble: ssl.SSLCertVerificationError, request: LinkRequest) -> str:
+    """Whose certificate it is, and what a person should look at first; where it is about time, this may be our clock."""
+    if trouble.verify_code == X509_V_ERR_CERT_HAS_EXPIRED:
+        # OpenSSL does not tell Python which certificate of the chain it means.
+        is_ca = (times := _times(request.ca)) is not None and times[1] < _clock_s()
+        return f"{CA_EXPIRED if is_ca else THEIR_CERTIFICATE_EXPIRED}; our clock says {_today()}"
+    if trouble.verify_code == X509_V_ERR_CERT_NOT_YET_VALID:
+        return f"the broker's certificate is not valid yet; our clock says {_today()}"
+    if trouble.verify_code in X509_V_ERR_NOT_CERTIFIED:
+        return f"ca does not certify the broker, or it does not show what is between: {trouble.verify_message}"
+    return f"the broker's certificate: {trouble.verify_message}"
 
 
 def _unusable(request: LinkRequest, trouble: Exception) -> str:
@@ -441,17 +489,33 @@ def _hung_up(request: LinkRequest) -> str:
     return f"the broker hung up after TLS; it may {'not take our certificate' if request.certificate else 'want a certificate'}"
 
 
-def _has_expired(path: str | None) -> bool:
-    """Whether this certificate's time is over by our clock. Asked only when an attempt has failed: the library is 6 MiB."""
+def _out_of_time(path: str | None) -> str:
+    """What is wrong with the time of our certificate by our clock, "" if nothing is. Asked only when an attempt has failed."""
+    if (times := _times(path)) is None or times[0] <= _clock_s() <= times[1]:
+        return ""
+    what = OUR_CERTIFICATE_EXPIRED if times[1] < _clock_s() else "our certificate is not valid yet"
+    return f"{what}; our clock says {_today()}"
+
+
+def _times(path: str | None) -> tuple[float, float] | None:
+    """From when to when a certificate is valid, seconds of UTC; None where there is none, or it does not read. The library is 6 MiB."""
     if path is None:
-        return False
+        return None
     from cryptography import x509
 
     try:
         certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
     except (OSError, ValueError):
-        return False  # The attempt has failed for that, and says so.
-    return certificate.not_valid_after_utc.timestamp() < time.clock_gettime(time.CLOCK_REALTIME)
+        return None  # The attempt has failed for that, and says so.
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+
+
+def _clock_s() -> float:
+    return time.clock_gettime(time.CLOCK_REALTIME)
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(_clock_s()))
 
 
 def _drain(end: socket.socket) -> None:

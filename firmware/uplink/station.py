@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.link import (
+    CA_EXPIRED,
     OUR_CERTIFICATE_EXPIRED,
     THEIR_CERTIFICATE_EXPIRED,
     WE_LEFT,
@@ -258,7 +259,7 @@ class UplinkStation:
         if lane is self._wire.a:
             self.report.count("disconnected")
             self._trouble = reason if self._was_open and reason != WE_LEFT else self._trouble
-            if reason in (OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED):
+            if reason.startswith((OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED, CA_EXPIRED)):
                 self.report.drop("certificate_expired")  # Health tells it on, and the console shows it: only a person can help.
             self._lose(now, why=reason)
         elif lane.connection.is_up:

@@ -16,7 +16,7 @@ import pytest
 from drivers.errors import NotConnected, TooLarge
 from drivers.link import Acknowledged, Connected, Disconnected, Link, LinkEvent, LinkRequest, Received, Refused
 from drivers.linux.link import PahoLink
-from simulator.broker import RealBroker, free_port, mosquitto
+from simulator.broker import BrokerTls, RealBroker, free_port, mosquitto
 from simulator.clock import Timeline
 from simulator.link import MUTE_NS, LinkFaults, SimulatedBroker, SimulatedLink, matches
 from tests.hub.test_end_to_end_real import certificates
@@ -467,6 +467,79 @@ def test_real_link_says_in_words_why_tls_fails(tmp_path: Path) -> None:
     finally:
         link.close()
         broker.stop()
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_says_whose_certificate_is_out_of_time(tmp_path: Path) -> None:
+    """(S2-069) The broker's, ours, the authority's, too old or too new, and with which clock: it may be the clock that is wrong."""
+    good, later = certificates(tmp_path / "good"), certificates(tmp_path / "later", begins_s=1800, authority=tmp_path / "good")
+    gone = certificates(tmp_path / "gone", authority_lasts_s=-60)
+
+    def said(serving: BrokerTls, ours: BrokerTls) -> str:
+        broker, link = RealBroker(tmp_path / "broker", tls=serving), PahoLink()
+        broker.start()
+        before = time.strftime("%Y-%m-%d", time.gmtime())
+        try:
+            files = {"ca": str(serving.ca), "certificate": str(ours.certificate), "key": str(ours.key)}
+            link.connect(LinkRequest(broker.address, "one", **files))  # type: ignore[arg-type]
+            (event,) = RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+        finally:
+            link.close()
+            broker.stop()
+        assert isinstance(event, Disconnected)
+        what, _, day = event.reason.partition("; our clock says ")
+        assert day in (before, time.strftime("%Y-%m-%d", time.gmtime()))
+        return what
+
+    assert "the broker's certificate is not valid yet" == said(later, good)
+    assert "our certificate is not valid yet" == said(good, later)
+    assert "the certificate in ca has expired" == said(gone, good)
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_says_in_words_what_else_answers(tmp_path: Path) -> None:
+    """(S2-069) A broker without TLS at this port, a captive portal, a broker that lets nobody in, one not certified by ca."""
+    good, other = certificates(tmp_path / "good"), certificates(tmp_path / "other")
+    plain, closed = RealBroker(tmp_path / "plain"), ClosedBroker(tmp_path / "closed")
+    secure = RealBroker(tmp_path / "secure", tls=good)
+    link = PahoLink()
+
+    def said(broker: str, **files: str) -> str:
+        link.connect(LinkRequest(broker, "one", **files))  # type: ignore[arg-type]
+        (event,) = RealWorld.heard(None, link, has(Disconnected))  # type: ignore[arg-type]
+        assert isinstance(event, Disconnected)
+        return event.reason
+
+    with socket.create_server(("127.0.0.1", 0)) as portal:
+        portal.settimeout(10)
+
+        def answer() -> None:
+            wire, _ = portal.accept()
+            with wire:
+                wire.recv(2048)
+                wire.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            for broker in (plain, closed, secure):
+                broker.start()
+            assert said(plain.address, ca=str(good.ca)).startswith("no TLS is spoken there (")
+            assert said(f"127.0.0.1:{portal.getsockname()[1]}", ca=str(good.ca)).startswith("no TLS is spoken there (")
+            assert "the broker refused: 0x87, it does not let us in" == said(closed.address)
+            assert said(secure.address, ca=str(other.ca)).startswith(("ca does not certify", "the broker's certificate: "))
+        finally:
+            thread.join()
+            link.close()
+            for broker in (plain, closed, secure):
+                broker.stop()
+
+
+class ClosedBroker(RealBroker):
+    """It wants a user and a password."""
+
+    def _configuration(self) -> str:
+        return super()._configuration().replace("allow_anonymous true", "allow_anonymous false")
 
 
 def test_topic_filters() -> None:
