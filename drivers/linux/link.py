@@ -86,6 +86,7 @@ DSCP: dict[Service, int] = {"urgent": 46, "ordinary": 0, "bulk": 1}
 SOCKET_PRIORITIES: dict[Service, int] = {"urgent": 6, "ordinary": 0, "bulk": 2}
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python 3.11 has no name for it
 BULK_UNSENT_BYTES_MAX = 16_384  # What the kernel takes beyond what is on the wire; more would only wait there instead of here.
+NO_PASSWORD = "none"  # At least four characters, or OpenSSL takes it for none; a key without a pass phrase takes any.
 _NO_LIMIT = 268_435_455  # the longest packet MQTT can express (§2.1.4)
 
 
@@ -287,7 +288,10 @@ class _Connection:
         request, client, self._version = self._request, self._client, version
         if request.ca is not None:
             try:
-                client.tls_set(ca_certs=request.ca, certfile=request.certificate, keyfile=request.key)
+                # Without a password OpenSSL asks for one at the terminal, and waits there.
+                client.tls_set(
+                    ca_certs=request.ca, certfile=request.certificate, keyfile=request.key, keyfile_password=NO_PASSWORD
+                )
             except (OSError, ValueError) as trouble:
                 self._reason = _unusable(request, trouble)
                 return
@@ -475,10 +479,11 @@ def _unusable(request: LinkRequest, trouble: Exception) -> str:
     """Which of the TLS files it is, as the settings call them, and what is wrong with it."""
     for name, path in (("ca", request.ca), ("certificate", request.certificate), ("key", request.key)):
         try:
-            if path is not None:
-                Path(path).read_bytes()
+            data = Path(path).read_bytes() if path is not None else b""
         except OSError as unreadable:
             return f"{name} cannot be read: {unreadable.strerror}"
+        if name == "key" and b"ENCRYPTED" in data:
+            return "key has a pass phrase; expected one without"
     return f"ca, certificate and key cannot be used: {getattr(trouble, 'reason', None) or trouble}"
 
 

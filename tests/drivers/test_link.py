@@ -4,6 +4,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from drivers.errors import NotConnected, TooLarge
 from drivers.link import Acknowledged, Connected, Disconnected, Link, LinkEvent, LinkRequest, Received, Refused
@@ -494,6 +497,37 @@ def test_real_link_says_whose_certificate_is_out_of_time(tmp_path: Path) -> None
     assert "the broker's certificate is not valid yet" == said(later, good)
     assert "our certificate is not valid yet" == said(good, later)
     assert "the certificate in ca has expired" == said(gone, good)
+
+
+@pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
+def test_real_link_does_not_ask_a_terminal_for_a_pass_phrase(tmp_path: Path) -> None:
+    """(S2-069) OpenSSL alone would, and the attempt wait there for as long as somebody has the terminal open; it is said."""
+    good = certificates(tmp_path)
+    key = load_pem_private_key(good.key.read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    good.key.write_bytes(locked)
+    terminal, screen = os.openpty()
+    program = (
+        "import fcntl, select, sys, termios\n"
+        "from drivers.link import LinkRequest\n"
+        "from drivers.linux.link import PahoLink\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "link = PahoLink()\n"
+        "link.connect(LinkRequest('127.0.0.1:1', 'one', ca=sys.argv[1], certificate=sys.argv[2], key=sys.argv[3]))\n"
+        "select.select([link.fileno()], [], [], 5)\n"
+        "print(link.events(), flush=True)\n"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(good.ca), str(good.certificate), str(good.key)],
+            stdin=screen, stdout=subprocess.PIPE, start_new_session=True, check=True, text=True, timeout=20,
+        )  # fmt: skip
+        asked = bool(select.select([terminal], [], [], 0)[0])
+    finally:
+        os.close(terminal)
+        os.close(screen)
+
+    assert ("[Disconnected(reason='key has a pass phrase; expected one without')]\n", False) == (done.stdout, asked)
 
 
 @pytest.mark.skipif(mosquitto() is None, reason="mosquitto is not installed")
