@@ -25,6 +25,12 @@ def check_brokers(brokers: Sequence[str]) -> None:
             raise BadSettings(f"brokers: expected host:port with a port of 1 to 65535, got {broker!r}")
 
 
+def check_files(section: str, *, ca: str, certificate: str, key: str) -> None:
+    """Raises BadSettings for files of TLS that would not be used: without ca there is no TLS, and everything leaves in the clear."""
+    if (certificate or key) and not ca:
+        raise BadSettings(f"[{section}] ca: expected one beside certificate and key, for without it the connection has no TLS")
+
+
 class Connection:
     """Tries the brokers in turn, for ever, with full jitter: random(0, min(backoff_s_max, 2^n)) s, so that a fleet does not come back
     in step. link: for everything but connecting.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from firmware.core.connection import check_files
 from firmware.core.settings import setting
 
 
@@ -55,3 +56,6 @@ class HubSettings:
         (), 'Who may use the page: "NAME surgeon|service|administrator SHA256-OF-TOKEN". Empty: whoever reaches it.'
     )
     page_names: tuple[str, ...] = setting((), "Further host names under which browsers may ask for the page.")
+
+    def __post_init__(self) -> None:
+        check_files("hub", ca=self.ca, certificate=self.certificate, key=self.key)

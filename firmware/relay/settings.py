@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from firmware.core.connection import check_files
 from firmware.core.settings import setting
 
 
@@ -31,3 +32,6 @@ class RelaySettings:
         high=1 << 50,
     )
     health_s: int = setting(60, "How often the relay's own figures are sent to the hub.", low=1, high=86_400)
+
+    def __post_init__(self) -> None:
+        check_files("relay", ca=self.ca, certificate=self.certificate, key=self.key)

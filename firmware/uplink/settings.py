@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from firmware.core.connection import check_files
 from firmware.core.errors import BadSettings
 from firmware.core.settings import setting
 
@@ -57,6 +58,7 @@ class UplinkSettings:
     )
 
     def __post_init__(self) -> None:
+        check_files("uplink", ca=self.ca, certificate=self.certificate, key=self.key)
         if self.route != "direct" and not self.relays:
             raise BadSettings(f'[uplink] relays: expected at least one host:port, because route is "{self.route}"')
         if self.egress_kbit and (self.egress_kbit < EGRESS_KBIT_MIN or not self.egress_interface):
