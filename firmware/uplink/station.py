@@ -16,6 +16,7 @@ from drivers.link import (
     Received,
     Refused,
 )
+from firmware.core.connection import UNANSWERED
 from firmware.core.download import WANTED
 from firmware.core.durable import make_directory
 from firmware.core.envelope import Ack, ack_unpacked
@@ -147,10 +148,11 @@ class UplinkStation:
             self._was_open = True
             self.report.count("windows_opened")
             a.connection.begin_by(now.monotonic.after(min(SPREAD_NS, (state.closes_in_ns or 0) // 20)), now.monotonic)
+        tried = self._of_broker(UNANSWERED)
         may = a.connection.is_up or state.closes_in_ns is None or state.closes_in_ns >= CONNECT_NS
-        if may and (trouble := a.connection.connect_when_due(now)):
+        if may and a.connection.connect_when_due(now):
             self.report.count("disconnected")
-            self._trouble = trouble
+            self._trouble = tried
         if a.connection.is_up and (state.closes_in_ns is None or state.closes_in_ns >= CONNECT_NS):
             b.connection.connect_when_due(now)
 
@@ -258,7 +260,7 @@ class UplinkStation:
     def _lost(self, lane: Lane, reason: str, now: Now) -> None:
         if lane is self._wire.a:
             self.report.count("disconnected")
-            self._trouble = reason if self._was_open and reason != WE_LEFT else self._trouble
+            self._trouble = self._of_broker(reason) if self._was_open and reason != WE_LEFT else self._trouble
             if reason.startswith((OUR_CERTIFICATE_EXPIRED, THEIR_CERTIFICATE_EXPIRED, CA_EXPIRED)):
                 self.report.drop("certificate_expired")  # Health tells it on, and the console shows it: only a person can help.
             self._lose(now, why=reason)
@@ -360,11 +362,12 @@ class UplinkStation:
         if a.is_stuck(now.monotonic):
             # Connected in name only. Another broker may do better.
             self.report.drop("broker_stuck")
-            self._trouble = "the broker answered nothing"
+            why = "the broker answered nothing"
+            self._trouble = self._of_broker(why)
             ending = self._suspect(a)
             a.leave(now)
             self._lose(now)
-            self._set_aside(ending, self._trouble, now)
+            self._set_aside(ending, why, now)
             return
         if b.is_stuck(now.monotonic):
             self.report.drop("broker_stuck")
@@ -400,6 +403,10 @@ class UplinkStation:
             self._standing.drop(name)
 
     # How it stands.
+
+    def _of_broker(self, trouble: str) -> str:
+        """With the name of the broker that is being tried or was lost, where there are several: they have troubles of their own."""
+        return f"{self._wire.a.connection.broker}: {trouble}" if len(self._settings.peers()) > 1 else trouble
 
     def _next_wish(self, now: Monotonic) -> Monotonic | None:
         limit_ns = self._settings.acknowledge_s_max * SECOND

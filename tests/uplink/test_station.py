@@ -613,3 +613,18 @@ def test_another_machine_under_this_name_is_said() -> None:
     assert ([], 8) == (world.disk.list("outbox"), len(set(world.hub.envelopes)))
     world.run(30)
     assert "none" == world.station.report.gauges["broker_trouble"]
+
+
+def test_of_several_brokers_the_one_that_has_the_trouble_is_named() -> None:
+    """One refuses, the other says nothing: which of them has what can be read."""
+    world, said = World(backoff_s_max=3600), set()
+    world.brokers[BROKERS[0]].up = False
+    world.brokers[BROKERS[1]].faults = LinkFaults(delay_ns=10**15)
+    world.before_step = lambda: said.add(world.station.report.gauges.get("broker_trouble"))
+    world.run(60)
+
+    answers = {
+        "first:1883: the broker refused: 0x88",
+        "second:1883: no answer within 15 s: are the name servers reached, and the broker?",
+    }
+    assert answers == {trouble for trouble in said if trouble not in (None, "none yet")}
