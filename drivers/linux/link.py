@@ -7,7 +7,6 @@ uplink's back (paho #492, #698: all its queue in flight at once after a reconnec
 foreign loops by one thread a connection; its callbacks only queue events and wake a socket pair.
 """
 
-import os
 import select
 import socket
 import ssl
@@ -16,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeAlias
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
@@ -27,9 +25,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import NotConnected, TooLarge
 from drivers.link import (
-    CA_EXPIRED,
-    OUR_CERTIFICATE_EXPIRED,
-    THEIR_CERTIFICATE_EXPIRED,
     WE_LEFT,
     Acknowledged,
     Connected,
@@ -41,11 +36,10 @@ from drivers.link import (
     Refused,
     Service,
 )
+from drivers.linux.dial import first_to_answer
+from drivers.linux.link_trouble import hung_up, meaning_of, named, out_of_time, unusable
 
 CONNECT_S_MAX = 5.0  # One attempt; a broker that needs longer is as good as away, and another may be in the list.
-# Between the first tries of two addresses of one name (RFC 8305 §5). A name may have a dozen, and a network without a way to IPv6 drops
-# what goes to the first six in silence: 5 s for each would be more than an attempt has.
-ADDRESS_S = 0.25
 CLOSE_S_MAX = 1.0  # For the farewell to leave; paho's own loop_stop may wait for ever with one publication unacknowledged.
 UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this soon even while we are sending.
 # Publications the broker may hand us before `events` was called. Together with the acknowledgement at `events` it bounds what
@@ -53,30 +47,6 @@ UNACKNOWLEDGED_MS_MAX = 20_000  # TCP_USER_TIMEOUT: a dead path is noticed this 
 RECEIVE_MAXIMUM = 256
 INCOMING_BYTES_MAX = 1 << 20  # Nothing of ours is longer; what is does not get as far as our memory.
 NO_SUBSCRIBERS = 0x10  # RabbitMQ 4 says this and drops the publication.
-# openssl/x509_vfy.h
-X509_V_ERR_CERT_NOT_YET_VALID = 9
-X509_V_ERR_CERT_HAS_EXPIRED = 10
-X509_V_ERR_NOT_CERTIFIED = (18, 19, 20, 21)  # self-signed, itself or above it; nobody known above it; not its issuer's
-# What OpenSSL calls an answer in another tongue: of a broker without TLS, a captive portal, another service.
-NO_TLS = (
-    "WRONG_VERSION_NUMBER",
-    "UNKNOWN_PROTOCOL",
-    "PACKET_LENGTH_TOO_LONG",
-    "RECORD_LAYER_FAILURE",
-    "UNEXPECTED_EOF_WHILE_READING",
-)
-# MQTT 5 §2.4: what a person can do something about, in words.
-MEANINGS = {
-    0x85: "it does not take our name",
-    0x86: "it wants a user we are not",
-    0x87: "it does not let us in",
-    0x88: "it is not available now",
-    0x89: "it is busy",
-    0x8A: "it has banned us",
-    0x8E: "another machine has connected under our name",
-    0x9C: "another broker is to be used",
-    0x9D: "it has moved",
-}
 UNSUPPORTED_VERSION = 0x84  # MQTT 5 §3.2.2.2; paho says it too for the 0x01 of a broker of MQTT 3.1.1
 RETAIN_NOT_SUPPORTED = 0x9A  # Of a will; such a broker ends the connection over any other retained publication (§3.2.2.3.5).
 RECEIVE_MAXIMUM_V311 = 20  # Such a broker tells no limit; this is what mosquitto and paho keep in flight by default.
@@ -159,15 +129,12 @@ class PahoLink:
             return
 
 
-_Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # As getaddrinfo has it.
-
-
 class _Client(Client):
     """paho's, but for how it comes to a socket: its own way is one address after the other, each with the whole time of an attempt."""
 
     def _create_socket_connection(self) -> socket.socket:
         addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        return _first_to_answer([(family, address) for family, _, _, _, address in addresses], within_s=CONNECT_S_MAX)
+        return first_to_answer([(family, address) for family, _, _, _, address in addresses], within_s=CONNECT_S_MAX)
 
 
 _Push: TypeAlias = Callable[["_Connection", LinkEvent, int], None]
@@ -263,15 +230,15 @@ class _Connection:
             if self._too_new and not self._closed:
                 self._connect_anew(MQTTv311)
         except (OSError, ValueError, ssl.SSLError) as trouble:
-            self._reason = self._reason or _named(trouble, self._request)
+            self._reason = self._reason or named(trouble, self._request)
         finally:
             # Also after a mistake of ours in a callback, which goes on to the thread's end and its traceback: paho alone would
             # call itself connected for ever.
-            if not self.is_up and not self._closed and (ours := _out_of_time(self._request.certificate)):
+            if not self.is_up and not self._closed and (ours := out_of_time(self._request.certificate)):
                 # With TLS 1.3 the broker's word about it comes after our handshake, and paho keeps it to itself.
                 self._reason = f"{ours}; {self._reason}" if self._reason else ours
             elif not self._was_up and not self._closed and not self._reason:
-                self._reason = _hung_up(self._request)
+                self._reason = hung_up(self._request)
             self.is_up = False
             self._close_wire()
             self._push(self, Disconnected(self._reason or "the connection was lost"), 0)
@@ -293,7 +260,7 @@ class _Connection:
                     ca_certs=request.ca, certfile=request.certificate, keyfile=request.key, keyfile_password=NO_PASSWORD
                 )
             except (OSError, ValueError) as trouble:
-                self._reason = _unusable(request, trouble)
+                self._reason = unusable(request, trouble)
                 return
         host, _, port = request.broker.rpartition(":")
         properties = None
@@ -352,7 +319,7 @@ class _Connection:
         self, client: Client, user: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._reason = f"the broker refused: {_meaning(code)}"
+            self._reason = f"the broker refused: {meaning_of(code)}"
             self._too_new = code.value == UNSUPPORTED_VERSION
             self._without_retained = code.value == RETAIN_NOT_SUPPORTED and self._retains
             return
@@ -367,7 +334,7 @@ class _Connection:
     ) -> None:
         self.is_up = False
         if flags.is_disconnect_packet_from_server:
-            self._reason = self._reason or f"the broker ended the connection: {_meaning(code)}"
+            self._reason = self._reason or f"the broker ended the connection: {meaning_of(code)}"
         elif self._closed:
             self._reason = self._reason or WE_LEFT
 
@@ -391,136 +358,6 @@ class _Connection:
         except UnicodeDecodeError:
             topic = ""  # Nobody's topic; the station counts it as unexpected.
         self._push(self, Received(topic, bytes(message.payload)), message.mid)
-
-
-def _first_to_answer(addresses: Sequence[tuple[int, _Address]], *, within_s: float) -> socket.socket:
-    """A connection to whichever of these does, tried in this order. Raises OSError: what the last to answer said, or that time is over."""
-    until, waiting = time.monotonic() + within_s, deque(addresses)
-    between_s = min(ADDRESS_S, within_s / 2 / max(1, len(addresses)))
-    trying: dict[int, socket.socket] = {}
-    poll, next_at = select.poll(), 0.0
-    trouble: OSError | None = None
-    try:
-        while (waiting or trying) and (now := time.monotonic()) < until:
-            if waiting and (now >= next_at or not trying):
-                family, address = waiting.popleft()
-                next_at = now + between_s
-                try:
-                    wire = _begun(family, address)
-                except OSError as failed:  # No such family here, no route.
-                    trouble = trouble or failed  # What an address answered says more.
-                    continue
-                trying[wire.fileno()] = wire
-                poll.register(wire.fileno(), select.POLLOUT)
-                continue
-            for descriptor, _ in poll.poll(max(0, (min(next_at, until) if waiting else until) - now) * 1000):
-                poll.unregister(descriptor)
-                wire = trying.pop(descriptor)
-                if not (error := wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-                    return wire
-                wire.close()
-                # By its number Python chooses the kind: ConnectionRefusedError and the like.
-                trouble = OSError(error, os.strerror(error))
-    finally:
-        for wire in trying.values():
-            wire.close()
-    raise trouble if trouble is not None and not trying and not waiting else TimeoutError
-
-
-def _begun(family: int, address: _Address) -> socket.socket:
-    """A socket on its way to be connected. Raises OSError."""
-    wire = socket.socket(family, socket.SOCK_STREAM)
-    wire.setblocking(False)
-    try:
-        wire.connect(address)
-    except BlockingIOError:
-        pass
-    except OSError:
-        wire.close()
-        raise
-    return wire
-
-
-def _meaning(code: ReasonCode) -> str:
-    """As 0x87, and what that is if it is known."""
-    meaning = MEANINGS.get(code.value)
-    return f"{code.value:#04x}, {meaning}" if meaning else f"{code.value:#04x}"
-
-
-def _named(trouble: Exception, request: LinkRequest) -> str:
-    if isinstance(trouble, ssl.SSLCertVerificationError):
-        return _not_verified(trouble, request)
-    reason = getattr(trouble, "reason", None)
-    if request.ca is not None and (isinstance(trouble, ConnectionResetError) or reason in NO_TLS):
-        return f"no TLS is spoken there ({reason or 'reset'}): it may be the wrong port, or a portal answers in its place"
-    if isinstance(trouble, ssl.SSLError):
-        return f"TLS: {trouble.reason or trouble}"
-    if isinstance(trouble, UnicodeError):
-        return f"{request.broker.rpartition(':')[0]!r} is no host name"
-    if type(trouble) in (OSError, socket.gaierror):  # Its kind says nothing: no route, no such name.
-        return str(trouble.args[-1])
-    return type(trouble).__name__
-
-
-def _not_verified(trouble: ssl.SSLCertVerificationError, request: LinkRequest) -> str:
-    """Whose certificate it is, and what a person should look at first; where it is about time, this may be our clock."""
-    if trouble.verify_code == X509_V_ERR_CERT_HAS_EXPIRED:
-        # OpenSSL does not tell Python which certificate of the chain it means.
-        is_ca = (times := _times(request.ca)) is not None and times[1] < _clock_s()
-        return f"{CA_EXPIRED if is_ca else THEIR_CERTIFICATE_EXPIRED}; our clock says {_today()}"
-    if trouble.verify_code == X509_V_ERR_CERT_NOT_YET_VALID:
-        return f"the broker's certificate is not valid yet; our clock says {_today()}"
-    if trouble.verify_code in X509_V_ERR_NOT_CERTIFIED:
-        return f"ca does not certify the broker, or it does not show what is between: {trouble.verify_message}"
-    return f"the broker's certificate: {trouble.verify_message}"
-
-
-def _unusable(request: LinkRequest, trouble: Exception) -> str:
-    """Which of the TLS files it is, as the settings call them, and what is wrong with it."""
-    for name, path in (("ca", request.ca), ("certificate", request.certificate), ("key", request.key)):
-        try:
-            data = Path(path).read_bytes() if path is not None else b""
-        except OSError as unreadable:
-            return f"{name} cannot be read: {unreadable.strerror}"
-        if name == "key" and b"ENCRYPTED" in data:
-            return "key has a pass phrase; expected one without"
-    return f"ca, certificate and key cannot be used: {getattr(trouble, 'reason', None) or trouble}"
-
-
-def _hung_up(request: LinkRequest) -> str:
-    """An attempt ended, and nobody said why: what a person should look at first."""
-    if request.ca is None:
-        return "the broker hung up at once; it may want TLS"
-    return f"the broker hung up after TLS; it may {'not take our certificate' if request.certificate else 'want a certificate'}"
-
-
-def _out_of_time(path: str | None) -> str:
-    """What is wrong with the time of our certificate by our clock, "" if nothing is. Asked only when an attempt has failed."""
-    if (times := _times(path)) is None or times[0] <= _clock_s() <= times[1]:
-        return ""
-    what = OUR_CERTIFICATE_EXPIRED if times[1] < _clock_s() else "our certificate is not valid yet"
-    return f"{what}; our clock says {_today()}"
-
-
-def _times(path: str | None) -> tuple[float, float] | None:
-    """From when to when a certificate is valid, seconds of UTC; None where there is none, or it does not read. The library is 6 MiB."""
-    if path is None:
-        return None
-    from cryptography import x509
-
-    try:
-        certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
-    except (OSError, ValueError):
-        return None  # The attempt has failed for that, and says so.
-    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
-
-
-def _clock_s() -> float:
-    return time.clock_gettime(time.CLOCK_REALTIME)
-
-
-def _today() -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(_clock_s()))
 
 
 def _drain(end: socket.socket) -> None:
