@@ -1,7 +1,8 @@
 """Evidence as it comes in: parts put together in order into one pcapng file, visible when it is whole.
 
 Several sections one after another are one valid pcapng file (draft-ietf-opsawg-pcapng §3). The repository says how many bytes of the
-hidden file count, so that a part appended twice, before and after a crash, is there once.
+hidden file count, so that a part appended twice, before and after a crash, is there once. Where the file has fewer, as beside a database
+that was restored alone, the parts before are gone, and their box has been told to forget them: it begins anew with what still comes.
 """
 
 import hashlib
@@ -45,8 +46,9 @@ class Evidence:
         for state in self._repository.complete_evidence():
             self.finish(state)
 
-    def take(self, envelope: Envelope, content: bytes, now_tai_ns: int) -> EvidenceState:
-        """One part, within the caller's transaction: on the disk before the transaction ends.
+    def take(self, envelope: Envelope, content: bytes, now_tai_ns: int) -> tuple[EvidenceState, int]:
+        """One part, within the caller's transaction: on the disk before the transaction ends. Beside how far it has come, how many parts
+        that were here before are gone.
 
         Raises BadItem (no evidence at all), TooFarAhead, DiskFull, DiskFailed.
         """
@@ -58,7 +60,8 @@ class Evidence:
         if state.box != envelope.box:
             raise BadItem("expected evidence from the box that was asked")
         if state.is_complete or held.part < state.parts:
-            return state
+            return state, 0
+        gone = 0
         if held.part - state.parts > PARTS_AHEAD_MAX:
             raise TooFarAhead(f"expected part {state.parts}, got {held.part}")
         if held.part > state.parts:
@@ -67,11 +70,17 @@ class Evidence:
             durable.replace(self._disk, HELD, f"{command.hex()}-{held.part:06d}", content)
             self._repository.hold_part(command, held)
         else:
+            if state.size and not self._has(state):
+                gone, state = state.parts, replace(state, size=0, frames=0)
             state = self._append(state, held, content)
             while not state.is_complete and (following := self._repository.take_held_part(command, state.parts)) is not None:
-                state = self._append(state, following, self._disk.read(f"{HELD}/{command.hex()}-{following.part:06d}"))
+                try:
+                    waited = self._disk.read(f"{HELD}/{command.hex()}-{following.part:06d}")
+                except Missing:
+                    gone, following, waited = gone + 1, replace(following, frames=0), b""
+                state = self._append(state, following, waited)
         self._repository.put_evidence(state, now_tai_ns)
-        return state
+        return state, gone
 
     def finish(self, state: EvidenceState) -> None:
         """It is complete and committed: make it visible, say what it is, and clear away. Twice is as good as once."""
@@ -95,6 +104,12 @@ class Evidence:
                     self._disk.remove(f"{HELD}/{entry}")
                 except Missing:
                     continue
+
+    def _has(self, state: EvidenceState) -> bool:
+        try:
+            return self._disk.size(f"{EVIDENCE}/.{state.command.hex()}.pcapng") >= state.size
+        except Missing:
+            return False
 
     def _append(self, state: EvidenceState, held: HeldPart, content: bytes) -> EvidenceState:
         path = f"{EVIDENCE}/.{state.command.hex()}.pcapng"

@@ -36,6 +36,7 @@ SEARCHED, CANCELLED = "searched", "cancelled"
 CAUSE_MAX = 256  # of why a box refused
 DETAIL_MAX = 1024  # characters of what is said about a command
 AGAIN_NS = SECOND  # After the database or the disk refused.
+GONE = "some of what had come is gone from this hub"  # behind all else that is said of evidence
 
 
 @dataclass(slots=True)
@@ -292,12 +293,14 @@ class HubStation:
                 self._take_group(envelope, messages_unpacked(content), outcome, count, now)
             else:
                 self._consequences.adopt(envelope, stamp)
-                state = self._evidence.take(envelope, content, stamp)
+                state, gone = self._evidence.take(envelope, content, stamp)
+                if gone:
+                    self.report.drop("evidence_gone", gone)
                 count("evidence_parts")
                 if state.is_complete:
                     outcome.evidence.append(state)
                 # Evidence is an answer too, and comes before the box's words about it, which wait for their group.
-                detail = self._said_of(state, envelope)
+                detail = self._said_of(state, envelope, is_gone=gone > 0)
                 word = "accepted" if not state.is_complete else CANCELLED if detail.startswith(CANCELLED) else "done"
                 self._answered(state.command, word, envelope.box, outcome, stamp, detail=detail)
         except BadItem as trouble:
@@ -310,11 +313,14 @@ class HubStation:
             count("bytes", len(data))
         return envelope.identity
 
-    def _said_of(self, state: EvidenceState, envelope: Envelope) -> str:
-        """What is said of a request for evidence; parts come in any order, and the last one's word stands."""
+    def _said_of(self, state: EvidenceState, envelope: Envelope, *, is_gone: bool) -> str:
+        """What is said of a request for evidence; parts come in any order, and the last one's word stands. is_gone: some were lost here."""
         before, now = self._repository.command_detail(state.command), _so_far(envelope)
+        if before.endswith(GONE):
+            before, is_gone = before.removesuffix(GONE).removesuffix("; "), True
         detail = before if before and not before.startswith(SEARCHED) and envelope.facts.get("last") != 1 else now
-        return "" if state.is_complete and detail.startswith(SEARCHED) else detail
+        detail = "" if state.is_complete and detail.startswith(SEARCHED) else detail
+        return "; ".join(filter(None, (detail, GONE if is_gone else "")))
 
     def _take_group(
         self, envelope: Envelope, messages: Sequence[Message], outcome: _Outcome, count: Callable[..., None], now: Now

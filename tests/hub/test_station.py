@@ -398,6 +398,32 @@ def test_evidence_appended_and_not_committed_is_appended_once(world: World) -> N
     assert section(0) + section(1) == world.disk.read(f"evidence/{COMMAND.hex()}.pcapng")
 
 
+@pytest.mark.parametrize("left", [None, 5])
+def test_evidence_whose_beginning_is_gone(world: World, left: int | None) -> None:
+    """(S2-107) A database that was restored beside less: what still comes is kept, what is gone is said, and everybody else is heard."""
+    for number in (0, 1, 3):
+        world.say("p2", packed(part(number)))
+    world.run()
+    world.disk.remove(f"evidence/.{COMMAND.hex()}.pcapng")
+    if left is not None:
+        world.disk.write(f"evidence/.{COMMAND.hex()}.pcapng", section(0)[:left])
+    world.disk.remove(f"held/{COMMAND.hex()}-000003")
+    world.restart()
+    alarm = group(said("alarm"))
+    for envelope in (part(2, searched_percent=50), alarm):
+        world.say("p2", packed(envelope))
+    world.run()
+    assert {alarm.identity, part(2, searched_percent=50).identity} <= set(world.committed())
+    assert {"evidence_gone": 3} == world.drops
+    world.say("p2", packed(part(4, last=True, not_held="before 10:15")))
+    world.run()
+
+    assert section(2) + section(4) == world.disk.read(f"evidence/{COMMAND.hex()}.pcapng")
+    (row,) = world.repository.rows("select parts, frames, complete from evidence")
+    assert (5, 4, 1) == tuple(row)
+    assert "not held: before 10:15; some of what had come is gone from this hub" == world.repository.command_detail(COMMAND)
+
+
 def test_evidence_complete_before_the_power_went(world: World) -> None:
     """Committed and not yet visible: start-up makes it so."""
     world.say("p2", packed(part(0, last=True)))
