@@ -392,9 +392,14 @@ function plot({ device, method, points }) {
 let clocksKnown = new Map(); // box → [its entry, its devices → their points]; a device that is silent for a while keeps its own
 let clocksNumber = 0;
 async function lookAtClocks() {
-  const [mine, after] = [turn, clocksNumber];
+  const [mine, after, shown] = [turn, clocksNumber, newest()];
   const answer = await get(`/api/clocks?${new URLSearchParams({ after, ...(chosen.box ? { box: chosen.box } : {}) })}`);
   if (mine !== turn || after !== clocksNumber) return; // Another look brought it meanwhile.
+  // Of a database that was restored: what arrives has numbers that were here already, and the stream is asked for greater ones.
+  if (answer.number < shown) {
+    load();
+    return;
+  }
   if (answer.whole) clocksKnown = new Map();
   clocksNumber = answer.number;
   for (const clock of answer.clocks) {

@@ -494,6 +494,22 @@ def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None
     page.close()
 
 
+def test_a_hub_whose_database_was_restored(hub: Hub, watched: Watched) -> None:
+    """(S2-121) Yesterday's numbers are given anew: a page that was open shows what arrives, and does not wait for greater ones."""
+    hub.add("of yesterday")
+    for number in range(3):
+        hub.add(f"today {number}")
+    expect(watched.rows).to_have_count(4)
+    with hub.repository.transaction():  # What is left of it then.
+        hub.repository.change("delete from messages where number > 1")
+        hub.repository.change("update sqlite_sequence set seq = 1 where name = 'messages'")
+    hub.add("alarm")
+
+    expect(watched.rows).to_have_text([re.compile("alarm"), re.compile("of yesterday")])
+    hub.add("another")
+    expect(watched.rows).to_have_count(3)
+
+
 def test_a_hub_whose_station_hears_nobody(hub: Hub, watched: Watched) -> None:
     """(S2-121) The page is another process: that it is served is no word of the one that takes in, which has no broker or is dead."""
 
