@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from firmware.core.envelope import Envelope, Order
 from firmware.core.errors import Trouble
@@ -64,10 +65,15 @@ class Repository:
                     self._base.execute(f"alter table {table} add column {column} {kind}")
             self._base.execute("create index if not exists messages_by_received on messages (box, received_tai_ns)")
             self._base.execute("commit")
+        self._path, self._place = path, _place(path)
 
     def close(self) -> None:
         """Give the database up."""
         self._base.close()
+
+    def is_in_place(self) -> bool:
+        """Whether what is written here is what the next start will find. SQLite goes on writing to a file that nobody finds any more."""
+        return _place(self._path) == self._place
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -75,6 +81,10 @@ class Repository:
         with _troubles():
             self._base.execute("begin immediate")
             try:
+                if not self.is_in_place():
+                    raise RepositoryFailed(
+                        f"expected the database {self._path} to stay while it is in use, it was removed or replaced; start the hub anew"
+                    )
                 yield
                 self._base.execute("commit")
             except BaseException:
@@ -310,6 +320,14 @@ def _as_json(fields: Mapping[str, Field]) -> str:
     return json.dumps(
         {name: str(value) if isinstance(value, float) and math.isinf(value) else value for name, value in fields.items()}
     )
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

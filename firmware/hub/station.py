@@ -98,7 +98,7 @@ class HubStation:
         except RepositoryFailed:
             # Nothing of this wake is in the repository and nothing was acknowledged: the boxes send it again.
             self._seen.clear()
-            self._refused("repository_failed")
+            self._refused("repository_failed" if self._repository.is_in_place() else "database_gone")
             again = now.monotonic.after(AGAIN_NS)
         except (DiskFull, DiskFailed) as trouble:
             self._refused("disk_full" if isinstance(trouble, DiskFull) else "disk_failed")

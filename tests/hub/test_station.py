@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -634,6 +636,27 @@ def test_a_transaction_that_cannot_be_committed_is_over(world: World) -> None:
         world.repository.count("after")
 
     assert {"after": 1} == world.repository.figures()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_nothing_is_acknowledged_that_the_next_start_will_not_find(world: World, tmp_path: Path, is_replaced: bool) -> None:
+    """(S2-120) A database that is removed, or another one put in its place, while the hub runs: the boxes keep theirs until it is started anew."""
+    path = Path(world.settings.database)
+    with closing(sqlite3.connect(path)) as base, closing(sqlite3.connect(tmp_path / "backup")) as copy:
+        base.backup(copy)
+    path.unlink()
+    if is_replaced:
+        (tmp_path / "backup").rename(path)
+    alarm = group(said("alarm"))
+    world.say("p1", packed(alarm))
+    world.run()
+    assert ([], "database_gone") == (world.committed(), world.station.report.gauges["refused"])
+    world.repository.close()
+    world.restart()
+    world.say("p1", packed(alarm))
+    world.run()
+
+    assert ([alarm.identity], ["alarm"]) == (world.committed(), world.texts())
 
 
 @pytest.mark.parametrize(
