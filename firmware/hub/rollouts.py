@@ -29,6 +29,8 @@ RUNNING, HALTED, DONE, BACK = "running", "halted", "done", "back"
 LOOK_NS = 5 * SECOND  # What boxes say is looked at at once; this is for time alone, and for what the page wrote down.
 STEP_NS = 10 * SECOND  # A clock that is merely steered is off by less between two looks.
 AHEAD_NS = 300 * SECOND  # As a box allows its hub ([command] clock_tolerance_s); and what arrives out of order does so within it.
+# A database that was restored makes orders anew under the identities of those its boxes had meanwhile. Each attempt has another; so many at most.
+REPLAYED = "c.state = 'refused' and c.detail = 'replayed' and m.attempts < 8"
 OUTCOMES_BAD = ("refused", "stays test", "taken back")
 # A box that a later roll-out has: what it runs now is that one's doing.
 NOT_SINCE = "not exists (select 1 from members n where n.box = m.box and n.rollout > m.rollout)"
@@ -213,11 +215,11 @@ class Rollouts:
         )
 
     def _hear_refusals(self, number: int, stamp: int) -> None:
-        """Orders that a box refused before they came as far as a version."""
+        """Orders that a box refused before they came as far as a version, but for those that it takes under another identity."""
         self._repository.change(
             f"update members set state = '{FAILED}', since_tai_ns = ?, cause = coalesce((select 'it refused: ' || c.detail from commands c"
-            " where c.identity = members.command), cause) where rollout = ? and state = ? and command in"
-            " (select identity from commands where state = 'refused')",
+            " where c.identity = members.command), cause) where rollout = ? and state = ? and command in (select c.identity from commands c"
+            f" join members m on m.command = c.identity where c.state = 'refused' and not ({REPLAYED}))",
             stamp, number, OFFERED,
         )  # fmt: skip
 
@@ -228,7 +230,7 @@ class Rollouts:
             row["box"]
             for row in self._repository.rows(
                 "select m.box from members m join commands c on c.identity = m.command where m.rollout = ? and m.state = ?"
-                " and c.state in ('expired', 'cancelled')",
+                f" and (c.state in ('expired', 'cancelled') or {REPLAYED})",
                 number, OFFERED,
             )
         ]  # fmt: skip

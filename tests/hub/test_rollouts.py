@@ -1,7 +1,9 @@
 """A hub rolls a version out to a fleet in virtual time: phases, halts, silence, hours, restarts. The boxes' words are the test's."""
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,26 @@ def test_one_that_fails_an_hour_later_halts_too(make_fleet):
 
     assert "halted" == fleet.state()
     assert "it failed an hour later" in str(fleet.shown()["cause"])
+
+
+def test_a_roll_out_that_is_begun_again_after_a_restore(make_fleet, tmp_path):
+    """Its number is given anew, and with it the identities of orders the boxes have had: they take it, and none has failed. (S1-03)"""
+    fleet = make_fleet(rollout_phases=("all",))
+    fleet.publish(fleet.edition())
+    with closing(sqlite3.connect(fleet.settings.database)) as base, closing(sqlite3.connect(tmp_path / "yesterday")) as copy:
+        base.backup(copy)
+    fleet.roll_out()
+    fleet.run(100, until=lambda: len(fleet.asked()) == 20)
+    fleet.run(25)  # They have accepted, and none is official yet.
+    assert [] == fleet.board.disk.list("commands/outgoing")
+    fleet.hub.stop(fleet.board.clock.now())
+    fleet.repository.close()
+    (tmp_path / "yesterday").replace(fleet.settings.database)
+    fleet.start()
+    fleet.roll_out()
+    fleet.run(2000, until=lambda: fleet.state() != "running")
+
+    assert ("done", {"good": 20}) == (fleet.state(), fleet.shown()["counts"])
 
 
 def test_official_and_unwell_is_not_good(make_fleet):
