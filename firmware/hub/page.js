@@ -476,12 +476,13 @@ function showBoxes() {
   for (const box of boxes) option(box.name);
 }
 
+const offered = new Set(); // by its own count: to look among thousands for each of thousands takes a browser seconds, at every look
 function option(box) {
-  const select = $("box");
-  if (!box || [...select.options].some((known) => known.value === box)) return;
+  if (!box || offered.has(box)) return;
+  offered.add(box);
   const made = text("option", box);
   made.value = box;
-  select.append(made);
+  $("box").append(made);
 }
 
 async function look() {

@@ -494,6 +494,22 @@ def test_a_hub_that_goes_away_and_comes_back(hub: Hub, browser: Browser) -> None
     page.close()
 
 
+def test_a_fleet_of_thousands_is_not_looked_through_for_each_of_its_boxes(hub: Hub, watched: Watched) -> None:
+    """(S2-120) Each look shows them all, and offers each to choose from once: a fleet ten times as large is ten times the work, not a hundred."""
+    with hub.repository.transaction():
+        for number in range(200):
+            hub.repository.box_seen(Topic("site-1", f"box-{number:03d}", "state"), TAI)
+    hub.knock()
+    expect(watched.page.locator("#boxes > li")).to_have_count(201)
+    counting = """Object.defineProperty($("box"), "options", {get() { window.looks = (window.looks ?? 0) + 1; return this.children; }})"""
+    watched.page.evaluate(counting)
+    watched.page.evaluate("showBoxes()")
+
+    assert 0 == watched.page.evaluate("window.looks ?? 0")
+    names = watched.page.locator("#box option").all_inner_texts()[1:]
+    assert sorted(names) == sorted({"box-1", *(f"box-{number:03d}" for number in range(200))})
+
+
 def test_a_hub_whose_database_was_restored(hub: Hub, watched: Watched) -> None:
     """(S2-121) Yesterday's numbers are given anew: a page that was open shows what arrives, and does not wait for greater ones."""
     hub.add("of yesterday")
