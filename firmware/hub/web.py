@@ -165,11 +165,12 @@ class Page:
             },
         )
 
-    def look_at(self, standing: Standing, now: Now) -> bool:
-        """Whether it stands otherwise than before."""
+    def look_at(self, standing: Standing, now: Now, *, disk: str) -> bool:
+        """Whether it stands otherwise than before. disk: what is wrong with the one they share; "" for nothing."""
         former = self.trouble
         try:
-            self.trouble = standing.trouble(now.monotonic, tai_ns=now.timestamp.tai_ns)
+            # What the other process says of itself is then what it said last, before it found no room for more.
+            self.trouble = disk or standing.trouble(now.monotonic, tai_ns=now.timestamp.tai_ns)
         except DiskFailed:
             self.trouble = "its disk cannot be read"
         return self.trouble != former
@@ -488,12 +489,14 @@ def serve(board: Board, settings: HubSettings) -> None:
             break
         board.supervisor.alive()
         figures.gauge("pages_open", newsroom.listeners)
-        if page.look_at(standing, now):
-            newsroom.knock()  # Who has died does not.
+        disk = ""
         try:
             report.publish(board.disk, "web", [figures], now)
-        except (DiskFull, DiskFailed):
-            pass  # As Loop._report: the next ones come in two seconds, and who looks at a full hub needs the page.
+        except (DiskFull, DiskFailed) as trouble:
+            # As Loop._report: the next ones come in two seconds, and who looks at a full hub needs the page.
+            disk = "its disk is full" if isinstance(trouble, DiskFull) else "its disk cannot be written"
+        if page.look_at(standing, now, disk=disk):
+            newsroom.knock()  # Who has died does not.
         until = now.monotonic.after(ALIVE_EVERY_NS)
         bell.wait(until)
         if board.clock.now().monotonic < until:

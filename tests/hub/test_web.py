@@ -25,6 +25,7 @@ from firmware.core.envelope import Order, command_unpacked, order_unpacked
 from firmware.core.errors import DiskFailed, DiskFull
 from firmware.core.message import Message, Priority, Severity
 from firmware.core.presence import Presence
+from firmware.core.report import Report, publish
 from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.signature import is_signed_by
 from firmware.core.topics import Topic
@@ -111,7 +112,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def test_a_full_disk_does_not_end_the_page(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says of itself finds no room; who looks is answered as before, and the keeper hears that it lives."""
+    """What it says of itself finds no room; who looks is told so, not what the hub said of itself before, and the keeper hears that it lives."""
+    publish(hub.board.disk, "hub", [Report("hub", gauges={"brokers": 0})], hub.board.clock.now())
     refused = threading.Semaphore(0)
 
     def full(path: str, data: object) -> None:
@@ -122,8 +124,8 @@ def test_a_full_disk_does_not_end_the_page(hub: Hub, monkeypatch: pytest.MonkeyP
         disk.setattr(hub.board.disk, "write", full)
         for _ in range(2):
             assert refused.acquire(timeout=10)
+        assert "its disk is full" == hub.get("/api/boxes")["trouble"]
     assert hub.thread.is_alive()
-    hub.get("/api/boxes")
 
 
 def test_messages_in_order_of_arrival_and_by_choice(hub: Hub) -> None:
