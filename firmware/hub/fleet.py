@@ -119,8 +119,20 @@ class Fleet:
         raise HubFailed("expected messages for as long as they are watched, the connection to the hub ended")
 
     def retrieve(self, wish: Wish, progress: Callable[[Plain], None]) -> Plain:
-        """Ask for evidence and wait until it is complete, refused or expired; the last state the hub told. progress: each change."""
-        command = self._json("/api/evidence", body=wish.as_json())["command"]
+        """Ask for evidence and wait until it is complete, refused or expired; the last state the hub told. progress: each change.
+
+        Raises HubFailed, which says where it will be: it was asked for, and comes whether somebody waits or not.
+        """
+        command = str(self._json("/api/evidence", body=wish.as_json())["command"])
+        try:
+            return self._followed(command, progress)
+        except (HubFailed, TimeoutError, ConnectionResetError, ConnectionAbortedError, http.client.HTTPException) as trouble:
+            raise HubFailed(
+                f"{trouble or type(trouble).__name__}; {wish.box} goes on with {command}, complete it is at"
+                f" {self._address}/evidence/{command}.pcapng"
+            ) from None
+
+    def _followed(self, command: str, progress: Callable[[Plain], None]) -> Plain:
         with self._open("/api/events?after=9007199254740991", timeout=STREAM_S_MAX) as news:
             state: Plain = {}
             while True:
@@ -334,7 +346,7 @@ def _next_event(stream: Any) -> None:  # Any: as above
     for line in stream:
         if line.startswith(b"event:"):
             return
-    raise HubFailed("the hub ended the connection")
+    raise HubFailed("expected the hub to say more, it ended the connection")
 
 
 def _poured(answer: Any, into: Sink) -> int:  # Any: as above

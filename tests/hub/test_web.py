@@ -674,6 +674,21 @@ def test_the_command_line_retrieves(hub: Hub) -> None:
     assert b"section" == into.getvalue()
 
 
+def test_the_command_line_says_where_it_will_be_when_the_hub_goes_away(hub: Hub) -> None:
+    """(S2-107) The order is on its way: whoever waited is told of it, and need not ask the box for the same frames once more."""
+    hub.add(1)
+    url, seen = f"http://127.0.0.1:{hub.port}", []
+
+    def end(state: dict[str, object]) -> None:
+        seen.append(state["command"])
+        hub.end()
+
+    with pytest.raises(HubFailed) as trouble, understood(url):
+        Fleet(url).retrieve(Wish(box="box-1", since_utc_ns=1, until_utc_ns=2), end)
+
+    assert f"box-1 goes on with {seen[0]}, complete it is at {url}/evidence/{seen[0]}.pcapng" in str(trouble.value)
+
+
 class Cut:
     """A line to the hub that breaks after so many bytes of each answer; what was asked over it."""
 
