@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import select
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,6 +109,30 @@ def fleet(tmp_path: Path, broker: RealBroker) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path, broker)
     fleet.meet()
     yield fleet
+    fleet.end()
+
+
+def test_a_restored_hub_gets_again_what_it_lacks(tmp_path: Path, broker: RealBroker) -> None:
+    """As docs/uplink.md says: what was committed after the backup is in the box's sent/; back in outbox/ it is sent again, and absorbed."""
+    fleet = Fleet(tmp_path, broker)
+    fleet.meet()
+    first = [fleet.publish(number) for number in range(3)]
+    fleet.run(fleet.empty)
+    with sqlite3.connect(fleet.database) as base, sqlite3.connect(tmp_path / "backup.sqlite") as copy:
+        base.backup(copy)
+    later = [fleet.publish(number) for number in range(3, 6)]
+    fleet.run(fleet.empty)
+    fleet.end()
+    for ending in ("-wal", "-shm"):
+        Path(fleet.database + ending).unlink(missing_ok=True)
+    (tmp_path / "backup.sqlite").rename(fleet.database)
+    fleet = Fleet(tmp_path, broker)
+    assert first == fleet.arrived()
+    for path in (tmp_path / "box" / "sent").iterdir():
+        path.rename(tmp_path / "box" / "outbox" / path.name)
+    fleet.run(fleet.empty)
+
+    assert sorted(first + later) == sorted(fleet.arrived())
     fleet.end()
 
 
