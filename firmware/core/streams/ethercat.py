@@ -6,7 +6,9 @@
 Process data is what logical commands carry (LRD, LWR, LRW); a word is 16 bits, little endian, and an odd byte at the end is one more.
 Beside it, cyclic frames read a slave's state (register 0x0130) and distribute time (0x0910); both are samples as well. Anything else in
 the frame (configuration, mailboxes) is somebody's question or answer, and the frame stays. So does one whose working counter is not what it
-was: that is how a slave says that it is gone, or back, while all the data stand still. Source: ETG.1000.4; IEC 61158-4-12.
+was: that is how a slave says that it is gone, or back, while all the data stand still; and one with another state than before. Flags among
+the process data are not known for what they are: to see each of their changes, ask for the stream without error (`change`, `…=0`).
+Source: ETG.1000.4; IEC 61158-4-12.
 
 A frame is heard on its way out and on its way back, when the slaves have written into it: two senders to us, the first slave marks the
 source address of the second.
@@ -16,10 +18,10 @@ import struct
 
 from firmware.core.frame import Frame
 from firmware.core.streams.sample import NOTHING, VALUES_MAX, Decoded, Sample
+from firmware.core.streams.states import States
 
 ETHERTYPE = 0x88A4
 DATAGRAMS_MAX = 16
-COUNTERS_MAX = 1_024
 _LOGICAL = {10: "LRD", 11: "LWR", 12: "LRW"}
 _READS = frozenset({1, 4, 7})  # APRD, FPRD, BRD
 _DISTRIBUTES = frozenset({13, 14})  # ARMW, FRMW
@@ -28,13 +30,13 @@ _DATAGRAM = struct.Struct("<BBHHHH")
 
 
 class EtherCat:
-    """Remembers the last working counter of at most COUNTERS_MAX streams; of further ones every frame stays."""
+    """Remembers each stream's last working counter, and each slave's last state."""
 
     name = "ethercat"
     filter = f"ether proto 0x{ETHERTYPE:04x}"
 
     def __init__(self) -> None:
-        self._counters: dict[tuple[bytes, str], bytes] = {}
+        self._states = States()
 
     def decode(self, frame: Frame, data: bytes, stamp_ns: int) -> Decoded:
         """See sample.Decoder."""
@@ -60,18 +62,12 @@ class EtherCat:
                 whole = False
             else:
                 samples.append(sample)
-                whole &= self._counts_as_before((frame.source_mac, sample.stream), data[at - 2 : at])
+                # A state is said whole; of anything else only how many slaves took part.
+                said = start if offset == _AL_STATUS and command in _READS else at - 2
+                whole &= self._states.as_before((frame.source_mac, command, sample.stream), data[said:at])
             if not size & 0x8000:
                 return Decoded(tuple(samples), whole and at == end and bool(samples))
         return Decoded(tuple(samples))
-
-    def _counts_as_before(self, key: tuple[bytes, str], counter: bytes) -> bool:
-        """Whether as many slaves took part as the last time. The first time there is nothing to miss: a stream's first sample stays."""
-        before = self._counters.get(key)
-        if before is None and len(self._counters) >= COUNTERS_MAX:
-            return False
-        self._counters[key] = counter
-        return before is None or before == counter
 
 
 def _sample(command: int, position: int, offset: int, data: bytes, stamp_ns: int) -> Sample | None:

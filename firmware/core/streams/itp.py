@@ -12,6 +12,9 @@ Robot to console, 52 bytes:
 Little endian, as its machines write it.
 Source: uw-biorobotics/raven2 include/itp_teleoperation.h.
 
+Buttons, the surgeon's engagement, the run level and the joint limits are states: a frame where one of them, the packet's type or its
+version is not what it was stays.
+
 Increments do not add up to the way any more when some are left out: sampling by change keeps the motion's shape, sampling at a rate
 keeps only glimpses of its speed.
 """
@@ -20,10 +23,14 @@ import struct
 
 from firmware.core.frame import UDP, Frame
 from firmware.core.streams.sample import NOTHING, Decoded, Sample
+from firmware.core.streams.states import States
 
 PORT = 36_000
 _CONSOLE = struct.Struct("<12x6i8d5i4x")
 _ROBOT = struct.Struct("<16x6iiI4x")
+# Type and version, then what of the values is a state.
+_CONSOLE_STATES = struct.Struct("<4x8s88x8s8x4s4x")
+_ROBOT_STATES = struct.Struct("<8x8s24x8s4x")
 _UNIT_MAX = 1.001
 _SIDES = ("left", "right")
 
@@ -42,6 +49,9 @@ class Itp:
     name = "itp"
     filter = f"udp port {PORT}"
 
+    def __init__(self) -> None:
+        self._states = States()
+
     def decode(self, frame: Frame, data: bytes, stamp_ns: int) -> Decoded:
         """See sample.Decoder."""
         if frame.protocol != UDP or PORT not in (frame.source_port, frame.destination_port):
@@ -52,12 +62,22 @@ class Itp:
             # Whoever else uses the port: parts of a unit quaternion are never above 1, and other things read as one rarely below.
             if not all(-_UNIT_MAX <= part <= _UNIT_MAX for part in values[6:14]):
                 return NOTHING
-            return _sample("itp/console", CONSOLE_NAMES, values, stamp_ns)
+            return self._said("itp/console", CONSOLE_NAMES, values, _CONSOLE_STATES, frame, data, stamp_ns)
         if size == _ROBOT.size:
             values = _ROBOT.unpack_from(data, frame.payload_start)
-            return _sample("itp/robot", ROBOT_NAMES, values, stamp_ns)
+            return self._said("itp/robot", ROBOT_NAMES, values, _ROBOT_STATES, frame, data, stamp_ns)
         return NOTHING
 
-
-def _sample(stream: str, names: tuple[str, ...], values: tuple[float, ...], stamp_ns: int) -> Decoded:
-    return Decoded((Sample(stream, "motion", stamp_ns, tuple(map(float, values)), names),), whole=True)
+    def _said(
+        self,
+        stream: str,
+        names: tuple[str, ...],
+        values: tuple[float, ...],
+        states: struct.Struct,
+        frame: Frame,
+        data: bytes,
+        stamp_ns: int,
+    ) -> Decoded:
+        key = (stream, frame.vlans, frame.source_ip, frame.destination_ip, frame.source_port, frame.destination_port)
+        is_as_before = self._states.as_before(key, b"".join(states.unpack_from(data, frame.payload_start)))
+        return Decoded((Sample(stream, "motion", stamp_ns, tuple(map(float, values)), names),), whole=is_as_before)

@@ -8,6 +8,8 @@
     STATUS       2  code   2  8  subcode   10 20  name of the error   30  text
 Big endian. Source: openigtlink/OpenIGTLink Documents/Protocol, versions 1 to 3.
 
+A status and a message's metadata are states: a frame where one of them is not what it was stays.
+
 A message that is not in one segment all by itself and whole is still decoded, but its frames stay: leaving one out would tear the others.
 The body's CRC is not checked; TCP's checksum has been, by whoever was meant.
 """
@@ -17,6 +19,7 @@ import struct
 from firmware.core.frame import TCP, Frame
 from firmware.core.streams.flows import HELD_MAX, Flow, Flows
 from firmware.core.streams.sample import NOTHING, Decoded, Kind, Sample, name_of
+from firmware.core.streams.states import States
 
 PORT = 18_944
 MESSAGES_MAX = 64  # in one segment
@@ -39,6 +42,7 @@ class OpenIgtLink:
 
     def __init__(self) -> None:
         self._flows = Flows()
+        self._states = States()
 
     def decode(self, frame: Frame, data: bytes, stamp_ns: int) -> Decoded:
         """See sample.Decoder."""
@@ -50,18 +54,23 @@ class OpenIgtLink:
         flow, payload = added
         # A segment heard in part before cannot stand for its messages.
         begins_here = not flow.held and not flow.skip and len(payload) == frame.payload_end - frame.payload_start
-        samples, understood = _messages(flow, payload, stamp_ns)
+        said, understood = _messages(flow, payload, stamp_ns)
+        between = (frame.vlans, frame.source_ip, frame.destination_ip, frame.source_port, frame.destination_port)
+        samples = []
+        for sample, state in said:
+            samples.append(sample)
+            understood &= self._states.as_before((between, sample.stream), state)
         ends_here = not flow.held and not flow.skip and flow.synced
         return Decoded(tuple(samples), begins_here and ends_here and understood and bool(samples))
 
 
-def _messages(flow: Flow, payload: bytes, stamp_ns: int) -> tuple[list[Sample], bool]:
-    """The samples of the messages that end in this payload, and whether there were no others. Leaves the rest in the flow."""
+def _messages(flow: Flow, payload: bytes, stamp_ns: int) -> tuple[list[tuple[Sample, bytes]], bool]:
+    """Samples and states of the messages that end in this payload, and whether there were no others. Leaves the rest in the flow."""
     skipped = min(flow.skip, len(payload))
     flow.skip -= skipped
     rest = flow.held + payload[skipped:]
     flow.held = b""
-    samples: list[Sample] = []
+    said: list[tuple[Sample, bytes]] = []
     understood = True
     for _ in range(MESSAGES_MAX):
         if len(rest) < _HEADER.size:
@@ -70,7 +79,7 @@ def _messages(flow: Flow, payload: bytes, stamp_ns: int) -> tuple[list[Sample], 
         version, kind, device, _, size, _ = _HEADER.unpack_from(rest)
         if not _is_header(version, kind, size):
             flow.synced = False  # Until a segment begins with a header again.
-            return samples, False
+            return said, False
         flow.synced = True
         end = _HEADER.size + size
         if end > len(rest):
@@ -80,15 +89,15 @@ def _messages(flow: Flow, payload: bytes, stamp_ns: int) -> tuple[list[Sample], 
             else:
                 flow.skip = end - len(rest)
             break
-        sample = _sample(version, kind.rstrip(b"\0"), device, rest[_HEADER.size : end], stamp_ns)
-        if sample is None:
+        message = _message(version, kind.rstrip(b"\0"), device, rest[_HEADER.size : end], stamp_ns)
+        if message is None:
             understood = False
         else:
-            samples.append(sample)
+            said.append(message)
         rest = rest[end:]
     else:
         flow.synced, understood = False, False
-    return samples, understood
+    return said, understood
 
 
 def _is_header(version: int, kind: bytes, size: int) -> bool:
@@ -96,24 +105,27 @@ def _is_header(version: int, kind: bytes, size: int) -> bool:
     return 1 <= version <= 4 and size <= BODY_MAX and bool(word) and _TYPE_SIGNS.issuperset(word)
 
 
-def _sample(version: int, kind: bytes, device: bytes, body: bytes, stamp_ns: int) -> Sample | None:
+def _message(version: int, kind: bytes, device: bytes, body: bytes, stamp_ns: int) -> tuple[Sample, bytes] | None:
+    """The sample, and the message's state."""
+    metadata = b""
     if version >= 2:
         if len(body) < _EXTENDED.size:
             return None
         own, index_size, metadata_size, _ = _EXTENDED.unpack_from(body)
         if not _EXTENDED.size <= own <= len(body) - index_size - metadata_size:
             return None
-        body = body[own : len(body) - index_size - metadata_size]
+        numbers_end = len(body) - index_size - metadata_size
+        body, metadata = body[own:numbers_end], body[numbers_end:]
     stream = name_of("openigtlink", kind.decode("ascii", "replace"), device.rstrip(b"\0").decode("utf-8", "replace"))
     size = len(body)
     if kind == b"TRANSFORM" and size == 48:
-        return _floats(stream, "motion", body, _TRANSFORM_NAMES, stamp_ns)
+        return _floats(stream, "motion", body, _TRANSFORM_NAMES, stamp_ns), metadata
     if kind in (b"POSITION", b"QTRANS") and size in (12, 24, 28):
-        return _floats(stream, "motion", body, _POSITION_NAMES[: size // 4], stamp_ns)
+        return _floats(stream, "motion", body, _POSITION_NAMES[: size // 4], stamp_ns), metadata
     # With a text behind it, a status says something that two numbers do not.
     if kind == b"STATUS" and size >= 30 and not any(body[30:]):
         code, subcode = _STATUS.unpack_from(body)
-        return Sample(stream, "other", stamp_ns, (float(code), float(subcode)), ("code", "subcode"))
+        return Sample(stream, "other", stamp_ns, (float(code), float(subcode)), ("code", "subcode")), body[:30] + metadata
     return None
 
 

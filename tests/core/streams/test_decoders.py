@@ -13,9 +13,9 @@ from scapy.layers.l2 import Dot1Q, Ether
 from drivers.tap import HeardFrame
 from firmware.core.frame import parsed
 from firmware.core.streams.decoders import DECODERS, Decoders, tap_filter
-from firmware.core.streams.ethercat import COUNTERS_MAX
 from firmware.core.streams.flows import FLOWS_MAX, HELD_MAX
 from firmware.core.streams.sample import Decoded, Sample
+from firmware.core.streams.states import STATES_MAX
 from simulator.capture_file import frames
 
 HERE = Path(__file__).parent
@@ -243,9 +243,9 @@ def test_ethercat_a_slave_that_is_gone_is_seen() -> None:
 def test_ethercat_remembers_only_so_many_counters() -> None:
     """A stranger with a new address in each frame: what has no place is kept, not taken for known."""
     decoders = Decoders()
-    many = [decoded(decoders, wire.ethercat((12, number, bytes(2)))).whole for number in range(COUNTERS_MAX + 2)]
+    many = [decoded(decoders, wire.ethercat((12, number, bytes(2)))).whole for number in range(STATES_MAX + 2)]
 
-    assert [True] * COUNTERS_MAX + [False] * 2 == many
+    assert [True] * STATES_MAX + [False] * 2 == many
 
 
 def test_what_is_not_all_there_is_not_decoded() -> None:

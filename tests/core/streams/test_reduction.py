@@ -4,8 +4,9 @@ import csv
 import importlib.util
 import math
 import os
+import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,50 @@ def test_when_a_slave_went_is_in_the_answer(less: Wish) -> None:
     kept, _ = reduced(rows, less)
 
     assert {205, 307} <= set(kept) and len(kept) < 40
+
+
+def _console(number: int, *, buttons: int = 0, surgeon: int = 1) -> bytes:
+    data = bytearray(wire.itp_console(number, (number % 40,) * 6))
+    data[100:104], data[116:120] = buttons.to_bytes(4, "little"), surgeon.to_bytes(4, "little")
+    return wire.udp(bytes(data))
+
+
+def _robot(number: int, *, run_level: int = 3, limits: int = 1 << 31) -> bytes:
+    data = bytearray(wire.itp_robot(number, (number % 40,) * 6))
+    data[40:44], data[44:48] = run_level.to_bytes(4, "little"), limits.to_bytes(4, "little")
+    return wire.udp(bytes(data))
+
+
+def _status(number: int, *, code: int = 1, subcode: int = 1 << 60, name: bytes = b"") -> bytes:
+    return wire.tcp(wire.igtl("STATUS", struct.pack(">Hq20s", code, subcode, name)), sequence=1 + number * 88)
+
+
+def _tracked(number: int, *, metadata: bytes = b"seen") -> bytes:
+    body = struct.pack(">HHII", 12, 0, 4, number) + struct.pack(">3f", number % 40, 0, 0) + metadata
+    return wire.tcp(wire.igtl("POSITION", body, version=2), sequence=1 + number * (58 + 28))
+
+
+def _slave(number: int, *, state: int = 8) -> bytes:
+    return wire.ethercat((12, 0, bytes([number % 40, 0])), (4, 0x0130_1000, bytes([state, 0])))
+
+
+@pytest.mark.parametrize(
+    "less", [{"reduce": "change", "error": "50"}, {"reduce": "sample", "rates": "motion=5,other=5"}], ids=str
+)
+@pytest.mark.parametrize(
+    "of, then",
+    [
+        (_console, {"surgeon": 0}), (_console, {"buttons": 2}), (_robot, {"run_level": 0}), (_robot, {"limits": 1 << 31 | 1}),
+        (_status, {"code": 13}), (_status, {"subcode": 1 << 60 | 1}), (_status, {"name": b"arm released"}), (_tracked, {"metadata": b"lost"}),
+        (_slave, {"state": 4}),
+    ],
+)  # fmt: skip
+def test_when_a_state_changed_is_in_the_answer(of: Callable[..., bytes], then: dict[str, Any], less: dict[str, Any]) -> None:
+    """However wide the error or the slot that the motion was asked for with: the first frame of another state, and the first after it, stay."""
+    rows = heard(*(of(number, **then) if 203 <= number < 250 else of(number) for number in range(500)))
+    kept, _ = reduced(rows, from_parameters(less))
+
+    assert {203, 250} <= set(kept) and len(kept) < 30
 
 
 @pytest.mark.parametrize("apart", ["joints", "writers"])
