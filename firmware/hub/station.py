@@ -18,6 +18,7 @@ from firmware.core.message import unpacked as messages_unpacked
 from firmware.core.port import Port, trouble_of
 from firmware.core.report import Report
 from firmware.core.serving import Serving
+from firmware.core.streams.wish import MODES
 from firmware.core.timestamp import SECOND
 from firmware.core.topics import HUB_SUBSCRIPTIONS, Topic, parsed
 from firmware.hub.affairs import POLICY
@@ -373,7 +374,7 @@ class HubStation:
 
 
 def _so_far(envelope: Envelope) -> str:
-    """What a part of evidence says about the whole: how far the box has come, or at the end what it did not hold, and why."""
+    """What a part of evidence says about the whole: how far the box has come, or at the end what is not in it, and why."""
     facts = envelope.facts
     if facts.get("last") != 1:
         percent = facts.get("searched_percent")
@@ -381,6 +382,9 @@ def _so_far(envelope: Envelope) -> str:
     said = [CANCELLED] if facts.get("cancelled") == 1 else []
     if facts.get("truncated") == 1:
         said.append("cut off: more than one order may send")
+    if facts.get("reduce") in MODES and facts["reduce"] != "none":
+        gone = sum(count for name, count in facts.items() if name.startswith("left_out_") and isinstance(count, int))
+        said.append(f"reduced on request ({facts['reduce']}): {gone} frames left out")
     if isinstance(facts.get("not_held"), str):
         said.append(f"not held: {facts['not_held']}")
     return "; ".join(said)[:DETAIL_MAX]

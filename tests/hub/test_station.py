@@ -825,6 +825,20 @@ def test_a_whole_answer_has_nothing_to_add(world: World) -> None:
     assert ("", "done") == (world.repository.command_detail(identity), world.repository.command_state(identity))
 
 
+def test_a_reduced_answer_does_not_pass_for_a_whole_one(world: World) -> None:
+    """Whoever sees the request, on the page or at the command line, sees that frames were left out, how many, and what is missing beside."""
+    world.born()
+    name, data, identity = order(1)
+    world.station._outgoing._spool.publish(name, data)
+    world.run()
+    last = {"reduce": "change", "left_out_acknowledgement": 7, "left_out_sampled": 900, "not_held": "09:00 to 10:00 deleted"}
+    world.say("p2", packed(part(0, last=True, asked_by=identity, **last)))
+    world.run()
+
+    expected = "reduced on request (change): 907 frames left out; not held: 09:00 to 10:00 deleted"
+    assert expected == world.repository.command_detail(identity)
+
+
 def test_only_the_box_that_was_asked_may_answer(world: World) -> None:
     """Another box's word about a command changes nothing."""
     world.born()
