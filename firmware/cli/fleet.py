@@ -65,6 +65,7 @@ def register(commands: Commands) -> None:
     sub.add_argument("--priority", type=int, choices=(1, 2, 3, 4), help="how soon it should travel")
     sub.add_argument("--reduce", choices=("none", "filter", "sample", "change"), default="none", help="how much less will do")
     sub.add_argument("--rates", help='with sample: "motion=60,temperature=5,other=20" samples a second')
+    sub.add_argument("--every", type=int, metavar="N", help="with sample, in place of --rates: every N-th sample of each stream")
     sub.add_argument("--error", help='with change: largest error, "1%%" of a value\'s range or "0.5" in its unit')
     sub.add_argument("-w", "--write", metavar="FILE", help="the frames, as pcapng")
 
@@ -211,6 +212,7 @@ def _retrieve(a: argparse.Namespace) -> int:
         ports=a.port,
         reduce=a.reduce,
         rates=a.rates,
+        every=a.every,
         error=a.error,
         only_message=a.only_message,
         priority=a.priority,

@@ -50,7 +50,7 @@ def understood(address: str) -> Iterator[None]:
 class Wish:
     """Whose frames, and which. about: identity of a message, hexadecimal; then around_s counts, otherwise the moments.
 
-    reduce, rates, error: how much less than all of it will do (firmware/core/streams/wish.py). only_message: the frame that carried it.
+    reduce, rates, every, error: how much less than all of it will do (firmware/core/streams/wish.py). only_message: the frame that carried it.
     criteria: further ones by the names of firmware/core/request.py.
     """
 
@@ -63,6 +63,7 @@ class Wish:
     ports: Sequence[int] = ()
     reduce: str = "none"
     rates: str | None = None
+    every: int | None = None
     error: str | None = None
     only_message: bool = False
     priority: int | None = None
@@ -79,7 +80,7 @@ class Wish:
             row["hosts"] = ",".join(self.hosts)
         if self.ports:
             row["ports"] = ",".join(str(port) for port in self.ports)
-        for name, value in (("reduce", self.reduce), ("rates", self.rates), ("error", self.error)):
+        for name, value in (("reduce", self.reduce), ("rates", self.rates), ("every", self.every), ("error", self.error)):
             if value not in (None, "none"):
                 row[name] = value
         if self.only_message:

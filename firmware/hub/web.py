@@ -7,7 +7,7 @@ GET  /api/boxes              ?box=   boxes, how many messages of each priority (
 GET  /api/clocks             ?box= ?after=   the boxes' clocks (clocks.py); after the `number` of an answer, what is new behind it
 GET  /api/events             the same as /api/messages, as server-sent events; `news` whenever anything has changed
 POST /api/evidence           {"box", "message" or "since_utc_ns" with "until_utc_ns", "before_s", "after_s", "only_message",
-                              "priority", and the criteria firmware/core/request.py explains}
+                              "priority", "every", and the criteria firmware/core/request.py explains}
 POST /api/evidence/<command>/cancel   end it; what was found until then is complete
 GET  /api/evidence           the latest requests, and how far they have come
 GET  /api/evidence/<command> how far it has come
@@ -264,9 +264,10 @@ class Page:
         parameters: dict[str, int | str | None] = {"since": max(since, 0), "until": max(until, 0)}
         if wish.get("only_message") is True and about is not None:
             parameters["message"] = about.hex()
-        priority = wish.get("priority")
-        if priority is not None:
-            parameters["priority"] = priority if isinstance(priority, int) else str(priority)
+        for name in ("priority", "every"):
+            value = wish.get(name)
+            if value is not None:
+                parameters[name] = value if isinstance(value, int) else str(value)
         for name in CRITERIA:
             value = wish.get(name)
             if value is not None and not isinstance(value, str):

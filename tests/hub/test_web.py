@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from firmware.core.presence import Presence
 from firmware.core.report import Report, publish
 from firmware.core.request import cancelled_by, from_parameters
 from firmware.core.signature import is_signed_by
+from firmware.core.streams import wish
 from firmware.core.topics import Topic
 from firmware.core.wording import Wording
 from firmware.hub.fleet import Fleet, HubFailed, Wish, box_line, message_line, request_line, understood
@@ -357,6 +359,30 @@ def test_what_is_not_asked_for_certain_does_not_go_out(hub: Hub, monkeypatch: py
         disk.setattr(hub.board.disk, "sync_dir", refuse)
         assert 503 == hub.ask("/api/evidence", method="POST", body=body)[0]
     assert [] == hub.board.disk.list("commands/outgoing")
+
+
+@pytest.mark.parametrize(
+    "less", [{"reduce": "sample", "every": 2}, {"reduce": "sample", "rates": "motion=30"}, {"reduce": "change", "error": "2%"}]
+)
+def test_how_much_less_will_do_reaches_the_box(hub: Hub, less: dict[str, Any]) -> None:
+    """(S2-098, S2-100, S2-101) Every n-th, so many a second, by change: as it was asked for, and nothing else in its place."""
+    hub.add(1)
+    status, _, _ = hub.ask(
+        "/api/evidence", method="POST", body=Wish(box="box-1", since_utc_ns=1, until_utc_ns=2, **less).as_json()
+    )
+
+    assert 202 == status
+    assert wish.from_parameters(less) == from_parameters(_orders(hub)[0].parameters).less
+
+
+@pytest.mark.parametrize("every", [0, "2", 1.5, True])
+def test_every_what_is_refused(hub: Hub, every: object) -> None:
+    """A number that is none is no wish for the default rates."""
+    hub.add(1)
+    body = {"box": "box-1", "since_utc_ns": 1, "until_utc_ns": 2, "reduce": "sample", "every": every}
+    status, _, answer = hub.ask("/api/evidence", method="POST", body=body)
+
+    assert (400, "expected every as 1 to 1000000") == (status, json.loads(answer)["error"])
 
 
 def test_every_criterion_reaches_the_box(hub: Hub) -> None:
