@@ -9,7 +9,7 @@
     error    largest error, with change: "1%" of a value's range, "0.5" in its unit, "1%+0.5" both together, or by name:
              "1%,temperature=0.1,itp/console=20"; "any" for a stream that no frame has to stay for but once a second
 
-A name is a kind (motion, temperature, other) or a stream as its decoder calls it, without commas; a stream's own entry goes first.
+A name is a kind (motion, temperature, other) or a stream as its decoder calls it, without commas, each once; a stream's own entry goes first.
 """
 
 import math
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from firmware.core.errors import BadItem
+from firmware.core.streams.decoders import DECODERS
 from firmware.core.streams.sample import KINDS, NAME_MAX, Kind
 from firmware.core.streams.samplers import Change, EveryNth, Rate, Sampler, Tolerance
 
@@ -128,7 +129,11 @@ def _entries(given: Mapping[str, int | str], name: str) -> list[tuple[str, str]]
         key, equals, word = entry.rpartition("=")
         if (equals and not key.strip()) or len(key) > NAME_MAX or ("/" not in key and key and key not in KINDS):
             raise BadItem(f"expected names in {name} as a kind ({', '.join(KINDS)}) or a stream (itp/console)")
+        if "/" in key and key.partition("/")[0].strip() not in DECODERS:
+            raise BadItem(f"expected streams in {name} to begin with a decoder ({', '.join(DECODERS)})")
         found.append((key.strip(), word.strip()))
+    if len({key for key, _ in found}) < len(found):
+        raise BadItem(f"expected each name in {name} once, and at most one entry without a name")
     return found
 
 

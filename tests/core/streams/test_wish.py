@@ -60,7 +60,8 @@ def test_errors_by_kind_and_stream() -> None:
         {"reduce": "sample", "rates": "motion=-1"}, {"reduce": "sample", "rates": "moton=60"},
         {"reduce": "sample", "rates": 60}, {"reduce": "change", "error": ""}, {"reduce": "change", "error": "-1"},
         {"reduce": "change", "error": "1%0.5"}, {"reduce": "change", "error": "inf"}, {"reduce": "change", "error": "101%"},
-        {"reduce": "change", "error": "=1%"}, {"reduce": "sample", "rates": ",".join(["motion=1"] * 65)},
+        {"reduce": "change", "error": "=1%"}, {"reduce": "change", "error": "1%,itpp/console=20"}, {"reduce": "sample", "rates": "console/itp=100"},
+        {"reduce": "sample", "rates": "motion=60,motion=30"}, {"reduce": "change", "error": "1%,2%"}, {"reduce": "sample", "rates": ",".join(["motion=1"] * 65)},
     ],
 )  # fmt: skip
 def test_what_would_mean_nothing_is_refused(parameters: dict[str, Any]) -> None:
