@@ -115,14 +115,17 @@ class Chosen:
 
 
 def names_of(entries: tuple[str, ...]) -> dict[str, str]:
-    """The site's names by stream, from entries "rtps/rt/joint_states=arms". Raises BadSettings."""
+    """The site's names by stream, from entries "rtps/rt/joint_states/position=arms". Raises BadSettings."""
     names: dict[str, str] = {}
     for entry in entries:
         stream, _, name = (part.strip() for part in entry.rpartition("="))
         if stream.partition("/")[0] not in DECODERS or "/" not in stream or len(stream) > NAME_MAX or not is_token(name):
             known = ", ".join(DECODERS)
             raise BadSettings(
-                f'[live] streams: expected entries such as "rtps/rt/joint_states=arms" with a decoder ({known}), got {entry!r}'
+                f'[live] streams: expected entries such as "rtps/rt/joint_states/position=arms" with a decoder ({known}), got {entry!r}'
             )
+        if stream in names or name in names.values():
+            # Nobody who watches could tell the one from the other.
+            raise BadSettings(f"[live] streams: expected each stream once, and a name of its own for each, got {entry!r}")
         names[stream] = name
     return names

@@ -11,7 +11,8 @@ class LiveSettings:
 
     interface: str = setting("eth1", "Mirror port to hear the streams on; normally capture's.")
     streams: tuple[str, ...] = setting(
-        (), 'Streams to send, as their decoders call them, under names of yours: "rtps/rt/joint_states=arms". Empty: off.'
+        (),
+        'Streams to send, as their decoders call them, under names of yours: "rtps/rt/joint_states/position=arms". Empty: off.',
     )
     reduce: str = setting(
         "sample", "How they are made fewer: so many samples a second, or by change.", choices=("sample", "change")

@@ -1,6 +1,8 @@
 """The live station: chosen streams, few samples, numbers only, and nothing at all unless it was asked for."""
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -131,6 +133,22 @@ def test_two_arms_that_share_a_port_are_two_flows(make_room: Callable[..., Room]
     assert {(0, 0.0), (1, 1.0)} == values
 
 
+def test_the_setting_s_own_example_is_heard(make_room: Callable[..., Room]) -> None:
+    """Whoever copies the entry from the setting's sentence sees the joints of ROS 2's usual topic."""
+    (streams,) = [row for row in fields(LiveSettings) if row.name == "streams"]
+    (example,) = re.findall(r'"(.+=.+)"', streams.metadata["meaning"])
+    room = make_room(streams=(example,))
+    wire = room.wire
+    announced = wire.rtps_announcement("rt/joint_states", "sensor_msgs::msg::dds_::JointState_")
+    for row in (announced, wire.rtps_data(wire.cdr_joint_state((0.5,), names=("a",)))):
+        data = wire.udp(wire.rtps(row), port=7411)
+        room.taps[-1].hear([HeardFrame(room.board.clock.now().utc_ns, data, len(data))])
+    room.work()
+    room.station.stop(room.board.clock.now())
+
+    assert [("arms", 0.5)] == [(row.fields["stream"], row.fields["0/0"]) for row in room.messages()]
+
+
 def test_a_sender_that_connects_anew_again_and_again_is_heard(make_room: Callable[..., Room]) -> None:
     """Each time from another port, as TCP does, a hundred times in a shift: the stream never ends, and counts its senders from 0."""
     room = make_room(streams=CHOSEN)
@@ -210,6 +228,7 @@ def test_a_lost_interface_is_opened_again(make_room: Callable[..., Room]) -> Non
     "changes",
     [
         {"streams": ("itp/robot",)}, {"streams": ("itp=arms",)}, {"streams": ("dicom/x=arms",)}, {"streams": ("itp/robot=Jane Doe",)},
+        {"streams": ("rtps/rt/a/position=arms", "rtps/rt/a/velocity=arms")}, {"streams": ("itp/robot=arms", "itp/robot=forces")},
         {"rates": "moton=60"}, {"rates": "motion=0"}, {"reduce": "change", "error": "a lot"},
     ],
 )  # fmt: skip
