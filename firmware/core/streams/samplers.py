@@ -96,17 +96,27 @@ class Tolerance:
 
 @dataclass(slots=True)
 class _Point:
+    """values: 0 where there is no number. odd: what is there instead, by index."""
+
     token: int
     stamp_ns: int
     values: tuple[float, ...]
+    odd: dict[int, str]
+
+
+def _point(token: int, stamp_ns: int, values: tuple[float, ...]) -> _Point:
+    if all(map(math.isfinite, values)):
+        return _Point(token, stamp_ns, values, {})
+    odd = {index: repr(value) for index, value in enumerate(values) if not math.isfinite(value)}
+    return _Point(token, stamp_ns, tuple(0.0 if index in odd else value for index, value in enumerate(values)), odd)
 
 
 class Change:
     """Samples that a straight line between those that stay does not explain (S2-101).
 
     The law: between two samples that stay, a straight line is never further from any sample left out than the stated error, for every
-    value. What cannot be joined by a line stays on both sides: a stamp that does not grow, a value that is no number, another count of
-    values. A sudden change keeps its last sample before and its first after; smooth motion keeps few, at least one in LONGEST_NS.
+    value. What cannot be joined by a line stays on both sides: a stamp that does not grow, a value that becomes a number or ceases to be
+    one, another count of values. What is no number for as long as the sender runs, as an effort nobody measures, is no change. A sudden change keeps its last sample before and its first after; smooth motion keeps few, at least one in LONGEST_NS.
 
     The swinging door (Bristol 1990), made exact: a sample is only ever the end of a line if that line was tried against all between.
     A shared sample that stays for another's sake bends our line by as much as it is off it; so lines past shared samples may only use
@@ -125,7 +135,7 @@ class Change:
 
     def feed(self, token: int, stamp_ns: int, values: tuple[float, ...], *, stays: bool = False, shared: bool = False) -> Verdict:
         """See Sampler."""
-        point = _Point(token, stamp_ns, values)
+        point = _point(token, stamp_ns, values)
         kept: tuple[int, ...] = ()
         dropped: tuple[int, ...] = ()
         if shared and self._share == 1.0:
@@ -133,9 +143,9 @@ class Change:
             kept, dropped = self._cut()
         if not self._joins(point):
             more, gone = self._cut()
-            self._begin(point if all(map(math.isfinite, values)) else None)
+            self._begin(point)
             return Verdict((*kept, *more, token), (*dropped, *gone))
-        self._widen(values)
+        self._widen(point)
         if self._window and not self._passes(point):
             kept, dropped = self._cut()
         if stays or not self._takes(point):
@@ -155,7 +165,7 @@ class Change:
             before is not None
             and point.stamp_ns > before.stamp_ns
             and len(point.values) == len(before.values)
-            and all(map(math.isfinite, point.values))
+            and point.odd == before.odd
         )
 
     def _passes(self, point: _Point) -> bool:
@@ -196,13 +206,15 @@ class Change:
         self._window.append(point)
         return True
 
-    def _widen(self, values: tuple[float, ...]) -> None:
+    def _widen(self, point: _Point) -> None:
         if not self._tolerance.share:
             return
-        for index, value in enumerate(values):
+        for index, value in enumerate(point.values):
+            if index in point.odd:
+                continue
             if value < self._least[index]:
                 self._least[index] = value
-            elif value > self._most[index]:
+            if value > self._most[index]:
                 self._most[index] = value
 
     def _cut(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -213,13 +225,13 @@ class Change:
         self._begin(last)
         return (last.token,), tuple(point.token for point in between)
 
-    def _begin(self, anchor: _Point | None) -> None:
+    def _begin(self, anchor: _Point) -> None:
         self._window = []
         self._anchor = anchor
-        if anchor is None:
-            return
         count = len(anchor.values)
         self._lowest, self._highest = [-math.inf] * count, [math.inf] * count
         if len(self._least) != count:
-            self._least, self._most = list(anchor.values), list(anchor.values)
-        self._widen(anchor.values)
+            # Without a share nothing is ever met; a value that never was a number has a range below zero, and no error.
+            met = math.inf if self._tolerance.share else 0.0
+            self._least, self._most = [met] * count, [-met] * count
+        self._widen(anchor)

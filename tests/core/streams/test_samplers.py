@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,6 +153,40 @@ def test_what_no_line_joins_stays_on_both_sides(judge: Judge) -> None:
     kept = kept_by(Change(Tolerance(plus=0.5)), rows)
 
     assert [0, 19, 20, 39, 40, 41, 42] == kept
+
+
+@pytest.mark.parametrize("nothing", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tolerance", [Tolerance(), Tolerance(share=0.01), Tolerance(plus=0.1), Tolerance(plus=math.inf)])
+def test_what_never_is_a_number_is_no_change(judge: Judge, nothing: float, tolerance: Tolerance) -> None:
+    """An effort that nobody measures is said as not a number for ever: it costs no more than one that stands still. (S2-101)"""
+    kept_by, _ = judge
+    still = [(START + n * MS, (math.sin(n / 300), 3.5)) for n in range(3_000)]
+    absent = [(stamp, (value, nothing)) for stamp, (value, _) in still]
+
+    assert kept_by(Change(tolerance), still) == kept_by(Change(tolerance), absent)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=series(), share=st.floats(0, 0.5), plus=st.sampled_from([0.0, 0.01, 3.0]), data=st.data())
+def test_numbers_that_come_and_go_bend_no_line(
+    judge: Judge, rows: list[Any], share: float, plus: float, data: st.DataObject
+) -> None:
+    """Where a value becomes a number, or ceases to be one, both sides stay; the law holds for the others, and for it while it is one."""
+    kept_by, furthest = judge
+    nothing = st.sampled_from([None, None, math.nan, math.inf, -math.inf])
+    odd = [item for _ in range(len(rows)) for item in [data.draw(nothing)] * 5][: len(rows)]
+    rows = [(at, (*values, values[0] if other is None else other)) for (at, values), other in zip(rows, odd, strict=True)]
+    kept = kept_by(Change(Tolerance(share, plus)), rows)
+
+    edges = [index for index in range(1, len(rows)) if repr(odd[index]) != repr(odd[index - 1])]
+    assert {*edges, *(index - 1 for index in edges)} <= set(kept)
+    for number in range(len(rows[0][1])):
+        # In runs of numbers only: what is left out is what stays on both sides of it.
+        known = [index for index in range(len(rows)) if math.isfinite(rows[index][1][number])]
+        spans = [rows[index][1][number] for index in known]
+        error = share * (max(spans) - min(spans)) * (1 + 1e-12) + plus if spans else 0.0
+        numbers = [rows[index] for index in known]
+        assert furthest(numbers, [place for place, index in enumerate(known) if index in set(kept)], number) <= error
 
 
 def test_every_nth(judge: Judge) -> None:
