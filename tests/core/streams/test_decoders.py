@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import struct
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -313,3 +314,23 @@ def test_recorded_fieldbus_with_distributed_clocks() -> None:
     assert 3_604 == len(rows)
     assert 2 * 257 == streams["ethercat/LRW/0x00000000"]
     assert 2 * 257 + 200 == streams["ethercat/time/0x1000"]
+
+
+def test_the_page_s_example_is_a_decoder(tmp_path: Path) -> None:
+    """Who copies it from DECODERS.md has one that works and keeps to what the page says below it."""
+    page = (HERE.parents[2] / "firmware" / "core" / "streams" / "DECODERS.md").read_text()
+    (tmp_path / "scope.py").write_text(textwrap.dedent(page.partition("```python\n")[2].partition("   ```\n")[0]))
+    spec = importlib.util.spec_from_file_location("scope", tmp_path / "scope.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    scope = module.Scope()
+    said = []
+    for flags in (0, 0, 2, 2):
+        data = wire.udp(struct.pack(">ffB", 61.5, 80.0, flags), port=4711)
+        said.append(scope.decode(parsed(data), data, 5))
+
+    assert [True, True, False, True] == [row.whole for row in said]
+    assert [("scope/lamp", "temperature", (61.5,)), ("scope/light", "other", (80.0,))] == [
+        (row.stream, row.kind, row.values) for row in said[0].samples
+    ]
