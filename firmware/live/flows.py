@@ -43,10 +43,10 @@ class Chosen:
         self._token = 0
         self.ready_values = 0
 
-    def add(self, sample: Sample, between: tuple[bytes, bytes, int | None, int | None]) -> str | None:
+    def add(self, sample: Sample, between: tuple[bytes, bytes, int | None, int | None], *, stays: bool = False) -> str | None:
         """Take a sample in; the cause where one was dropped that should not have been.
 
-        between: source and destination, addresses and ports.
+        between: source and destination, addresses and ports. stays: it is to be sent, whatever the sampler thinks.
         """
         name = self._names.get(sample.stream)
         if name is None:
@@ -62,7 +62,7 @@ class Chosen:
         flow.heard_ns = sample.stamp_ns
         self._token += 1
         flow.undecided[self._token] = sample
-        return self._apply(flow, flow.sampler.feed(self._token, sample.stamp_ns, sample.values))
+        return self._apply(flow, flow.sampler.feed(self._token, sample.stamp_ns, sample.values, stays=stays))
 
     def take(self) -> list[Flow]:
         """The flows with samples to send; `ready` and `left_out` are theirs to hand over, and begin anew."""

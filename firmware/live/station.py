@@ -133,9 +133,10 @@ class LiveStation:
             frame.source_ip or frame.source_mac, frame.destination_ip or frame.destination_mac,
             frame.source_port, frame.destination_port,
         )  # fmt: skip
-        for sample in self._decoders.decode(frame, data, wire_bytes, stamp_ns).samples:
+        decoded = self._decoders.decode(frame, data, wire_bytes, stamp_ns)
+        for sample in decoded.samples:
             self.report.count("samples")
-            if (cause := self._chosen.add(sample, between)) is not None:
+            if (cause := self._chosen.add(sample, between, stays=decoded.turned)) is not None:
                 self.report.drop(cause)
 
     def _write(self, now: Now) -> None:

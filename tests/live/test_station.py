@@ -106,6 +106,25 @@ def test_only_numbers_leave(make_room: Callable[..., Room]) -> None:
         assert (row, 0) == cleaned(row, WordRules())
 
 
+@pytest.mark.parametrize("changes", [{"reduce": "change", "error": "50"}, {"reduce": "sample", "rates": "motion=5"}], ids=str)
+def test_a_state_that_changed_is_seen(make_room: Callable[..., Room], changes: dict[str, Any]) -> None:
+    """The run level goes to 0 for 7 ms: whoever watches sees from when to when, however much less of the motion was to be sent."""
+    room = make_room(streams=CHOSEN, **changes)
+    for n in range(300):
+        data = bytearray(room.wire.itp_robot(n, (n % 5,) * 6))
+        data[40:44] = (0 if 103 <= n < 110 else 3).to_bytes(4, "little")
+        frame = room.wire.udp(bytes(data))
+        room.taps[-1].hear([HeardFrame(room.board.clock.now().utc_ns, frame, len(frame))])
+        room.board.clock.advance(MS)
+    room.work()
+    room.station.stop(room.board.clock.now())
+    rows = room.messages()
+    seen = [(row.fields[f"{i}/0"], row.fields[f"{i}/6"]) for row in rows for i in range(int(str(row.fields["count"])))]
+
+    assert {(float(103 % 5), 0.0), (float(110 % 5), 3.0)} <= set(seen) and len(seen) < 20
+    assert [(float(103 % 5), 0.0)] == [row for row in seen if row[1] == 0.0]
+
+
 def test_two_robots_are_two_flows(make_room: Callable[..., Room]) -> None:
     """Two senders of one stream are told apart by a number."""
     room = make_room(streams=CHOSEN)

@@ -49,7 +49,7 @@ class EtherCat:
             return NOTHING
         end = at + (head & 0x7FF)
         samples: list[Sample] = []
-        whole = True
+        whole, turned = True, False
         for _ in range(DATAGRAMS_MAX):
             if end - at < _DATAGRAM.size + 2:
                 return NOTHING
@@ -64,10 +64,10 @@ class EtherCat:
                 samples.append(sample)
                 # A state is said whole; of anything else only how many slaves took part.
                 said = start if offset == _AL_STATUS and command in _READS else at - 2
-                whole &= self._states.as_before((frame.source_mac, command, sample.stream), data[said:at])
+                turned |= not self._states.as_before((frame.source_mac, command, sample.stream), data[said:at])
             if not size & 0x8000:
-                return Decoded(tuple(samples), whole and at == end and bool(samples))
-        return Decoded(tuple(samples))
+                return Decoded(tuple(samples), whole and not turned and at == end and bool(samples), turned)
+        return Decoded(tuple(samples), turned=turned)
 
 
 def _sample(command: int, position: int, offset: int, data: bytes, stamp_ns: int) -> Sample | None:

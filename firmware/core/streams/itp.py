@@ -80,4 +80,6 @@ class Itp:
     ) -> Decoded:
         key = (stream, frame.vlans, frame.source_ip, frame.destination_ip, frame.source_port, frame.destination_port)
         is_as_before = self._states.as_before(key, b"".join(states.unpack_from(data, frame.payload_start)))
-        return Decoded((Sample(stream, "motion", stamp_ns, tuple(map(float, values)), names),), whole=is_as_before)
+        return Decoded(
+            (Sample(stream, "motion", stamp_ns, tuple(map(float, values)), names),), whole=is_as_before, turned=not is_as_before
+        )

@@ -56,12 +56,12 @@ class OpenIgtLink:
         begins_here = not flow.held and not flow.skip and len(payload) == frame.payload_end - frame.payload_start
         said, understood = _messages(flow, payload, stamp_ns)
         between = (frame.vlans, frame.source_ip, frame.destination_ip, frame.source_port, frame.destination_port)
-        samples = []
+        samples, turned = [], False
         for sample, state in said:
             samples.append(sample)
-            understood &= self._states.as_before((between, sample.stream), state)
+            turned |= not self._states.as_before((between, sample.stream), state)
         ends_here = not flow.held and not flow.skip and flow.synced
-        return Decoded(tuple(samples), begins_here and ends_here and understood and bool(samples))
+        return Decoded(tuple(samples), begins_here and ends_here and understood and not turned and bool(samples), turned)
 
 
 def _messages(flow: Flow, payload: bytes, stamp_ns: int) -> tuple[list[tuple[Sample, bytes]], bool]:

@@ -35,11 +35,13 @@ class Decoded:
     """What one frame says.
 
     whole: the samples are everything in it that anybody could miss; only then may the frame be left out when they are.
+    turned: a state in it is another than before (states.py): then its samples are not for leaving out, and it is not whole.
     housekeeping: it carries nothing but acknowledgements and announcements of the protocol itself (S2-097: ACK and NAK).
     """
 
     samples: tuple[Sample, ...] = ()
     whole: bool = False
+    turned: bool = False
     housekeeping: bool = False
 
 

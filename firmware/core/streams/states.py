@@ -1,6 +1,6 @@
 """What is a state and no amount: a mode, flags, an error's code. No line is drawn from one state to the next, and no error allows for one.
 
-A decoder shows each to its memory; where one is not as before, the frame is more than its samples say, and stays (`whole=False`).
+A decoder shows each to its memory; where one is not as before, the frame is more than its samples say, and stays (`turned`, and not `whole`).
 """
 
 from collections.abc import Hashable
