@@ -192,8 +192,9 @@ class Change:
         lowest, highest = self._lowest, self._highest
         for index, (value, start) in enumerate(zip(point.values, anchor.values, strict=True)):
             off = value - start
-            room = share * (self._most[index] - self._least[index]) + plus - _ROUNDING * (abs(value) + abs(start)) - _TINY
-            if room > 0:
+            # Each by itself: where somebody says "unknown" with the largest of all numbers, a range of both signs is above it.
+            room = share * self._most[index] - share * self._least[index] + plus - _ROUNDING * (abs(value) + abs(start)) - _TINY
+            if room > 0 and math.isfinite(off):
                 low, high = (off - room) / span, (off + room) / span
             elif off == 0:
                 low = high = 0.0
