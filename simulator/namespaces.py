@@ -14,6 +14,9 @@ from pathlib import Path
 from drivers.errors import Trouble
 
 NETNS = Path("/run/netns")  # ip-netns(8)
+CONTROL = (
+    NETNS.parent
+)  # A socket's path has 107 bytes at most, and ptp4l's file takes none with a blank in it: not where results lie.
 COMMAND_S_MAX = 20  # One ip, tc or ethtool call; they take milliseconds.
 _OURS = re.compile(r"sj(?P<process>[0-9a-f]{1,6})(?P<letter>[g-z])-[a-z0-9]+")
 
@@ -54,7 +57,7 @@ def sweep() -> None:
 
 
 def remove(tag: str) -> None:
-    """End what still runs in these namespaces, by id, then remove them and the mirror port."""
+    """End what still runs in these namespaces, by id, then remove them, the mirror port and the control sockets."""
     namespaces = [entry.name for entry in NETNS.glob(f"{tag}-*")]
     for namespace in namespaces:
         for process in run_command(["ip", "netns", "pids", namespace]).split():
@@ -64,6 +67,8 @@ def remove(tag: str) -> None:
                 continue
     if Path(f"/sys/class/net/{tag}m").exists():
         run_command(["ip", "link", "del", f"{tag}m"])
+    # Before the namespaces, by which the next run knows that something was left.
+    shutil.rmtree(CONTROL / tag, ignore_errors=True)
     for namespace in namespaces:
         run_command(["ip", "netns", "del", namespace])
 
@@ -86,15 +91,17 @@ def search_path() -> str:
     return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
 
-def run_command(command: Sequence[str], *, timeout_s: float = COMMAND_S_MAX, text: str = "") -> str:
-    """A command's output. Raises NoRoom with what it said."""
+def run_command(command: Sequence[str], *, timeout_s: float = COMMAND_S_MAX, text: str = "", where: Path | None = None) -> str:
+    """A command's output. where: the directory it runs in. Raises NoRoom with what it said."""
     try:
         done = subprocess.run(
             command,
             input=text,
             capture_output=True,
             text=True,
+            errors="replace",  # Somebody else's program says names as it pleases.
             timeout=timeout_s,
+            cwd=where,
             env={**os.environ, "PATH": search_path()},
             check=False,
         )

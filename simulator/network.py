@@ -25,6 +25,7 @@ from typing import IO
 
 from simulator.namespaces import (
     COMMAND_S_MAX,
+    CONTROL,
     NoRoom,
     batch,
     free_tag,
@@ -126,6 +127,11 @@ class Network:
     def mirror(self) -> str:
         return f"{self._tag}m"
 
+    @property
+    def control(self) -> Path:
+        """Where its programs have their control sockets, wherever `directory` is."""
+        return CONTROL / self._tag
+
     def namespace(self, host: str) -> str:
         """The name `ip netns` knows a host, or "switch", by."""
         return f"{self._tag}-{host}"
@@ -138,6 +144,7 @@ class Network:
         self._tag = free_tag()
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
+            self.control.mkdir(mode=0o700, exist_ok=True)
             self._build()
         except BaseException:
             self.close()
@@ -166,8 +173,8 @@ class Network:
         return program
 
     def run(self, host: str, command: Sequence[str], *, timeout_s: float = COMMAND_S_MAX) -> str:
-        """Run a command on a host to its end; returns its output. Raises NoRoom when it fails."""
-        return run_command(self._on(host, command), timeout_s=timeout_s)
+        """Run a command on a host, in `directory`, to its end; returns its output. Raises NoRoom when it fails."""
+        return run_command(self._on(host, command), timeout_s=timeout_s, where=self.directory)
 
     def no_offloads(self, namespace: str | None, interface: str) -> None:
         """Real checksums and no frame larger than the wire allows. A feature this kernel cannot turn off stays as it is."""

@@ -131,7 +131,7 @@ class Room:
     @property
     def ptp4l_socket(self) -> Path:
         """The control socket of the room's grandmaster."""
-        return self.network.directory / "ptp4l-clock"
+        return self.network.control / "ptp4l-clock"
 
     def truth_file(self, host: str) -> Path:
         """Where the truth about a task device's clock is written (simulator/ptp/virtual_clock.py)."""
@@ -153,7 +153,7 @@ class Room:
         self._start("pacs", "storescp", ["storescp", "-aet", "PACS", "-od", str(received), str(DICOM_PORT)])
         if "dump2dcm" in self.missing:
             return
-        objects = [str(path) for path in make_objects(self.network, self.network.directory)]
+        objects = [str(path) for path in make_objects(self.network)]
         peer = ["-aec", "PACS", self.network.hosts["pacs"].address, str(DICOM_PORT)]
         self._repeat("vision", "storescu", [["echoscu", *peer], ["storescu", *peer, *objects]], pause_s=2)
 

@@ -51,23 +51,24 @@ def needles() -> Iterator[tuple[str, bytes]]:
                 yield f"patient {number} as {next(way for way in ways if ways[way] == data)}", data
 
 
-def make_objects(network: Network, directory: Path) -> list[Path]:
+def make_objects(network: Network) -> list[Path]:
     """One MR image a patient, made on the vision cart by dcmtk's dump2dcm: its encoder, our pixels and names."""
-    paths = []
+    paths, directory = [], network.directory
     for number, patient in enumerate(PATIENTS, start=1):
         pixels = directory / f"object-{number}.raw"
         pixels.write_bytes(
             b"".join(((x * y + number) % 4096).to_bytes(2, "little") for y in range(SIDE_PIXELS) for x in range(SIDE_PIXELS))
         )
         text = directory / f"object-{number}.dump"
-        text.write_bytes(_dump(patient, number, pixels).encode(patient.codec))
+        # By their names alone: a path may have letters that the patient's character set has not, or has other bytes for.
+        text.write_bytes(_dump(patient, number, pixels.name).encode(patient.codec))
         path = directory / f"object-{number}.dcm"
-        network.run("vision", ["dump2dcm", "+te", str(text), str(path)])
+        network.run("vision", ["dump2dcm", "+te", text.name, path.name])
         paths.append(path)
     return paths
 
 
-def _dump(patient: Patient, number: int, pixels: Path) -> str:
+def _dump(patient: Patient, number: int, pixels: str) -> str:
     """An MR Image Storage object in the format of dcmdump(1). 2.25 roots are for invented identifiers (PS3.5 B.2)."""
     return f"""(0008,0005) CS [{patient.charset}]
 (0008,0016) UI [1.2.840.10008.5.1.4.1.1.4]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.namespaces import NETNS, NoRoom, leftovers, sweep
+from simulator.namespaces import CONTROL, NETNS, NoRoom, leftovers, sweep
 from simulator.network import MIRRORINGS, Network
 
 pytestmark = pytest.mark.lab
@@ -78,7 +78,7 @@ def test_room_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_next_room_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    """SIGKILL leaves namespaces; the next run clears them, programs included, and touches no living room."""
+    """SIGKILL leaves namespaces and control sockets; the next run clears them, programs included, and touches no living room."""
     script = (
         "import sys; from pathlib import Path; from simulator.network import Network\n"
         "network = Network(Path(sys.argv[1])).__enter__(); network.start('cart', 'orphan', ['sleep', '300'])\n"
@@ -97,5 +97,6 @@ def test_next_room_removes_what_a_killed_one_left(tmp_path: Path) -> None:
         sweep()
 
         assert 9 == len(left)
+        assert not (CONTROL / mirror[:-1]).exists()
         assert mirror not in dict(map(reversed, socket.if_nameindex()))
         assert living.mirror in dict(map(reversed, socket.if_nameindex()))
