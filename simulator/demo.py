@@ -27,7 +27,7 @@ from simulator.hub_view import HubMessage, HubView, latencies_ms
 from simulator.inspection import counted, search, tagged
 from simulator.namespaces import what_is_missing
 from simulator.recordings import ROOM
-from simulator.results import clear, ending_on_signals, leave_results
+from simulator.results import ending_on_signals, leave_results, results_in
 from simulator.room import Room, Scenario
 from simulator.room_patients import needles
 from simulator.source import TAI_MINUS_UTC_NS, RecordingSource, RoomSource, Source, is_priority_1
@@ -45,11 +45,9 @@ WAIT_S = 30.0
 
 def demo(into: Path, *, keep: bool, room: bool, say: Callable[[str], None]) -> int:
     """Run it into this directory, whose former results are replaced. keep: stay up until Ctrl-C. room: False for the recording."""
-    into.mkdir(parents=True, exist_ok=True)
-    clear(into)
     story = Story(say)
     missing = what_is_missing() if room else "asked to do without a room"
-    with ending_on_signals(), ExitStack() as stack:
+    with ending_on_signals(), results_in(into), ExitStack() as stack:
         try:
             source = _source(stack, into, missing)
             settings = {"capture": {}, "group": SHORT_GROUPS} | dict(source.settings())

@@ -17,7 +17,7 @@ from simulator.chain import SHORT_GROUPS, Chain
 from simulator.hub_view import HubView, latencies_ms
 from simulator.inspection import counted, search, tagged
 from simulator.recorded_tap import rebased, speed_of
-from simulator.results import clear, ending_on_signals, leave_results
+from simulator.results import ending_on_signals, leave_results, results_in
 from simulator.room_patients import needles
 from simulator.source import RecordingSource
 from simulator.story import Story, milliseconds, words
@@ -30,12 +30,10 @@ PROGRESS_S = 5.0
 def replay(path: Path, into: Path, *, speed: str, say: Callable[[str], None]) -> int:
     """The whole chain on a recording; results in this directory. speed: a number or "max". Returns 1 when a check fails."""
     source = RecordingSource(path, speed=speed_of(speed), go=into / "go", why="no room: the box hears a recording")
-    into.mkdir(parents=True, exist_ok=True)
-    clear(into)
     story = Story(say)
-    for line in source.describe():
-        story.tell("replay", line)
-    with ending_on_signals():
+    with ending_on_signals(), results_in(into):
+        for line in source.describe():
+            story.tell("replay", line)
         try:
             settings = {"capture": {"segment_s": SEGMENT_S}, "group": SHORT_GROUPS} | dict(source.settings())
             with Chain(into, box_settings=settings) as chain:
@@ -45,8 +43,8 @@ def replay(path: Path, into: Path, *, speed: str, say: Callable[[str], None]) ->
                 _sum_up(story, chain, source)
         except Trouble as trouble:
             story.check("end", "trouble", False, str(trouble))
-    leave_results(into)
-    story.write(into / "report.json", more={"recording": path.name, "speed": speed})
+        leave_results(into)
+        story.write(into / "report.json", more={"recording": path.name, "speed": speed})
     say(f"results in {into}: segments/, evidence/, logs/, report.json")
     return 1 if story.failed else 0
 

@@ -1,5 +1,6 @@
 """The directory a demo or a replay leaves its results in, and how either ends when it is told to."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,29 @@ from pathlib import Path
 
 MARK = ".made-by-scrubjay"  # in a directory whose results are ours to replace
 RESULTS = ("box", "hub", "broker", "logs", "room", "segments", "evidence", "report.json", "go", "box.toml", "hub.toml")
+
+
+@contextmanager
+def results_in(into: Path) -> Iterator[None]:
+    """The directory for results, made or cleared, and nobody else's meanwhile: a demo kept up would lose its box, hub and broker's files.
+
+    Raises ValueError. The lock is the kernel's, on the directory itself: it is gone with its holder, however he ended.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{into}: expected a directory in which no demo or replay is at work, there is one; end it, or name another by --into"
+            ) from None
+        except OSError:
+            pass  # A file system without locks: no reason to show nothing.
+        clear(into)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def clear(into: Path) -> None:

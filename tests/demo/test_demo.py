@@ -12,7 +12,9 @@ import pytest
 
 from simulator.demo import demo
 from simulator.namespaces import CONTROL, NETNS
-from simulator.results import MARK, clear
+from simulator.recordings import ROOM
+from simulator.replay import replay
+from simulator.results import MARK, clear, results_in
 from simulator.room_patients import needles
 
 pytestmark = pytest.mark.timeout(180)
@@ -92,6 +94,20 @@ def test_what_is_not_ours_is_not_removed(tmp_path: Path, name: str, mark: bool) 
         clear(tmp_path)
 
     assert before == sorted(tmp_path.rglob("*"))
+
+
+def test_results_of_a_demo_at_work_are_not_replaced(tmp_path: Path) -> None:
+    """`make demo` beside one that is kept up: refused, and that one's box, hub and broker keep their files."""
+    with results_in(tmp_path):
+        (tmp_path / "box").mkdir()
+        with pytest.raises(ValueError, match="at work"):
+            demo(tmp_path, keep=False, room=False, say=lambda line: None)
+        with pytest.raises(ValueError, match="at work"):
+            replay(ROOM, tmp_path, speed="max", say=lambda line: None)
+
+        assert (tmp_path / "box").is_dir()
+    with results_in(tmp_path):
+        assert not (tmp_path / "box").exists()
 
 
 def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
