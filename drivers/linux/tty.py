@@ -20,9 +20,10 @@ class LinuxTty:
         self._descriptor = -1
         self._hung_up = False
         self._former: list[Any] = []  # Any: what tcgetattr gave, five numbers, two speeds and a list of control characters
+        self._refused = ""  # why the last attempt to open it failed; "" where nothing is there
         self._open()
         if self._descriptor < 0:
-            raise Missing(f"expected a serial line at {device}, there is none")
+            raise Missing(f"expected a serial line at {device}, {self._refused or 'there is none'}")
 
     def fileno(self) -> int:
         return self._descriptor
@@ -65,7 +66,11 @@ class LinuxTty:
     def _open(self) -> None:
         try:
             descriptor = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            # Mostly a person who is not of the line's group: to hear that there is none would send him to look for the cable.
+            self._refused = f"the system says: {problem.strerror}; `ls -l {self._device}` shows whose it is"
             return
         try:
             self._former = termios.tcgetattr(descriptor)
@@ -76,6 +81,7 @@ class LinuxTty:
             termios.tcsetattr(descriptor, termios.TCSANOW, raw)
         except termios.error:
             os.close(descriptor)
+            self._refused = "this is none"
             return
         self._descriptor = descriptor
 

@@ -128,9 +128,27 @@ def test_a_hang_up_is_said_once_and_keeps_nothing_for_the_next(tmp_path: Path) -
         os.close(descriptor)
 
 
-def test_no_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("device", "said"), [("nothing", "there is none"), ("file", "this is none")])
+def test_no_line(tmp_path: Path, device: str, said: str) -> None:
     """A device that is not there, or is no terminal, is Missing."""
     (tmp_path / "file").touch()
-    for device in ("nothing", "file"):
-        with pytest.raises(Missing):
-            LinuxTty(str(tmp_path / device))
+    with pytest.raises(Missing, match=f"{device}, {said}"):
+        LinuxTty(str(tmp_path / device))
+
+
+def test_a_line_without_the_right_to_it_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """Who is not of the group of /dev/ttyUSB0 looks for his rights then, and not for the cable."""
+    device = tmp_path / "ttyUSB0"
+    person, far = os.openpty()
+    device.symlink_to(os.ttyname(far))
+    os.fchmod(far, 0)
+    former = os.geteuid()
+    if former == 0:
+        os.seteuid(65_534)  # nobody: root has every right
+    try:
+        with pytest.raises(Missing, match="ttyUSB0, the system says: Permission denied"):
+            LinuxTty(str(device))
+    finally:
+        os.seteuid(former)
+        for descriptor in (person, far):
+            os.close(descriptor)
