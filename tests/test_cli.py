@@ -880,6 +880,7 @@ def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> N
     assert (2, 1) == (status, waited)
     assert "expected interface 'nowhere0'" in err and "--list` shows what there is, --wait begins without it" in err
     assert "nowhere0: 0 frames, lost 0; away for " in out
+    assert "  not heard at the end: expected interface 'nowhere0' and room for its ring, there is none of this name" in out
 
 
 @contextmanager

@@ -150,6 +150,9 @@ class Summary:
             f" {counts.get('segments_sealed', 0)} segments, {amount(last.bytes_disk)}{ratio(last)}"
         ]
         rows += [_words(row) for row in self.tallies()]
+        trouble = self.report.gauges.get("interface_trouble", "none")
+        if trouble != "none":
+            rows.append(f"  not heard at the end: {trouble}")
         if self.report.gauges.get("page_cache_only") == "yes":
             rows.append(
                 "  this file system takes nothing past the page cache: each frame costs about twice as much to write as elsewhere"

@@ -88,6 +88,8 @@ def test_whole_is_said_too():
     summary = Summary(Report("capture", counts={"frames": 5}), ("a",), 1.0, copied=5)
 
     assert ["  a: 5 frames, lost 0", "  lost 0", "  copied 5 frames"] == summary.lines()[1:]
+    summary.report.gauge("interface_trouble", "none")
+    assert 4 == len(summary.lines())
     assert summary.is_whole
     assert not Summary(Report("capture", counts={"interface_gone_ms": 100}), ("a",), 1.0).is_whole
 
