@@ -157,9 +157,24 @@ if [ "$(cat .venv/set-up-from 2>/dev/null || true)" = "$stamp" ] && [ -x .venv/b
     exit 0
 fi
 [ "$check_only" = no ] || { say "missing .venv, or it is out of date"; exit 1; }
-[ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
 rm -f .venv/set-up-from
+
+# One whose making was interrupted, or whose Python is another by now, has no pip and never gets one; the scripts of one that was moved
+# name the place where it was.
+venv_fits() {
+    local made_for
+    made_for="$(sed -n 's/^command = //p' .venv/pyvenv.cfg 2>/dev/null || true)"
+    [[ -z "$made_for" || "$made_for" == *" $(pwd -P)/.venv" ]] && .venv/bin/python -m pip --version >/dev/null 2>&1
+}
+if ! venv_fits; then
+    say "making .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
 say "installing Scrubjay, editable, with its simulator and its tests into .venv (compiles its C) …"
-.venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,simulator,sdc]'
+if ! .venv/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,simulator,sdc]'; then
+    say "cannot go on: pip says above what it could not get or build. It needs PyPI, or an index that PIP_INDEX_URL names, and the right to write here. Then run this again."
+    exit 1
+fi
 printf '%s\n' "$stamp" >.venv/set-up-from
 say "done: .venv/bin/scrubjay"
