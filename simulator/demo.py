@@ -27,7 +27,7 @@ from simulator.hub_view import HubMessage, HubView, latencies_ms
 from simulator.inspection import counted, search, tagged
 from simulator.namespaces import what_is_missing
 from simulator.recordings import ROOM
-from simulator.results import ending_on_signals, leave_results, results_in
+from simulator.results import ending_on_signals, leave_results, results_in, undisturbed
 from simulator.room import Room, Scenario
 from simulator.room_patients import needles
 from simulator.source import TAI_MINUS_UTC_NS, RecordingSource, RoomSource, Source, is_priority_1
@@ -60,6 +60,7 @@ def demo(into: Path, *, keep: bool, room: bool, say: Callable[[str], None]) -> i
         story.write(into / "report.json", more={"source": "recording" if missing else "room"})
         if keep and not story.failed:
             _stay(say, chain)
+        stack.callback(undisturbed)  # the first that is called
     say(
         f"results in {into}: segments/, evidence/, logs/, report.json"
         + (f"; NOT SO: {', '.join(story.failed)}" if story.failed else "")

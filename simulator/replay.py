@@ -17,7 +17,7 @@ from simulator.chain import SHORT_GROUPS, Chain
 from simulator.hub_view import HubView, latencies_ms
 from simulator.inspection import counted, search, tagged
 from simulator.recorded_tap import rebased, speed_of
-from simulator.results import ending_on_signals, leave_results, results_in
+from simulator.results import ending_on_signals, leave_results, results_in, undisturbed
 from simulator.room_patients import needles
 from simulator.source import RecordingSource
 from simulator.story import Story, milliseconds, words
@@ -41,6 +41,7 @@ def replay(path: Path, into: Path, *, speed: str, say: Callable[[str], None]) ->
                 source.start()
                 _follow(story, chain, source)
                 _sum_up(story, chain, source)
+                undisturbed()
         except Trouble as trouble:
             story.check("end", "trouble", False, str(trouble))
         leave_results(into)

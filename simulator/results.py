@@ -7,7 +7,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 MARK = ".made-by-scrubjay"  # in a directory whose results are ours to replace
 RESULTS = ("box", "hub", "broker", "logs", "room", "segments", "evidence", "report.json", "go", "box.toml", "hub.toml")
 
@@ -70,9 +72,27 @@ def leave_results(into: Path) -> None:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that everything is taken down."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM ends the demo as Ctrl-C does, so that everything is taken down; and only the first of them counts.
+
+    Whoever is impatient presses Ctrl-C again, and would end the taking down half-way: a broker that knows no keeper then stays for good.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        undisturbed()
+        raise KeyboardInterrupt
+
+    # What is ignored from the start, as SIGINT by what a shell runs in the background, stays so.
+    former = {number: now for number in ENDING if (now := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in former:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def undisturbed() -> None:
+    """From now on, until `ending_on_signals` is left, nothing ends this: it is being taken down, and that has limits of its own."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

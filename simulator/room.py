@@ -24,6 +24,7 @@ from types import TracebackType
 from simulator.namespaces import search_path
 from simulator.network import BROADCAST, Network, Program
 from simulator.ptp.linuxptp import ptp4l
+from simulator.results import ending_on_signals
 from simulator.room_patients import make_objects
 
 # Host, character, offset µs, drift ppm. A cart nobody would notice, a vision system that only reports, a monitor nobody synchronised.
@@ -208,6 +209,7 @@ def versions(network: Network) -> dict[str, str]:
 def stay(say: Callable[[str], None]) -> int:
     """`scrubjay sim room`: a room to listen to, until Ctrl-C."""
     with (
+        ending_on_signals(),
         tempfile.TemporaryDirectory(prefix="scrubjay-room-") as directory,
         Room(Path(directory), Scenario(seconds=86_400)) as room,
     ):

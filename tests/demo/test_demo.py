@@ -111,7 +111,7 @@ def test_results_of_a_demo_at_work_are_not_replaced(tmp_path: Path) -> None:
 
 
 def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
-    """Ctrl-C while everything is up: broker, hub and box are gone when the demo is."""
+    """Ctrl-C while everything is up, again and again: broker, hub and box are gone when the demo is."""
     process = subprocess.Popen(
         ["env", "--default-signal=INT", sys.executable, "-m", "firmware.cli", "demo", "--no-room", "--into", str(tmp_path / "demo")],
         stdout=subprocess.PIPE, text=True,
@@ -120,7 +120,11 @@ def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     for line in process.stdout:
         if "chain" in line:
             break
+    ended = os.pidfd_open(process.pid)
     process.send_signal(signal.SIGINT)
+    while not select.select([ended], [], [], 0.02)[0]:  # as who is impatient presses it
+        process.send_signal(signal.SIGINT)
+    os.close(ended)
     process.communicate(timeout=60)
     left = [
         path.parent.name
@@ -128,7 +132,10 @@ def test_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
         if path.exists() and str(tmp_path).encode() in _read(path)
     ]
 
-    assert 130 == process.returncode
+    assert process.returncode in (
+        130,
+        -signal.SIGINT,
+    )  # the latter where the last one came when there was nothing left to take down
     assert [] == left
 
 
