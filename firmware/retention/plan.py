@@ -69,7 +69,8 @@ def too_many(files: Iterable[Kept], *, bytes_max: int) -> list[Kept]:
 class Outlook:
     """What is to be expected at the rate of what is held. horizon_s: how far back the store will reach when it is full.
 
-    full_in_s: until then; span_s: how much time the held segments tell of.
+    It reaches back so far without a hole; what is pinned may be older. full_in_s: until then; span_s: how much time the held segments
+    tell of.
     """
 
     horizon_s: int
@@ -77,18 +78,25 @@ class Outlook:
     span_s: int
 
 
-def outlook(candidates: Sequence[Candidate], dates: Sequence[int | None], *, size: int, capacity_bytes: int) -> Outlook | None:
-    """None when too little is held to tell. size: bytes of all candidates; capacity_bytes: room for them and those to come."""
-    dated = [place for place, date in enumerate(dates) if date is not None]
-    if len(dated) < 2:
-        return None
-    first, last = dates[dated[0]], dates[dated[-1]]
-    assert first is not None and last is not None, "those that are dated"
-    span_ns = last - first
-    bytes_then = sum(candidates[place].size for place in dated[1:])  # The first one's time lies before the span.
+def outlook(
+    candidates: Sequence[Candidate], dates: Sequence[int | None], *, size: int, pinned_bytes: int, capacity_bytes: int
+) -> Outlook | None:
+    """None when too little is held to tell. size, pinned_bytes: of all candidates; capacity_bytes: room for them and those to come."""
+    span_ns = bytes_then = 0
+    for place in range(1, len(candidates)):
+        before, date = dates[place - 1], dates[place]
+        # What lay between two that do not follow each other was deleted: a pin of last year and its year say nothing of the rate,
+        # nor does a clock that was set back between two.
+        if before is None or date is None or date <= before or candidates[place].sequence != candidates[place - 1].sequence + 1:
+            continue
+        span_ns += date - before
+        bytes_then += candidates[place].size  # The first one's time lies before the span.
     if span_ns <= 0 or not bytes_then:
         return None
     ns_a_byte = span_ns / bytes_then
+    # What is pinned makes no room for what is to come.
     return Outlook(
-        int(capacity_bytes * ns_a_byte / SECOND), int(max(0, capacity_bytes - size) * ns_a_byte / SECOND), span_ns // SECOND
+        int(max(0, capacity_bytes - pinned_bytes) * ns_a_byte / SECOND),
+        int(max(0, capacity_bytes - size) * ns_a_byte / SECOND),
+        span_ns // SECOND,
     )

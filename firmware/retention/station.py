@@ -234,14 +234,15 @@ class RetentionStation:
 
     def _gauge(self) -> None:
         held, pinned = self._held, self._pinned()
-        capacity = self._settings.budget_bytes or held.size + max(0, -self._room_wanted())
+        there_is = held.size + max(0, -self._room_wanted())
+        capacity = min(self._settings.budget_bytes or there_is, there_is)  # A budget beyond the disk is no room.
         pinned_bytes = held.bytes_of(pinned)
         self.report.gauge("segments", len(held))
         self.report.gauge("segments_bytes", held.size)
         self.report.gauge("pinned", len(pinned))
         self.report.gauge("pinned_bytes", pinned_bytes)
         self.report.gauge("receipts", len(self._board.disk.list(RECEIPTS)))
-        expected = outlook(held.rows, held.dates, size=held.size, capacity_bytes=capacity)
+        expected = outlook(held.rows, held.dates, size=held.size, pinned_bytes=pinned_bytes, capacity_bytes=capacity)
         if expected is not None:
             self.report.gauge("horizon_s", expected.horizon_s)
             self.report.gauge("horizon_days", round(expected.horizon_s / 86_400, 1))

@@ -413,6 +413,56 @@ def test_horizon_says_how_far_back_the_room_reaches(steward: Steward) -> None:
     assert pytest.approx(48 * 3600, rel=0.05) == steward.station.report.gauges["horizon_s"]
 
 
+def test_a_pin_of_last_year_says_nothing_of_the_rate(steward: Steward) -> None:
+    """Its neighbours are deleted, and the year between is no time in which anything was kept: with room for ten days it said 1,800, and
+    nobody was told that two weeks would not fit. (S2-094, S2-095)"""
+    old = steward.record(24, size=5000)
+    steward.board.disk.write(f"pins/{old[0]}", b"case 12")
+    steward.board.clock.advance(365 * DAY)
+    steward.work(seconds=30 * 3600)
+    assert [old[0]] == steward.segments()
+    steward.record(48, size=5000)
+    each = max(row.size for row in rows(steward.board.disk))
+    steward.boot(RetentionSettings(budget_bytes=each * 24 * 10))
+    steward.work(seconds=10)
+
+    assert pytest.approx(10, rel=0.05) == steward.station.report.gauges["horizon_days"]
+    assert "horizon_short" in announced(steward)
+
+
+def test_what_is_pinned_makes_no_room_for_what_comes(steward: Steward) -> None:
+    """Half of the room is held: the store will reach back half as far as without pins. (S2-094, S2-095)"""
+    names = steward.record(48, size=5000)
+    for name in names[:24]:
+        steward.board.disk.write(f"pins/{name}", b"case 12")
+    steward.boot(RetentionSettings(budget_bytes=sum(row.size for row in rows(steward.board.disk))))
+    steward.work(seconds=10)
+
+    assert pytest.approx(24 * 3600, rel=0.05) == steward.station.report.gauges["horizon_s"]
+
+
+def test_a_clock_set_back_ends_no_horizon(steward: Steward) -> None:
+    """Weeks back, between two segments: the others tell the rate as before. It said nothing at all until those had gone. (S2-095)"""
+    steward.record(24, size=5000)
+    steward.board.clock.step(-21 * DAY)
+    steward.record(24, size=5000)
+    steward.boot(RetentionSettings(budget_bytes=sum(row.size for row in rows(steward.board.disk))))
+    steward.work(seconds=10)
+
+    assert pytest.approx(48 * 3600, rel=0.05) == steward.station.report.gauges["horizon_s"]
+
+
+def test_a_budget_beyond_the_disk_is_no_room(steward: Steward) -> None:
+    """More than the disk has was believed, and its end came unannounced; it is what it is without a budget. (S2-095)"""
+    steward.record(24, size=5000)
+    steward.work(seconds=10)
+    horizon_s = steward.station.report.gauges["horizon_s"]
+    steward.boot(RetentionSettings(budget_bytes=1 << 50))
+    steward.work(seconds=10)
+
+    assert horizon_s == steward.station.report.gauges["horizon_s"]
+
+
 def announced(steward: Steward) -> list[str | None]:
     return [row.event for row in steward.said() if row.kind == "retention"]
 
