@@ -196,7 +196,10 @@ class Segment:
         # Here, because most segments searched are as they were recorded: of what `find` begins with, a twentieth.
         from firmware.core.cold import Cold
 
-        return Cold(self._disk, f"{self._path}/{self.name}")
+        form = Cold(self._disk, f"{self._path}/{self.name}")
+        if form.seal.name != self.name:
+            raise Corrupt(f"segment {self.name}: expected its own cold form, this is another's")
+        return form
 
     def cold_bytes(self) -> int:
         """The size of its cold form. Raises Missing."""

@@ -248,6 +248,23 @@ def test_cold_forms_cannot_be_exchanged(cold_box):
     assert (two, "missing") in [(row.segment, row.what) for row in gone.findings]
 
 
+@pytest.mark.parametrize("files", [(COLD, COLD_SEAL), (COLD, COLD_SEAL, INDEX)], ids=["cold form", "with its index"])
+def test_frames_of_another_segment_are_not_found_in_their_place(cold_box, files):
+    """Two cold forms that changed places: what begins at the same byte and is as long was given out as the other's, and its own frames
+    were missing without a word."""
+    names = cold_box.record(3, stretches=1)
+    cold_box.work(hours=28)
+    disk, third = cold_box.board.disk, searched(cold_box, Query())[2]
+    data = [[disk.read(f"segments/{name}/{file}") for file in files] for name in names[:2]]
+    for name, others in zip(names[:2], data[::-1], strict=True):
+        for file, content in zip(files, others, strict=True):
+            disk.write(f"segments/{name}/{file}", content)
+    steps = list(Store(disk).walk(Query()))
+
+    assert [third] == [step for step in steps if isinstance(step, Hit)]
+    assert names[:2] == [step.segment for step in steps if isinstance(step, Damage)]
+
+
 def test_other_packer_is_stated_not_found(cold_box, monkeypatch):
     """Where LZ4 packs otherwise, the frames are proved all the same and the box says what is not; thawing is refused."""
     name = cold_box.record(1)[0]
