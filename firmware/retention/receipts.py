@@ -74,6 +74,18 @@ class Receipts:
         """Whether there is a receipt for this segment already: the power went before it was removed."""
         return segment in self._done
 
+    def lately(self, cause: str, now: Now, *, within_ns: int, of: int) -> int:
+        """How many of the newest receipts, at most `of`, are for this cause and no further from now than this."""
+        newest = sorted((name for name in self._board.disk.list(RECEIPTS) if name[:1].isdecimal()), reverse=True)[:of]
+        count = 0
+        for name in newest:
+            try:
+                row = unpacked(self._board.disk.read(f"{RECEIPTS}/{name}"))
+            except (BadItem, DiskFailed):
+                continue
+            count += row.cause == cause and abs(now.timestamp.tai_ns - row.made.tai_ns) < within_ns
+        return count
+
     def delete(self, victim: Victim, now: Now, *, is_held: Callable[[str], bool]) -> bool:
         """Receipt, then removal; whether it went. Raises DiskFull or DiskFailed; then the segment is as it was.
 

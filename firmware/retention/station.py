@@ -26,6 +26,7 @@ LOOK_EVERY_NS = SECOND  # A look is one directory listing; new segments come eve
 LOOK_NS_A_NAME = 100_000  # A listing takes about 2 µs a name: a fiftieth of the time is what looking may cost.
 AGAIN_NS = 10 * SECOND  # After a full or failed disk.
 STUCK_NS = 60 * SECOND  # While room is short and nothing may be deleted.
+RECEIPTS_READ_MAX = 1000  # at the start, where more may go in an hour: a card reads so many in a second
 SEALS_A_STEP, NAMES_A_STEP = 32, 4096  # to read, and only to be known
 # What is said before it happens: a day is time enough to fetch what matters, or to make room.
 FULL_SOON_S, SPAN_S_MIN = 86_400, 1800
@@ -67,6 +68,12 @@ class RetentionStation:
             make_directory(self._board.disk, directory)
         self._notices.start()
         self._receipts.start()
+        # What an earlier life deleted in this hour counts: by a wrong clock, each start was as good as an hour.
+        lately = self._receipts.lately(
+            "age", now, within_ns=3600 * SECOND, of=min(self._settings.age_deletions_per_hour, RECEIPTS_READ_MAX)
+        )
+        for _ in range(lately):
+            self._age_allowance.take(now.monotonic)
         self._round = None
         self._round_due = self._look_due = self._list_due = now.monotonic
 

@@ -312,6 +312,22 @@ def test_what_is_found_at_the_start_earns_nothing(steward: Steward) -> None:
     assert 90 == len(steward.segments())
 
 
+def test_a_restart_is_no_other_hour(steward: Steward) -> None:
+    """Switched off and on again and again, by a clock of another year: no more go for their age than in one life. (S2-094)"""
+    steward.record(200, every_ns=60 * SECOND, size=10)
+    steward.board.clock.advance(365 * DAY)
+    for _ in range(5):
+        steward.boot(RetentionSettings(age_deletions_per_hour=10))
+        steward.work(seconds=60)
+        steward.board.clock.restart()
+    assert 190 == len(steward.segments())
+    steward.board.clock.advance(HOUR)
+    steward.boot()
+    steward.work(seconds=60)
+
+    assert 180 == len(steward.segments())
+
+
 def test_full_disk_can_still_be_relieved(steward: Steward) -> None:
     """On a disk full to the last byte receipts are paid from the reserve, and the reserve is filled again."""
     steward.record(10, size=50_000)
