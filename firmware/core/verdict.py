@@ -14,7 +14,7 @@ class Finding:
     """One thing that is not as it should be, or (a statement) that the box says it does not have.
 
     segment: its name, or the file's where it is none. what: one word for programs: "altered", "missing", "reordered", "foreign",
-    "unsigned", "unreadable" (the disk does not give it back); statements: "dropped", "gap", "interrupted", "deleted", "exported", "open", "time", "start". text: for people.
+    "unsigned", "unreadable" (the disk does not give it back); statements: "dropped", "gap", "interrupted", "deleted", "receipt", "exported", "open", "time", "start". text: for people.
     """
 
     segment: str

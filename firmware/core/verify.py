@@ -74,7 +74,7 @@ def verify(
     if total is not None:
         # Deleted since it was verified, and summed up already.
         links = [link for link in links if not total.accounts_for(link.sequence) or disk.exists(f"{path}/{link.name}")]
-    for row in _receipts(read, receipts, total, verdict):
+    for row in _receipts(read, receipts, total, verdict, is_there=lambda name: disk.exists(f"{path}/{name}")):
         links.append(_Link(row.sequence, row.segment, _known(row.seal_digest), None))
     if total is not None:
         links += [_Link(run.last, f"{receipts}/{SUM}", _known(run.seal_digest), None, run.first) for run in total.runs]
@@ -350,7 +350,9 @@ def _read(disk: Disk, path: str, verdict: Verdict) -> dict[str, bytes | DiskFail
     return found
 
 
-def _receipts(read: Mapping[str, bytes | DiskFailed], path: str, total: Sum | None, verdict: Verdict) -> list[Receipt]:
+def _receipts(
+    read: Mapping[str, bytes | DiskFailed], path: str, total: Sum | None, verdict: Verdict, *, is_there: Callable[[str], bool]
+) -> list[Receipt]:
     rows: dict[bytes, tuple[str, Receipt]] = {}
     for name, data in read.items():
         number = name.partition("-")[0]
@@ -367,7 +369,12 @@ def _receipts(read: Mapping[str, bytes | DiskFailed], path: str, total: Sum | No
         if verdict.public_key is not None and not row.signed_by(verdict.public_key):
             verdict.found(name, "unsigned", "receipt: expected the box's signature, this is another's or the receipt was altered")
         unread = ", its seal could not be read any more" if row.seal_digest == receipt.UNREAD else ""
-        verdict.stated(row.segment, "deleted", f"deleted {iso(row.made.tai_ns)} (TAI) with a receipt: {row.cause}{unread}")
+        if is_there(row.segment):
+            # Pinned while its receipt was written, or the power went before it was removed.
+            text = f"not deleted yet: a receipt for it was written {iso(row.made.tai_ns)} (TAI), {row.cause}, and it is here; if pinned it stays"
+            verdict.stated(row.segment, "receipt", f"{text}{unread}")
+        else:
+            verdict.stated(row.segment, "deleted", f"deleted {iso(row.made.tai_ns)} (TAI) with a receipt: {row.cause}{unread}")
         rows[seal.digest(data)] = name, row
     followed = {row.previous for _, row in rows.values() if row.previous is not None}
     if sum(row.previous is None for _, row in rows.values()) > 1 or len(followed) != sum(

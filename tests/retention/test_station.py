@@ -179,10 +179,13 @@ def test_pinned_while_its_receipt_is_written(steward: Steward) -> None:
 
     assert [names[2], *names[5:]] == steward.segments()
     assert steward.verdict().ok
+    said = {row.segment: row.what for row in steward.verdict().statements}
+    assert {names[2]: "receipt"} | dict.fromkeys((*names[:2], *names[3:5]), "deleted") == said  # not that it is gone
     unpin(disk, names[2])
     steward.work(seconds=4000)
     assert names[2] not in steward.segments()
     assert steward.verdict().ok
+    assert {names[2]: "deleted"}.items() <= {row.segment: row.what for row in steward.verdict().statements}.items()
 
 
 def test_pinned_in_the_very_moment_it_goes(steward: Steward) -> None:
