@@ -241,7 +241,16 @@ def test_pin_says_what_it_cannot_hold(run: Run, store: Path) -> None:
 
     assert (0, 3) == (status, len(out.splitlines()))
     assert f"NOT HELD: {opened} is still being recorded" in err
-    assert "" == run("pin", store, "--since", "2026-11-22", "--until", "2026-11-22T11:00", "--reason", "case 17")[2]
+    assert opened not in run("pin", store, "--since", "2026-11-22", "--until", "2026-11-22T11:00", "--reason", "case 17")[2]
+
+
+def test_pin_says_that_it_holds_nothing_that_is_to_come(run: Run, store: Path) -> None:
+    """An interval that ends in the future: what is sealed in it later is not held, also where nothing is being recorded now. (S2-095)"""
+    status, out, err = run("pin", store, "--since", "2026-11-22", "--until", "2200-01-01", "--reason", "case 17")
+
+    assert (0, 3) == (status, len(out.splitlines()))
+    assert "NOT HELD: what is still to be recorded" in err
+    assert "" == run("pin", store, "--since", "1971-01-01", "--until", "1971-01-02", "--reason", "case 17")[2]
 
 
 def test_unpin_lets_go_of_all_that_was_named_or_of_none(run: Run, store: Path) -> None:

@@ -159,8 +159,9 @@ def _pin(a: argparse.Namespace) -> int:
     from drivers.linux.disk import LinuxDisk
     from firmware.retention.pins import overlapping, pin, still_open
 
-    disk = LinuxDisk(store_at(a.directory))
+    disk, now_utc_ns = LinuxDisk(store_at(a.directory)), LinuxClock().now().utc_ns
     opened: list[str] = []
+    is_to_come = False
     if a.segment and not (a.since or a.until):
         segments = a.segment
         _known(disk, segments)
@@ -168,15 +169,20 @@ def _pin(a: argparse.Namespace) -> int:
         since, until = interval_of(a)
         assert since is not None and until is not None, "both were given"
         segments, opened = overlapping(disk, since_utc_ns=since, until_utc_ns=until), still_open(disk, until_utc_ns=until)
+        is_to_come = until > now_utc_ns
     else:
         raise ValueError("expected segments, or --since and --until")
-    pin(disk, segments, reason=a.reason, now_utc_ns=LinuxClock().now().utc_ns, own=f".{os.getpid()}")
+    pin(disk, segments, reason=a.reason, now_utc_ns=now_utc_ns, own=f".{os.getpid()}")
     _known(disk, segments)  # Retention may have been quicker; then this says so.
     print("\n".join(segments) or "no sealed segment holds frames of that time")
     for name in opened:
         print(
             f"NOT HELD: {name} is still being recorded; what is of that time in it can be pinned once it is sealed",
             file=sys.stderr,
+        )
+    if is_to_come:  # A hold until Friday is not one on Friday.
+        print(
+            "NOT HELD: what is still to be recorded; it can be pinned once it is sealed, with the same interval", file=sys.stderr
         )
     return 0 if segments else 1
 
