@@ -12,7 +12,7 @@ from drivers.board import Board
 from drivers.clock import Now
 from firmware.core.durable import make_directory, replace
 from firmware.core.errors import BadItem, DiskFailed, DiskFull, Missing
-from firmware.core.layout import sequence_of
+from firmware.core.layout import COLD_FILES, FILES, sequence_of
 from firmware.core.receipt import RUNS_MAX, SUM, UNREAD, Receipt, Sum, packed, sum_packed, sum_unpacked, summed, unpacked
 from firmware.core.seal import digest
 from firmware.retention.plan import Victim
@@ -34,8 +34,8 @@ class Receipts:
         self._done: set[str] = set()
         self._sum: Sum | None = None
 
-    def start(self) -> None:
-        """Find the end of the chain, and empty the trash."""
+    def start(self, *, is_held: Callable[[str], bool]) -> None:
+        """Find the end of the chain, and empty the trash of all but what is held: that was on its way back (`remove`)."""
         disk = self._board.disk
         for directory in (RECEIPTS, TRASH):
             make_directory(disk, directory)
@@ -67,7 +67,10 @@ class Receipts:
             # Likewise its way here: were its files gone for good and that not, a segment would come back without its seal.
             disk.sync_dir(SEGMENTS)
         for name in thrown:
-            self._throw_away(name)
+            if is_held(name) and self._is_whole(name):
+                self._take_back(name)
+            else:
+                self._throw_away(name)
         self._fill_reserve()
 
     def has(self, segment: str) -> bool:
@@ -112,8 +115,7 @@ class Receipts:
         except Missing:
             return True
         if is_held(segment):
-            disk.rename(f"{TRASH}/{segment}", f"{SEGMENTS}/{segment}")
-            disk.sync_dir(SEGMENTS)
+            self._take_back(segment)
             return False
         disk.sync_dir(SEGMENTS)
         self._throw_away(segment)
@@ -154,6 +156,17 @@ class Receipts:
             disk.remove(f"{RECEIPTS}/{name}")
             self._done.discard(row.segment)
         return len(chosen)
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether nothing in the trash is missing of this segment: what is left of one that was being thrown away stays there."""
+        files = set(self._board.disk.list(f"{TRASH}/{name}"))
+        return files.issuperset(FILES) or files.issuperset(COLD_FILES)
+
+    def _take_back(self, name: str) -> None:
+        disk = self._board.disk
+        if not disk.exists(f"{SEGMENTS}/{name}"):
+            disk.rename(f"{TRASH}/{name}", f"{SEGMENTS}/{name}")
+        disk.sync_dir(SEGMENTS)
 
     def _throw_away(self, name: str) -> None:
         try:

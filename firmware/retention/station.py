@@ -67,7 +67,7 @@ class RetentionStation:
         for directory in (SEGMENTS, PINS):
             make_directory(self._board.disk, directory)
         self._notices.start()
-        self._receipts.start()
+        self._receipts.start(is_held=self._is_pinned)
         # What an earlier life deleted in this hour counts: by a wrong clock, each start was as good as an hour.
         lately = self._receipts.lately(
             "age", now, within_ns=3600 * SECOND, of=min(self._settings.age_deletions_per_hour, RECEIPTS_READ_MAX)

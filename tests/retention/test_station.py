@@ -11,6 +11,7 @@ from drivers.clock import ClockState
 from firmware.capture.options import Keep
 from firmware.capture.settings import CaptureSettings
 from firmware.cli.record import kept
+from firmware.cold.rewrite import Progress, rewriting
 from firmware.cold.settings import ColdSettings
 from firmware.cold.station import ColdStation
 from firmware.core import envelope, message, receipt, release
@@ -26,6 +27,7 @@ from firmware.retention.pins import pin, unpin
 from firmware.retention.settings import RetentionSettings
 from simulator.disk import PowerCut
 from simulator.written_store import begin_segment, frame, write_segment
+from tests.cold.conftest import control
 
 Steward = Any  # tests/retention/conftest.py
 HOUR = 3600 * SECOND
@@ -209,6 +211,86 @@ def test_pinned_in_the_very_moment_it_goes(steward: Steward) -> None:
     unpin(disk, names[2])
     steward.work(seconds=4000)
     assert names[2] not in steward.segments()
+    assert steward.verdict().ok
+
+
+@pytest.mark.parametrize("is_cold", [False, True], ids=["hot", "cold"])
+@pytest.mark.parametrize("is_power", [False, True], ids=["killed", "power cut"])
+def test_killed_while_what_is_held_comes_back(make_steward: Callable[[], Steward], is_power: bool, is_cold: bool) -> None:
+    """Pinned in the very moment it went, and its way back cut off at any operation: it was still in the trash, and the next start
+    emptied that. (S2-094)"""
+    for cut_at in range(30):
+        steward = make_steward()
+        name = write_segment(steward.board, [control(steward.board.clock.now().utc_ns, 300, 1)]).name
+        steward.record(16, every_ns=DAY)
+        if is_cold:
+            _rewrite(steward, name)
+        was_cut = _work_pinned_and_cut(steward, name, cut_at)
+        if was_cut and is_power:
+            steward.board.disk.power_cut(Random(cut_at))
+        steward.boot()
+        steward.work(seconds=10)
+
+        assert name in steward.segments(), cut_at
+        assert steward.verdict().ok, cut_at
+        if not was_cut:
+            break
+    assert 3 < cut_at < 29
+
+
+def _rewrite(steward: Steward, name: str) -> None:
+    board, progress = steward.board, Progress()
+    made = board.clock.now().timestamp
+    for _ in rewriting(board.disk, f"segments/{name}", identity=board.identity, made=made, level=1, progress=progress):
+        pass
+    assert progress.done
+
+
+def _work_pinned_and_cut(steward: Steward, name: str, cut_at: int) -> bool:
+    """Pinned just before it goes; so many operations later the end comes. False when the work was done by then."""
+    disk = steward.board.disk
+    since: list[int] = []
+
+    def before(number: int, operation: str, path: str) -> None:
+        if since and number - since[0] >= cut_at:
+            raise PowerCut
+        if operation == "rename" and path == f"segments/{name}" and not since:
+            disk.before = None
+            pin(disk, [name], reason="case 12", now_utc_ns=0)
+            disk.before = before
+            since.append(disk.operations)
+
+    disk.before = before
+    try:
+        steward.boot()
+        steward.work(seconds=10)
+    except PowerCut:
+        return True
+    finally:
+        disk.before = None
+    assert since
+    return False
+
+
+def test_pinned_when_it_was_half_gone(steward: Steward) -> None:
+    """What is left of a segment that was being thrown away does not come back for a pin: half a segment is none. (S2-094)"""
+    names = steward.record(17, every_ns=DAY)
+    disk = steward.board.disk
+
+    def before(number: int, operation: str, path: str) -> None:
+        if operation == "remove" and path == f"trash/{names[0]}/index":
+            raise PowerCut
+
+    disk.before = before
+    with pytest.raises(PowerCut):
+        steward.work(seconds=10)
+    disk.before = None
+    pin(disk, [names[0]], reason="case 12", now_utc_ns=0)
+    steward.boot()
+    steward.work(seconds=10)
+
+    assert names[0] not in steward.segments()
+    assert [".reserve"] == disk.list("trash")
     assert steward.verdict().ok
 
 
