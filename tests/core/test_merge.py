@@ -123,6 +123,20 @@ def test_a_search_holds_little():
     assert 60_000 == given + sum(hit.frame_count for hit in merge.end())
 
 
+def test_more_than_is_held_comes_in_time_order():
+    """At a segment's end half a second is waited for, more of a quick wire than is held: the oldest goes first, the rest waits on."""
+    merge = Merge()
+    given: list[Hit] = []
+    for n in range(40):  # 0.7 MB each, between them a frame that passed in the middle of the one before
+        quick = b"".join(pcapng.enhanced_packet(START + n * MS + k, bytes(7000), 7000) for k in range(100))
+        late = pcapng.enhanced_packet(START + n * MS - MS + 50, FRAME, 64, interface=1)
+        given += merge.add(Hit("s", late + quick, 101, START + n * MS - MS + 50, START + n * MS + 99, ("a", "b")), before_ns=1)
+    stamps = [packet.stamp_ns for packet in packets([*given, *merge.end()])]
+
+    assert 40 * 101 == len(stamps)
+    assert sorted(stamps) == stamps
+
+
 def record(first_ns: int, last_ns: int, frames: int = 1) -> Record:
     return Record(0, 0, 0, first_ns, last_ns, 0, 0, frames, False, b"")
 
