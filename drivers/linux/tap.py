@@ -50,8 +50,11 @@ LINK_ETHERNET = 1
 SETTLE_RETIRES, SETTLE_MS = 3, 5
 DISPATCH_FRAMES = 256  # Frames of a portable block.
 PORTABLE_BUFFER_MIN = 2 << 20  # libpcap's default; with less, its own ring has a single block and loses all but the first.
-_BPF_RETURN = 6
+_BPF_RETURN, _BPF_JUMP, _BPF_LOAD, _BPF_IS_EQUAL = 0x06, 0x05, 0x20, 0x15
+_TAG_WAS_TAKEN_OUT = 0xFFFFF000 + 48  # SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT
+TAG_BYTES = 4
 FILTER_ROWS_MAX = 4096  # BPF_MAXINSNS
+SNAP_MAX = TapRequest("").snap_bytes  # Everything: no frame is longer.
 _VLAN = re.compile(r"\bvlan\b")
 NOTHING = struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0)  # a filter that keeps no byte of any frame
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 1, 0x40  # netdevice(7); running: up, and a carrier
@@ -113,7 +116,8 @@ class RingTap:
         heard.setsockopt(SOL_PACKET, PACKET_RX_RING, geometry)
         self._map(size)
         heard.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        _attach(heard, _for_tags(request) if _VLAN.search(request.filter or "") else program)
+        rules = _for_tags(request) if _VLAN.search(request.filter or "") else program
+        _attach(heard, _with_room_for_tags(rules, request.snap_bytes))
         heard.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_PROMISC, 0))
         self._link = link_counters(request.interface) or LinkCounters()
         self._ask_for_stamps()
@@ -339,7 +343,7 @@ def ring_tap(request: TapRequest, kept: Mapping[str, int] | None = None) -> Ring
                 return RingTap(request, held, is_taken_over=True)
             except TapFailed:
                 pass  # Its interface has gone since, and another has its name: a ring of our own is as good as it gets.
-    is_whole = not request.filter and request.snap_bytes >= TapRequest(request.interface).snap_bytes
+    is_whole = not request.filter and request.snap_bytes >= SNAP_MAX
     return RingTap(request, early_ring.taken(request.interface) if is_whole else None)
 
 
@@ -577,6 +581,26 @@ def _for_tags(request: TapRequest) -> bytes:
     if asked or not count.value:
         raise BadFilter("expected a pcap-filter(7) expression that the kernel takes, it is too long")
     return bytes(rows)[: count.value * ctypes.sizeof(_Filter)]
+
+
+def _with_room_for_tags(program: bytes, snap_bytes: int) -> bytes:
+    """The same filter, which keeps less of a frame by the tag that the kernel has taken out of it, and that is put back when recorded.
+
+    Each return of a kept frame becomes a jump behind the end, where it is asked whether there was one.
+    """
+    if snap_bytes >= SNAP_MAX:
+        return program  # Where it is put back, what is then too long is cut.
+    rows = list(struct.iter_unpack("=HBBI", program))
+    rows = [
+        (_BPF_JUMP, 0, 0, len(rows) - place - 1) if row[0] == _BPF_RETURN and row[3] else row for place, row in enumerate(rows)
+    ]
+    rows += [
+        (_BPF_LOAD, 0, 0, _TAG_WAS_TAKEN_OUT),
+        (_BPF_IS_EQUAL, 0, 1, 0),
+        (_BPF_RETURN, 0, 0, snap_bytes),
+        (_BPF_RETURN, 0, 0, snap_bytes - TAG_BYTES),
+    ]
+    return b"".join(struct.pack("=HBBI", *row) for row in rows)
 
 
 def _attach(heard: socket.socket, program: bytes) -> None:

@@ -172,6 +172,18 @@ def test_snapped_frames_keep_their_length(world, opened, expression):
     assert [(frame(1, 1514)[:96], 1514)] == [(row.data, row.wire_bytes) for row in rows]
 
 
+@pytest.mark.parametrize("expression", [None, "vlan", "udp or vlan", "not port 9"])
+def test_a_tag_is_part_of_what_is_kept(world, opened, expression):
+    """The tag that is put back makes a snapped frame no longer: it has snap_bytes of what was on the wire, and no more. (S2-090)"""
+    tap = opened(TapRequest("hears", filter=expression, snap_bytes=64, block_bytes=1 << 16, block_count=4, retire_ms=10))
+    long = frame(1, 1500)
+    sent = [long[:12] + bytes.fromhex(tag) + long[12:] for tag in ("", "8100 6007", "8100 0000", "88a8 0064 8100 0007")]
+    world.send(sent)
+    expected = [row for row in sent if row is not sent[0] or expression != "vlan"]
+
+    assert [(row[:64], len(row)) for row in expected] == [(row.data, row.wire_bytes) for row in heard(world, tap, len(expected))]
+
+
 def test_vlan_tag_is_put_back(world, opened):
     """A tag the card or the kernel took out is in the recorded frame again."""
     tap = opened(SMALL)
