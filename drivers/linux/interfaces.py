@@ -8,14 +8,20 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from drivers.linux.ethtool import TimeStamping, ethtool, time_stamping
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, NLMSG_ERROR, NLMSG_DONE = 16, 18, 20, 22, 2, 3
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFA_ADDRESS, IFA_LOCAL = 1, 3, 4, 18, 1, 1, 2
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_INFO_KIND = 1, 3, 4, 5, 10, 18, 1
+IFLA_LINK_NETNSID = 37  # What is below is in another namespace, under a number that is another's here.
+IFLA_AF_SPEC, IFLA_INET6_CONF, IFLA_INET6_ADDR_GEN_MODE, DEVCONF_DISABLE_IPV6, NO_ADDRESS = 26, 2, 8, 26, 1
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+# What sends through the interface it is set up on. A veth names its other end in the same place.
+ON_TOP = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
 IFF_UP, IFF_RUNNING, IFF_NOARP = 1, 0x40, 0x80
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 ETHTOOL_GSET, ETHTOOL_GDRVINFO = 0x01, 0x03
@@ -32,7 +38,9 @@ class Interface:
     """state: "up", "no carrier" or "down". addresses: with their prefix lengths. speed_mbit_per_s: None where it does not say.
 
     stamps: who can stamp a frame it hears: "software", "hardware (PTP only)", "hardware". answers_arp: this machine speaks there
-    when asked; a port that is to be passive has no address and no ARP. is_ethernet: others cannot be recorded.
+    when asked; a port that is to be passive has no address and no ARP. sends_for: what sends through it: the bridge or bond it is a
+    port of, a VLAN on top of it. asks_by_ipv6: as soon as it has a carrier, it gives itself an address and asks for routers.
+    is_ethernet: others cannot be recorded.
     """
 
     name: str
@@ -44,12 +52,14 @@ class Interface:
     speed_mbit_per_s: int | None
     stamps: str
     answers_arp: bool
+    sends_for: tuple[str, ...]
+    asks_by_ipv6: bool
     is_ethernet: bool
 
     @property
     def is_silent(self) -> bool:
         """Whether this machine has no reason to send there of its own accord."""
-        return not self.addresses and not self.answers_arp
+        return not (self.addresses or self.answers_arp or self.sends_for or self.asks_by_ipv6)
 
 
 def interfaces() -> list[Interface]:
@@ -60,7 +70,7 @@ def interfaces() -> list[Interface]:
             addresses.setdefault(index, []).append(text)
         links = list(_links(kernel))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
-        return [_interface(control, link, tuple(addresses.get(link.index, ()))) for link in links]
+        return [_interface(control, link, tuple(addresses.get(link.index, ())), _senders(link, links)) for link in links]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +82,18 @@ class _Link:
     mac: bytes
     mtu: int
     kind: str
+    below: int
+    master: int
+    has_ipv6: bool
 
 
-def _interface(control: socket.socket, link: _Link, addresses: tuple[str, ...]) -> Interface:
+def _senders(link: _Link, links: Sequence[_Link]) -> tuple[str, ...]:
+    return tuple(
+        other.name for other in links if other.index == link.master or (other.below == link.index and other.kind in ON_TOP)
+    )
+
+
+def _interface(control: socket.socket, link: _Link, addresses: tuple[str, ...], senders: tuple[str, ...]) -> Interface:
     state = "down" if not link.flags & IFF_UP else "up" if link.flags & IFF_RUNNING else "no carrier"
     driver = ethtool(control, link.name, ETHTOOL_GDRVINFO, _DRIVER)
     return Interface(
@@ -83,6 +102,8 @@ def _interface(control: socket.socket, link: _Link, addresses: tuple[str, ...]) 
         speed_mbit_per_s=_speed(ethtool(control, link.name, ETHTOOL_GSET, _SPEED)),
         stamps=_stamps(time_stamping(control, link.name)),
         answers_arp=link.hardware == ARPHRD_ETHER and not link.flags & IFF_NOARP,
+        sends_for=senders,
+        asks_by_ipv6=link.hardware == ARPHRD_ETHER and link.has_ipv6,
         is_ethernet=link.hardware in (ARPHRD_ETHER, ARPHRD_LOOPBACK),
     )  # fmt: skip
 
@@ -105,8 +126,18 @@ def _links(kernel: socket.socket) -> Iterator[_Link]:
         _, hardware, index, flags, _ = _LINK.unpack_from(body)
         rows = dict(_attributes(body[_LINK.size :]))
         kind = dict(_attributes(rows.get(IFLA_LINKINFO, b""))).get(IFLA_INFO_KIND, b"")
-        mtu = int.from_bytes(rows.get(IFLA_MTU, b"\0"), "little")
-        yield _Link(index, hardware, flags, _text(rows.get(IFLA_IFNAME, b"")), rows.get(IFLA_ADDRESS, b""), mtu, _text(kind))
+        mtu, below, master = (int.from_bytes(rows.get(row, b"\0"), sys.byteorder) for row in (IFLA_MTU, IFLA_LINK, IFLA_MASTER))
+        yield _Link(
+            index, hardware, flags, _text(rows.get(IFLA_IFNAME, b"")), rows.get(IFLA_ADDRESS, b""), mtu, _text(kind),
+            0 if IFLA_LINK_NETNSID in rows else below, master, _has_ipv6(rows.get(IFLA_AF_SPEC, b"")),
+        )  # fmt: skip
+
+
+def _has_ipv6(families: bytes) -> bool:
+    """Whether the kernel gives the interface an IPv6 address of its own accord."""
+    rows = dict(_attributes(dict(_attributes(families)).get(socket.AF_INET6, b"")))
+    settings = rows.get(IFLA_INET6_CONF, b"")[4 * DEVCONF_DISABLE_IPV6 :][:4]
+    return settings == bytes(4) and rows.get(IFLA_INET6_ADDR_GEN_MODE, b"\0")[0] != NO_ADDRESS
 
 
 def _addresses(kernel: socket.socket) -> Iterator[tuple[int, str]]:

@@ -184,6 +184,10 @@ class Port(Protocol):
     @property
     def stamps(self) -> str: ...
     @property
+    def sends_for(self) -> tuple[str, ...]: ...
+    @property
+    def asks_by_ipv6(self) -> bool: ...
+    @property
     def is_ethernet(self) -> bool: ...
     @property
     def is_silent(self) -> bool: ...
@@ -194,7 +198,6 @@ def table(ports: Sequence[Port]) -> list[str]:
     rows = [("INTERFACE", "STATE", "SPEED", "STAMPS", "DRIVER", "MAC", "OURSELVES")]
     for port in ports:
         speed = "-" if port.speed_mbit_per_s is None else f"{port.speed_mbit_per_s / 1000:g} Gbit/s"
-        own = "silent" if port.is_silent else " ".join(port.addresses) or "answers ARP"
         rows.append(
             (
                 port.name,
@@ -203,8 +206,15 @@ def table(ports: Sequence[Port]) -> list[str]:
                 port.stamps,
                 port.driver or "-",
                 port.mac or "-",
-                own if port.is_ethernet else "not Ethernet",
+                _own_words(port) if port.is_ethernet else "not Ethernet",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _own_words(port: Port) -> str:
+    if port.is_silent:
+        return "silent"
+    said = [*port.addresses, *(f"sends for {name}" for name in port.sends_for)]
+    return " ".join(said) or ("asks by IPv6" if port.asks_by_ipv6 else "answers ARP")

@@ -346,6 +346,8 @@ def test_list(line):
         "speed_mbit_per_s",
         "stamps",
         "answers_arp",
+        "sends_for",
+        "asks_by_ipv6",
         "is_ethernet",
         "is_silent",
     } == set(rows[0])

@@ -5,6 +5,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -63,6 +64,41 @@ def test_states_and_addresses(line):
 
     assert ("10.9.8.7/24", "10.9.9.7/16") == hears.addresses
     assert (True, False) == (hears.answers_arp, hears.is_silent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("bridge", ("link", "set", wire.HEARS, "master", "above")), ("macvlan", ("link", "set", "above", "up"))],
+)
+def test_a_port_of_another_is_not_silent(line, kind, words):
+    """Without an address and without ARP itself, it sends for the bridge it is a port of, and for what is set up on top of it. (S2-008)"""
+    below = () if kind == "bridge" else ("link", wire.HEARS)
+    if subprocess.run(["ip", "link", "add", *below, "name", "above", "type", kind], check=False, timeout=10).returncode:
+        pytest.skip(f"this kernel has no {kind}")
+    ip(*words)
+    hears = found()[wire.HEARS]
+
+    assert (False, ("above",)) == (hears.is_silent, hears.sends_for)
+    assert (True, ()) == (found()[wire.SENDS].is_silent, found()[wire.SENDS].sends_for)
+    assert "sends for above" in next(row for row in table(interfaces()) if row.startswith(wire.HEARS))
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net/ipv6").is_dir(), reason="this kernel has no IPv6, and asks for no address by it")
+def test_ipv6_will_be_heard(line):
+    """Without a cable there is no address yet; with one the kernel gives itself one and asks for routers, unless told not to. (S2-008)"""
+    line.set(wire.SENDS, "down")
+    switch = Path(f"/proc/sys/net/ipv6/conf/{wire.HEARS}/disable_ipv6")
+    switch.write_text("0")
+    asks = found()[wire.HEARS]
+    line.set(wire.HEARS, "addrgenmode", "none")
+    asks_not = found()[wire.HEARS]
+    line.set(wire.HEARS, "addrgenmode", "eui64")
+    switch.write_text("1")
+
+    assert [(True, False), (False, True), (False, True)] == [
+        (row.asks_by_ipv6, row.is_silent) for row in (asks, asks_not, found()[wire.HEARS])
+    ]
+    assert "asks by IPv6" in table([asks])[1]
 
 
 @pytest.mark.skipif(shutil.which("ethtool") is None, reason="ethtool is not installed: not compared with it")
