@@ -40,7 +40,7 @@ class Meter:
     def line(
         self, now: Sample, report: Report, *, room_bytes: int | None, deleted: Mapping[str, int] = MappingProxyType({})
     ) -> str:
-        """Since the last line: what came and what was lost; and since the start.
+        """Since the last line: what came and what was lost; since the start; and why an interface is not heard.
 
         room_bytes: what may still be written; None or 0: not said. deleted: segments by cause.
         """
@@ -65,7 +65,7 @@ class Meter:
             parts.append(f"goes on when {amount(wanted)} more are free")
         elif room_bytes and growth > 0:
             parts.append(f"room for {long(room_bytes / growth)} at this rate")
-        return "  ".join(parts)
+        return "  ".join([*parts, *_trouble(report)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,7 @@ class Summary:
             f" {counts.get('segments_sealed', 0)} segments, {amount(last.bytes_disk)}{ratio(last)}"
         ]
         rows += [_words(row) for row in self.tallies()]
-        trouble = self.report.gauges.get("interface_trouble", "none")
-        if trouble != "none":
-            rows.append(f"  not heard at the end: {trouble}")
+        rows += [f"  {trouble}" for trouble in _trouble(self.report)]
         if self.report.gauges.get("page_cache_only") == "yes":
             rows.append(
                 "  this file system takes nothing past the page cache: each frame costs about twice as much to write as elsewhere"
@@ -177,6 +175,12 @@ class Summary:
         standing = report.gauges.get(f"interface{suffix}", report.gauges.get("interface", "-"))
         away, dark = (report.counts.get(f"{cause}_ms{suffix}", 0) / 1000 for cause in ("interface_gone", "no_carrier"))
         return Tally(name, str(standing), report.counts.get(f"frames{suffix}", 0), lost, away, dark)
+
+
+def _trouble(report: Report) -> list[str]:
+    """Why an interface is not heard; that it is gone is no reason, and it may well be there."""
+    trouble = str(report.gauges.get("interface_trouble", "none"))
+    return [] if trouble == "none" else [trouble]
 
 
 def _words(row: Tally) -> str:

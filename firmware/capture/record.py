@@ -21,7 +21,7 @@ from firmware.core.timestamp import MS, SECOND
 LINE_EVERY_NS = SECOND
 ONLY_WHEN_ASKED = Stops()
 DELETED = "segments_deleted_"
-TRIAL_BLOCK_BYTES, TRIAL_BLOCKS = 1 << 16, 4  # A ring for a moment, to see whether there may be one.
+TRIAL_BLOCKS = 4  # A ring for a moment, to see whether there may be one of such blocks.
 
 
 def check(board: Board, settings: CaptureSettings, *, wait: bool = False) -> None:
@@ -31,7 +31,7 @@ def check(board: Board, settings: CaptureSettings, *, wait: bool = False) -> Non
     """
     for request in requests(settings):
         try:
-            board.tap(replace(request, block_bytes=TRIAL_BLOCK_BYTES, block_count=TRIAL_BLOCKS)).close()
+            board.tap(replace(request, block_count=TRIAL_BLOCKS)).close()
         except NotAllowed:
             raise
         except TapFailed:

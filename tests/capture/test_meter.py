@@ -30,6 +30,21 @@ def test_a_line():
     assert "room" not in line
 
 
+def test_why_an_interface_is_not_heard():
+    """It may be there and up, and have no room for its ring: each line says why it is not heard, and so does the end."""
+    trouble = "b: expected interface 'b' and room for its ring, the kernel answered ENOMEM"
+    report = Report("capture", gauges={"interface": "partly heard", "interface_trouble": trouble, "state": "recording"})
+    line = Meter(sample(0, 0)).line(sample(1, 0), report, room_bytes=0)
+    rows = Summary(report, ("a", "b"), 1.0).lines()
+    report.gauges["interface_trouble"] = "none"
+
+    assert line.endswith(f"  {trouble}")
+    assert f"  {trouble}" == rows[3]
+    assert "none" not in "".join(
+        [Meter(sample(0, 0)).line(sample(1, 0), report, room_bytes=0), *Summary(report, ("a", "b"), 1.0).lines()]
+    )
+
+
 def test_room_is_judged_by_the_last_minute():
     """A burst an hour ago says nothing about now."""
     report = Report("capture", gauges={"state": "recording"})

@@ -263,6 +263,7 @@ def test_ring_of_segments(line, tmp_path):
         ([wire.HEARS, "-f", "port eleventy"], "expected a pcap-filter(7) expression"),
         ([wire.HEARS, "-w", "NOWHERE/x"], "expected a file to write, in a directory that is there"),
         ([wire.HEARS, wire.HEARS], "expected 1 to 8 different interfaces"),
+        ([wire.HEARS, "--set", "capture.ring_block_kb=65"], "room for its ring, the kernel answered EINVAL"),
     ],
 )
 def test_what_cannot_begin_says_so_at_once(line, tmp_path, words, said):
