@@ -40,6 +40,7 @@ class CopyStation:
         self._late_ns = late_ns
         self._follow: Follow | None = None
         self._merge = Merge()
+        self._let_go_at = Monotonic(0)  # What the merge holds waits no longer: what might come before it would have come.
         self._section = Section()
         self._unsent: list[memoryview] = []
 
@@ -59,7 +60,12 @@ class CopyStation:
         for _ in range(HITS_A_STEP):
             if self._unsent or self.ended is not None or not self._copy_on():
                 break
-        return now.monotonic.after(AGAIN_NS) if self._unsent else None
+            self._let_go_at = now.monotonic.after(self._late_ns)
+        if not self._unsent and now.monotonic >= self._let_go_at:
+            self._let_go()
+        if self._unsent:
+            return now.monotonic.after(AGAIN_NS)
+        return self._let_go_at if self._merge.holds else None
 
     @property
     def trouble(self) -> str:
@@ -85,8 +91,7 @@ class CopyStation:
             if self._unsent:
                 break
         if not self._unsent:
-            for hit in self._merge.end():
-                self._put(hit)
+            self._let_go()
             self._send(self._section.end())
             self._send(self._statistics(now))
             self._flush(patience_s=PATIENCE_S)
@@ -108,6 +113,10 @@ class CopyStation:
             for ready in self._merge.add(hit, before_ns=max(0, hit.last_utc_ns - self._late_ns)):
                 self._put(ready)
         return True
+
+    def _let_go(self) -> None:
+        for hit in self._merge.end():
+            self._put(hit)
 
     def _put(self, hit: Hit) -> None:
         self.report.count("frames", hit.frame_count)

@@ -36,6 +36,11 @@ class Merge:
         self._newest: deque[tuple[int, int]] = deque()  # of the last hits, as few as make up NEWEST_BYTES: size and lowest stamp
         self._newest_bytes = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether frames wait for what may still come before them."""
+        return self._carried is not None
+
     def add(self, hit: Hit, *, before_ns: int) -> Iterator[Hit]:
         """What is ready now. before_ns: nothing earlier will come (`complete_before`)."""
         if self._carried is not None and self._carried.interfaces != hit.interfaces:

@@ -65,7 +65,7 @@ class Room:
             for tap in self.taps:
                 tap.hear([HeardFrame(now.utc_ns + n, FRAME, len(FRAME)) for n in range(self._a_second)])
                 self.sent += self._a_second
-        return self._next
+        return self._next if self._seconds < self._until_s else None
 
     def directories(self) -> Sequence[str]:
         return ()
@@ -162,6 +162,20 @@ def test_a_copy_of_two_interfaces_is_in_time_order():
     assert room.sent == len(packets)
     assert sorted(packet.stamp_ns for packet in packets) == [packet.stamp_ns for packet in packets]
     assert {0, 1} == {packet.interface for packet in packets}
+
+
+def test_a_copy_does_not_wait_for_the_next_frame():
+    """Whoever watches two interfaces sees the last frames before a silence while it lasts, and not when it ends."""
+    room = Room(a_second=10, until_s=3)
+    board = SimulatedBoard(open_tap=room.open)
+    outlet = SimulatedOutlet()
+    seen: list[int] = []
+    record(
+        board, CaptureSettings(interface="a,b", stretch_ms=200), stops=Stops(duration_s=10), beside=[room], outlet=outlet,
+        progress=lambda line: seen.append(len(list(pcapng.packets(bytes(outlet.took))))),
+    )  # fmt: skip
+
+    assert 60 == room.sent == seen[4]
 
 
 def test_a_slow_reader_costs_nothing():
