@@ -150,7 +150,7 @@ class Summary:
             f" {counts.get('segments_sealed', 0)} segments, {amount(last.bytes_disk)}{ratio(last)}"
         ]
         rows += [_words(row) for row in self.tallies()]
-        rows += [f"  {trouble}" for trouble in _trouble(self.report)]
+        rows += [f"  not heard at the end: {trouble}" for trouble in _trouble(self.report)]
         if self.report.gauges.get("page_cache_only") == "yes":
             rows.append(
                 "  this file system takes nothing past the page cache: each frame costs about twice as much to write as elsewhere"

@@ -39,7 +39,7 @@ def test_why_an_interface_is_not_heard():
     report.gauges["interface_trouble"] = "none"
 
     assert line.endswith(f"  {trouble}")
-    assert f"  {trouble}" == rows[3]
+    assert f"  not heard at the end: {trouble}" == rows[3]
     assert "none" not in "".join(
         [Meter(sample(0, 0)).line(sample(1, 0), report, room_bytes=0), *Summary(report, ("a", "b"), 1.0).lines()]
     )
