@@ -274,13 +274,20 @@ def _context(request: ListenRequest) -> ssl.SSLContext:
     if request.certificate is None:
         raise ListenFailed("expected a certificate to listen with TLS, none is set")
     try:
-        context.load_cert_chain(request.certificate, request.key)
+        context.load_cert_chain(request.certificate, request.key, _no_pass_phrase)
         if request.ca is not None:
             context.load_verify_locations(request.ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as problem:
         raise ListenFailed(f"expected PEM files of certificate, key and authorities: {type(problem).__name__}") from None
+    except ValueError as problem:
+        raise ListenFailed(f"expected PEM files of certificate, key and authorities: {problem}") from None
     return context
+
+
+def _no_pass_phrase() -> str:
+    """In place of OpenSSL's question at the terminal, for which a box has nobody."""
+    raise ValueError("the key has a pass phrase")
 
 
 def _plain(address: str) -> str:

@@ -35,12 +35,17 @@ def check_certificate(settings: HubSettings) -> None:
     if not settings.page_certificate:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.page_certificate, settings.page_key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.page_certificate, settings.page_key, _no_pass_phrase)
     except (OSError, ValueError) as trouble:  # Of which an SSLError is one.
         raise BadSettings(
             "[hub] page_certificate, page_key: expected a certificate and its key as PEM files that can be read here:"
-            f" {getattr(trouble, 'strerror', None) or getattr(trouble, 'reason', None) or type(trouble).__name__}"
+            f" {getattr(trouble, 'strerror', None) or getattr(trouble, 'reason', None) or trouble}"
         ) from None
+
+
+def _no_pass_phrase() -> str:
+    """In place of OpenSSL's question at the terminal, for which a server has nobody."""
+    raise ValueError("the key has a pass phrase")
 
 
 def is_loopback(host: str) -> bool:

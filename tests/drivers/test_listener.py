@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,15 @@ def test_tls_with_certificates(authority: Path) -> None:
 
     assert LOOPBACK == next(event.peer for event in found if isinstance(event, Opened))
     listener.close()
+
+
+def test_tls_with_a_key_that_has_a_pass_phrase(authority: Path, tmp_path: Path) -> None:
+    """OpenSSL alone would ask whoever has the terminal, and wait: it is said instead."""
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", authority / "box.key", "-out", locked]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ListenFailed, match="the key has a pass phrase"):
+        tls_listener(authority, key=str(locked))
 
 
 @pytest.mark.parametrize("name", ["stranger", None])

@@ -71,6 +71,13 @@ def test_a_certificate_that_cannot_be_used(certificate: Path, tmp_path: Path) ->
         settings = HubSettings(page_certificate=str(certificate / pem), page_key=str(certificate / key))
         with pytest.raises(BadSettings, match=r"\[hub\] page_certificate, page_key: expected a certificate and its key"):
             check_certificate(settings)
+    locked = tmp_path / "locked.key"
+    subprocess.run(
+        ["openssl", "ec", "-aes256", "-passout", "pass:secret", "-in", certificate / "page.key", "-out", locked],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with pytest.raises(BadSettings, match="the key has a pass phrase"):  # OpenSSL alone asks whoever has the terminal, and waits.
+        check_certificate(HubSettings(page_certificate=str(certificate / "page.pem"), page_key=str(locked)))
     check_certificate(HubSettings(page_certificate=str(certificate / "page.pem"), page_key=str(certificate / "page.key")))
 
 
