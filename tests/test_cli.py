@@ -884,6 +884,7 @@ def test_a_filter_is_looked_at_before_anything_is_written(run: Run, tmp_path: Pa
 def test_recording_an_interface_that_is_not_there(run: Run, tmp_path: Path) -> None:
     """Says so at once, and what to do; whoever waits for it is told at the end that it never came."""
     status, _, err = run("record", "nowhere0", "-o", tmp_path, "-t", "0.3")
+    assert [] == list(tmp_path.iterdir())  # Not even a key, which whoever comes with the right to listen would sign with.
     waited, out, _ = run("record", "nowhere0", "-o", tmp_path, "-t", "0.3", "--wait", "-q")
 
     assert (2, 1) == (status, waited)

@@ -1,6 +1,6 @@
 """The board, real: one process's view of a Linux machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from drivers.alerts import AlertRequest, Alerts
@@ -59,17 +59,7 @@ class LinuxBoard:
     def tap(self, request: TapRequest) -> Tap:
         if self._open_tap is not None:
             return self._open_tap(request)
-        if "," in request.interface:
-            from drivers.linux.joined_tap import JoinedTap
-
-            return JoinedTap(request, self.tap)
-        if self._portable_tap:
-            from drivers.linux.tap import PortableTap
-
-            return PortableTap(request)
-        from drivers.linux.tap import ring_tap
-
-        return ring_tap(request, self.supervisor.kept())
+        return opened_tap(request, self.supervisor.kept(), portable=self._portable_tap)
 
     def link(self) -> Link:
         from drivers.linux.link import PahoLink
@@ -120,3 +110,18 @@ class LinuxBoard:
         from drivers.linux.sticks import LinuxSticks
 
         return LinuxSticks()
+
+
+def opened_tap(request: TapRequest, kept: Mapping[str, int], *, portable: bool = False) -> Tap:
+    """A tap of this machine, without a board: to see whether one can be had. kept: rings of an earlier life."""
+    if "," in request.interface:
+        from drivers.linux.joined_tap import JoinedTap
+
+        return JoinedTap(request, lambda each: opened_tap(each, kept, portable=portable))
+    if portable:
+        from drivers.linux.tap import PortableTap
+
+        return PortableTap(request)
+    from drivers.linux.tap import ring_tap
+
+    return ring_tap(request, kept)

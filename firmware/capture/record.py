@@ -7,6 +7,7 @@ from drivers.board import Board
 from drivers.clock import Monotonic, Now
 from drivers.outlet import Outlet
 from drivers.supervisor import Watched
+from drivers.tap import Tap, TapRequest
 from firmware.capture.copy import CopyStation
 from firmware.capture.ears import requests
 from firmware.capture.meter import Meter, Summary, sample_of
@@ -24,14 +25,14 @@ DELETED = "segments_deleted_"
 TRIAL_BLOCKS = 4  # A ring for a moment, to see whether there may be one of such blocks.
 
 
-def check(board: Board, settings: CaptureSettings, *, wait: bool = False) -> None:
+def check(tap: Callable[[TapRequest], Tap], settings: CaptureSettings, *, wait: bool = False) -> None:
     """Whether it can begin at all: the filter, the right to listen and, unless they are waited for, the interfaces.
 
     Raises BadFilter, NotAllowed, TapFailed: a recorder in the room waits for its port, a person at a keyboard wants to know now.
     """
     for request in requests(settings):
         try:
-            board.tap(replace(request, block_count=TRIAL_BLOCKS)).close()
+            tap(replace(request, block_count=TRIAL_BLOCKS)).close()
         except NotAllowed:
             raise
         except TapFailed:

@@ -47,27 +47,35 @@ def _record(a: argparse.Namespace) -> int:
         return _interfaces(a)
     settings = Settings({"capture": CaptureSettings}, options.layers(a)).of(CaptureSettings)
     keep = options.keep(a)
-    frame_filter(settings.filter)  # Before there is a store: a slip of the pen leaves no directory with a key in it.
+    # Before there is a store: a slip of the pen leaves no directory with a key in it.
+    frame_filter(settings.filter)
+    _check(settings, wait=a.wait)
     with ExitStack() as stack:
         a.root = a.output or stack.enter_context(TemporaryDirectory(prefix="scrubjay-"))
         return _record_into(a, settings, keep, stack)
 
 
-def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep | None", stack: ExitStack) -> int:
+def _check(settings: "CaptureSettings", *, wait: bool) -> None:
     from drivers.errors import NotAllowed
-    from firmware.capture import options
-    from firmware.capture.record import check, record
-    from firmware.retention.station import RetentionStation
+    from drivers.linux.board import opened_tap
+    from firmware.capture.record import check
 
-    board = board_of(a)
     try:
-        check(board, settings, wait=a.wait)
+        check(lambda request: opened_tap(request, {}), settings, wait=wait)
     except NotAllowed as problem:
         raise NotAllowed(
             f"{problem}. {RIGHT_TO_LISTEN.format(program=PROGRAM, python=os.path.realpath(sys.executable))}"
         ) from None
     except TapFailed as problem:
         raise TapFailed(f"{problem}; `{PROGRAM} record --list` shows what there is, --wait begins without it") from None
+
+
+def _record_into(a: argparse.Namespace, settings: "CaptureSettings", keep: "Keep | None", stack: ExitStack) -> int:
+    from firmware.capture import options
+    from firmware.capture.record import record
+    from firmware.retention.station import RetentionStation
+
+    board = board_of(a)
     if a.write is not None:
         _check_outlet(a.write)
     stack.enter_context(recording_into(a.root))

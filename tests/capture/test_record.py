@@ -236,7 +236,7 @@ def test_bad_filter_is_said_before_anything_is_recorded():
     """A filter that does not compile ends it at once."""
     board = SimulatedBoard(open_tap=SimulatedTap)
     with pytest.raises(BadFilter):
-        check(board, CaptureSettings(filter="port eleventy"))
+        check(board.tap, CaptureSettings(filter="port eleventy"))
     with pytest.raises(BadFilter):
         record(board, CaptureSettings(filter="port eleventy"), stops=Stops(duration_s=1))
 
@@ -254,7 +254,7 @@ def test_what_can_be_known_before(trouble, wait, said):
 
     board = SimulatedBoard(open_tap=refuse)
     with pytest.raises(trouble) if said else nullcontext():
-        check(board, CaptureSettings(), wait=wait)
+        check(board.tap, CaptureSettings(), wait=wait)
 
 
 @pytest.mark.lab
