@@ -80,14 +80,16 @@ def run(*words: object, before: Sequence[str] = ()) -> tuple[int, str, str]:
     return status, out.decode(), err.decode()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_every_wish_to_end_is_kept(line, tmp_path, number):
-    """Ctrl-C, a terminal that is closed, a shutdown: sealed, all that was sent, a summary for each interface, exit 0. (S2-090)"""
+    """Ctrl-C, Ctrl-\\, a terminal that is closed, a shutdown, but not what asks tcpdump for its counts: sealed, all that was sent, a summary for each interface, exit 0. (S2-090)"""
     # As a terminal starts it: whoever runs these tests under nohup, or in the background, ignores some of them, and so would it.
-    listening = ["env", "--default-signal=INT,TERM,HUP"]
+    listening = ["env", "--default-signal=INT,TERM,HUP,QUIT,USR1,USR2"]
     with Program(wire.HEARS, wire.HEARS_TOO, "-o", tmp_path, before=listening) as program:
         program.wait_for(b"1 s  heard")
         line.send([FRAME] * 300)
+        program.process.send_signal(signal.SIGUSR1)
+        program.process.send_signal(signal.SIGUSR2)
         line.send([FRAME] * 200, end=wire.SENDS_TOO)
         program.wait_for(b"2 s  heard")
         status, out, _ = program.end(number)
