@@ -2,6 +2,7 @@
 themselves are in tests/image, where a decision costs a start of the machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import zlib
@@ -401,12 +402,30 @@ def test_power_lost_while_an_update_is_written(box: Box) -> None:
     box.runs("watch", step=86_400)
     assert 0 == box.runs("take", "update.raucb", "stick sdb1")
 
-    cut = (
-        "slot A: the update to 2.0 (from stick sda1) was cut off while it was written into slot B: that slot is not started, and "
+    (said,) = [line for line in box.history if "cut off" in line]
+    assert re.fullmatch(
+        r"slot A: the update to 2\.0 \(from stick sda1, begun \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\) was cut off while it was written into slot B:"
+        r" that slot is not started, and the update is taken anew when it comes again",
+        said,
     )
-    assert [cut + "the update is taken anew when it comes again"] == [line for line in box.history if "cut off" in line]
     assert "slot A: 2.0 was written into slot B (update from stick sdb1); it waits for the next start" == box.history[-1]
     assert "" == box.file("var/lib/rauc/failed") == box.file("var/lib/rauc/writing")
+
+
+@pytest.mark.parametrize("moment", ["*/.history", "*/rauc"])
+def test_power_lost_while_that_is_written_down(box: Box, moment: str) -> None:
+    """Again in the start behind it, before and after the history has it: it is in the history all the same, and once. (S1-16)"""
+    bundle(box, "2.0")
+    box.file("bin/rauc", RAUC + '[ "$1" != install ] || kill -9 $PPID\n')
+    box.runs("take", "update.raucb", "stick sda1")
+    (box.root / "run/scrubjay-writing").unlink()
+    box.file("bin/sync", f'#!/bin/sh\ncase "$1" in {moment}) kill -9 $PPID ;; esac\n')
+    (box.root / "bin/sync").chmod(0o755)
+    assert -9 == box.runs("watch", step=86_400)
+    (box.root / "bin/sync").unlink()
+    box.runs("watch", step=86_400)
+
+    assert 1 == len([line for line in box.history if "was cut off while it was written into slot B" in line])
 
 
 def test_a_start_that_was_cut_off_is_in_the_history(box: Box) -> None:
