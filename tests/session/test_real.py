@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,24 @@ def test_a_procedure_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     """Published events open and close a session; an injury brings the frames around it without anybody asking; the session's end
     sends what would have waited ten minutes, and the hub knows that it has all of it; advice given there is heard in the room, signed
     by the box. (S2-106, S2-124, S2-130, S2-131)"""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+    with ExitStack() as stack:
+        ear, wire, *ours = (stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(6))
         ear.bind(("127.0.0.1", 0))
+        for each in ours:  # Ports of its own: what other tests publish on this machine is of no session here.
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in ours]
+        heard = {f"p{priority}_ports": [port] for priority, port in enumerate(ports, start=1)}
         settings: dict[str, dict[str, object]] = {
-            "capture": {"interface": "lo", "stretch_ms": 100}, "intake": {"interface": "lo"}, "live": {"interface": "lo"},
+            "capture": {"interface": "lo", "stretch_ms": 100}, "intake": {"interface": "lo", **heard}, "live": {"interface": "lo"},
             "clock": {"ptp4l": "", "chronyd": ""}, "slice": {"around_s": 1},
             "feedback": {"publish": True, "interface": "lo", "address": "127.0.0.1", "port": ear.getsockname()[1]},
         }  # fmt: skip
         with Chain(tmp_path, box_settings=settings) as chain:
             chain.wait_until_it_hears()
             clock = LinuxClock()
-            robot = Publisher(wire.sendto, host="127.0.0.1", process="arm-3", clock_utc_ns=lambda: clock.now().utc_ns)
+            robot = Publisher(
+                wire.sendto, host="127.0.0.1", process="arm-3", clock_utc_ns=lambda: clock.now().utc_ns, ports=ports
+            )
 
             def sessions() -> list[dict[str, object]]:
                 found: list[dict[str, object]] = json.loads(chain.get("/api/sessions"))["sessions"]
